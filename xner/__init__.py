@@ -1,0 +1,1 @@
+"""How well does named-entity recognition learnt in one language carry over to another?"""
