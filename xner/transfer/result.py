@@ -1,0 +1,175 @@
+"""What a stage leaves behind: its result, its per-sentence counts, and the run's table of both.
+
+``result.json`` is written last and atomically, so that it is there exactly when its stage is complete.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Evaluation(TypedDict):
+    """How a stage's model does on one split. Scores are fractions, the rest are counts."""
+
+    language: str
+    split: str
+    zero_shot: bool
+    f1: float
+    precision: float
+    recall: float
+    accuracy: float
+    f1_PER: float
+    f1_ORG: float
+    f1_LOC: float
+    f1_strict: float
+    f1_macro: float
+    sentences: int
+    words: int
+    entities: int
+    unscored_words: int
+
+
+class Result(TypedDict):
+    """A complete stage.
+
+    ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``; ``start_from`` is a stage's id
+    or the backbone; ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples``
+    those of the target language (0 in a source stage).
+    """
+
+    stage: str
+    regime: str
+    seed: int
+    start_from: str
+    train_languages: list[str]
+    train_samples: int
+    target_samples: int
+    evaluations: list[Evaluation]
+    seconds: float
+    definition: dict[str, Any]
+    fingerprint: str
+    lineage: dict[str, Any]
+    versions: NotRequired[dict[str, str]]
+
+
+class Counts(NamedTuple):
+    """The evidence behind an ``Evaluation``; sentences and words in the order of the split's file.
+
+    Attributes:
+        correct: Spans predicted and right, a type a column in the order of ``labels.TYPES``. *Shape:* (sentences, types)
+        predicted: Spans predicted. *Shape:* (sentences, types)
+        gold: Spans that are there. *Shape:* (sentences, types)
+        sentence_words: How many words each sentence has. *Shape:* (sentences,)
+        word_gold: Each word's gold label, sentence after sentence. *Shape:* (words,)
+        word_predicted: Each word's predicted label. *Shape:* (words,)
+    """
+
+    correct: npt.NDArray[np.int32]
+    predicted: npt.NDArray[np.int32]
+    gold: npt.NDArray[np.int32]
+    sentence_words: npt.NDArray[np.int32]
+    word_gold: npt.NDArray[np.int8]
+    word_predicted: npt.NDArray[np.int8]
+
+
+CSV_COLUMNS = (
+    "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
+    "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
+    "entities", "unscored_words", "seconds", "f1_macro", "target_samples",
+)  # fmt: skip
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all: to a neighbour first, flushed to disk, then renamed.
+
+    Raises:
+        OSError: As the file system says; the old file, if any, is untouched.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Counts]) -> None:
+    """Complete a stage: write ``counts.npz`` and then ``result.json`` into its folder.
+
+    Args:
+        folder: The stage's folder, ``<run>/stages/<id>``.
+        result: The stage's result.
+        counts: By (language, split), the evidence of each evaluation.
+    """
+    arrays = {
+        f"{language}/{split}/{name}": array
+        for (language, split), evidence in counts.items()
+        for name, array in evidence._asdict().items()
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(folder / "counts.npz", buffer.getvalue())
+    write_atomically(folder / "result.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_result(folder: Path) -> Result | None:
+    """Read a stage's result; ``None`` where the stage is not complete."""
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    result: Result = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def read_counts(folder: Path, language: str, split: str) -> Counts:
+    """Read the evidence of one of a complete stage's evaluations."""
+    with np.load(folder / "counts.npz") as arrays:
+        return Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
+
+
+def csv_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """A row per stage and evaluation, with the columns of ``CSV_COLUMNS``; lists are joined with ``+``."""
+    return [
+        {
+            **{name: result[name] for name in ("stage", "regime", "seed", "start_from", "train_samples", "seconds")},
+            "train_languages": "+".join(result["train_languages"]),
+            "target_samples": result["target_samples"],
+            "eval_language": evaluation["language"],
+            **{name: value for name, value in evaluation.items() if name != "language"},
+        }
+        for result in results
+        for evaluation in result["evaluations"]
+    ]
+
+
+def write_csv(path: Path, results: Sequence[Result]) -> None:
+    """Write ``results.csv``, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(csv_rows(results))
+    write_atomically(path, text.getvalue())
+
+
+def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequence[str]]) -> None:
+    """Keep the words of an evaluated split with the run, so that a report needs no data: ``sentences/tr-test.json``."""
+    path = run / "sentences" / f"{language}-{split}.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(words, ensure_ascii=False))
+
+
+def read_sentences(run: Path, language: str, split: str) -> list[list[str]]:
+    """Read what ``write_sentences`` kept: each sentence's words."""
+    words: list[list[str]] = json.loads((run / "sentences" / f"{language}-{split}.json").read_text(encoding="utf-8"))
+    return words
