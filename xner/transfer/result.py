@@ -6,13 +6,14 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+
+from xner.files import write_atomically
 
 
 class Evaluation(TypedDict):
@@ -84,23 +85,6 @@ CSV_COLUMNS = (
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples",
 )  # fmt: skip
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: to a neighbour first, flushed to disk, then renamed.
-
-    Raises:
-        OSError: As the file system says; the old file, if any, is untouched.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Counts]) -> None:
