@@ -4,18 +4,24 @@ Ground floor: ``data`` needs a backbone's pieces and ``model`` its network; both
 """
 
 import hashlib
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xner.errors import RunError, UserError
+from xner.files import folder_atomically
 from xner.labels import TAGS
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 _ROBERTA = ("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod")
 _BERT = ("bert", "electra", "ernie", "rembert")
+_TOKENIZER_FILES = (
+    "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json sentencepiece.bpe.model spm.model "
+    "spiece.model vocab.txt vocab.json merges.txt"
+).split()
 
 
 @cache
@@ -54,10 +60,7 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     """
     from transformers import AutoTokenizer
 
-    if Path(backbone).is_dir() and not any(
-        (Path(backbone) / name).is_file()
-        for name in ("tokenizer.json", "sentencepiece.bpe.model", "spm.model", "spiece.model", "vocab.txt", "vocab.json")
-    ):
+    if Path(backbone).is_dir() and not any((Path(backbone) / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(
             f"backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json beside its config.json"
         )
@@ -65,6 +68,58 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     if not tokenizer.is_fast:
         raise UserError(f"backbone={backbone!r} has no fast tokenizer (tokenizer.json): save one with save_pretrained")
     return tokenizer  # type: ignore[no-any-return]
+
+
+def load_network(backbone: str) -> "PreTrainedModel":
+    """Load a backbone's weights under a head for xner's tags, which is new where the backbone has none.
+
+    Raises:
+        UserError: If the folder holds a token classifier with other tags.
+        RunError: If the weights cannot be had.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification
+    from transformers.utils import logging
+
+    load_config(backbone)
+    verbosity = logging.get_verbosity()
+    # That a head is new is what this command is for, not a warning.
+    logging.set_verbosity_error()
+    try:
+        network = _from_pretrained(
+            AutoModelForTokenClassification,
+            backbone,
+            id2label=dict(enumerate(TAGS)),
+            label2id={tag: label for label, tag in enumerate(TAGS)},
+            dtype=torch.float32,
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    # from_pretrained gives a network in evaluation mode, and Lightning would leave it without dropout.
+    return network.train()  # type: ignore[no-any-return]
+
+
+def save_tokenizer(backbone: str, folder: Path) -> None:
+    """Put a backbone's tokenizer into a model folder: a folder's files as they are, so that their digest stays."""
+    if Path(backbone).is_dir():
+        for name in _TOKENIZER_FILES:
+            if (Path(backbone) / name).is_file():
+                shutil.copyfile(Path(backbone) / name, folder / name)
+    else:
+        load_tokenizer(backbone).save_pretrained(folder)
+
+
+@cache
+def backbone_digest(backbone: str) -> str:
+    """A key that changes when a backbone's weights do; of a hub name, the name and the revision that is had."""
+    folder = Path(backbone)
+    if not folder.is_dir():
+        return f"{backbone}@{getattr(load_config(backbone), '_commit_hash', None)}"
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), folder / "config.json"]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def tokenizer_digest(backbone: str) -> str:
@@ -88,6 +143,64 @@ def longest_window(config: "PreTrainedConfig") -> int | None:
     """The most pieces, specials included, that the network has positions for; ``None`` where there is no limit."""
     limit = getattr(config, "max_position_embeddings", None)
     return limit - position_start(config) if limit and limit > 0 else None
+
+
+def new_backbone(
+    tokenizer: str,
+    output: str,
+    hidden_size: int = 768,
+    num_hidden_layers: int = 12,
+    num_attention_heads: int = 12,
+    intermediate_size: int = 3072,
+    seed: int = 0,
+) -> None:
+    """Make a randomly initialised XLM-R with a given tokenizer, for baselines without pretraining and measurements.
+
+    Args:
+        tokenizer: Hub name, or folder with the tokenizer's files.
+        output: The folder to make, in Hugging Face layout.
+        hidden_size: Width of a piece's vector.
+        num_hidden_layers: Layers.
+        num_attention_heads: Attention heads; they share the hidden size evenly.
+        intermediate_size: Width of the feed-forward layers.
+        seed: Seed of the weights.
+
+    Raises:
+        UserError: If a size is impossible, or the folder is there already.
+    """
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    sizes = {
+        "hidden_size": hidden_size,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+        "intermediate_size": intermediate_size,
+    }
+    for option, size in sizes.items():
+        if size < 1:
+            raise UserError(f"{option}={size} must be 1 or more")
+    if hidden_size % num_attention_heads:
+        raise UserError(f"hidden_size={hidden_size} is no multiple of num_attention_heads={num_attention_heads}")
+    if Path(output).exists():
+        raise UserError(f"output={output!r} is there already: name a new folder")
+    pieces = load_tokenizer(tokenizer)
+    config = XLMRobertaConfig(
+        vocab_size=len(pieces),
+        max_position_embeddings=514,  # 512 pieces, behind the padding index and the one before it
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        pad_token_id=pieces.pad_token_id,
+        bos_token_id=pieces.bos_token_id,
+        eos_token_id=pieces.eos_token_id,
+        **sizes,
+    )
+    torch.manual_seed(seed)
+    network = XLMRobertaModel(config, add_pooling_layer=False)
+    with folder_atomically(Path(output)) as part:
+        network.save_pretrained(part)
+        save_tokenizer(tokenizer, part)
+    print(f"{output}: {network.num_parameters():,} parameters, {len(pieces):,} pieces")
 
 
 def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: ANN401 - one of transformers' Auto classes

@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +25,12 @@ from xner.labels import IGNORE, LABELS
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+Int64 = npt.NDArray[np.int64]
+
 logger = logging.getLogger(__name__)
 
 _FORMAT = "1"
 """Part of every cache key: raise it when what is cached changes its meaning."""
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
     cut.no_padding()
     encodings = cut.encode_batch(sentences.words, is_pretokenized=True, add_special_tokens=False)
     sentence_words = np.array([len(words) for words in sentences.words], dtype=np.int64)
-    sentence_word = _starts(sentence_words)
+    sentence_word = starts(sentence_words)
     ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32)
     piece_word = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64)
     piece_word += np.repeat(sentence_word[:-1], [len(encoding) for encoding in encodings])
@@ -129,16 +130,16 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
 
     part = _parts(word_pieces, sentence_word, room)
     sentence_windows = 1 + np.maximum.reduceat(part, sentence_word[:-1])
-    sentence_window = _starts(sentence_windows)
+    sentence_window = starts(sentence_windows)
     word_window = np.repeat(sentence_window[:-1], sentence_words) + part
     # A word longer than a whole window is alone in it, and the rest of its pieces is cut off.
     kept_pieces = np.minimum(word_pieces, room)
     window_pieces = np.bincount(word_window, kept_pieces, minlength=sentence_window[-1]).astype(np.int64)
-    window_start = _starts(window_pieces + len(before) + len(after))
+    window_start = starts(window_pieces + len(before) + len(after))
 
     # Words lie one behind the other, with a window's specials around them.
-    word_piece = _starts(kept_pieces)[:-1] + (word_window + 1) * len(before) + word_window * len(after)
-    within = np.arange(len(ids)) - np.repeat(_starts(word_pieces)[:-1], word_pieces)
+    word_piece = starts(kept_pieces)[:-1] + (word_window + 1) * len(before) + word_window * len(after)
+    within = np.arange(len(ids)) - np.repeat(starts(word_pieces)[:-1], word_pieces)
     kept = within < room
     pieces = np.empty(window_start[-1], dtype=np.int32)
     pieces[(word_piece[piece_word] + within)[kept]] = ids[kept]
@@ -197,6 +198,37 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
     return encoded
 
 
+def join(parts: Sequence[Encoded]) -> Encoded:
+    """Lay several encoded splits end to end, as one: the sentences of each follow those of the one before."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def end_to_end(name: str) -> Int64:
+        return starts(np.concatenate([np.diff(getattr(part, name)) for part in parts]))
+
+    piece_shifts = starts(np.array([len(part.pieces) for part in parts]))
+    return Encoded(
+        pieces=np.concatenate([part.pieces for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        window_start=end_to_end("window_start"),
+        sentence_window=end_to_end("sentence_window"),
+        sentence_word=end_to_end("sentence_word"),
+        word_piece=np.concatenate(
+            [
+                np.where(part.word_piece < 0, -1, part.word_piece + shift)
+                for part, shift in zip(parts, piece_shifts, strict=False)
+            ]
+        ),
+        word_label=np.concatenate([part.word_label for part in parts]),
+        digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest(),
+        placement=Placement(
+            **{
+                field.name: sum(getattr(part.placement, field.name) for part in parts) for field in fields(Placement)
+            }
+        ),
+    )
+
+
 def default_cache() -> Path:
     """Where encoded splits are kept: ``$XNER_CACHE``, or ``xner`` in the user's cache folder."""
     if folder := os.environ.get("XNER_CACHE"):
@@ -211,7 +243,7 @@ def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int
     return whole["input_ids"][: content[0]], whole["input_ids"][content[-1] + 1 :]
 
 
-def _starts(lengths: Int64) -> Int64:
+def starts(lengths: Int64) -> Int64:
     """Where each of some stretches begins when they lie end to end, and behind them where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths)])
 

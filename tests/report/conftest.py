@@ -1,0 +1,148 @@
+"""Run folders as ``transfer`` leaves them, made up: random gold spans, predictions that better with the sentences."""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xner.labels import LABELS, TYPES, Span, spans
+from xner.transfer.result import Counts, Evaluation, Result, write_result, write_sentences
+
+WORDS = {
+    "en": "the of Paris Obama Google river <script>alert(1)</script> club",
+    "tr": "ve bir İstanbul Atatürk & nehri Aş",
+}
+
+
+def sentence_tags(draw: random.Random, words: int) -> list[str]:
+    """Random tags that form entities of one to four words."""
+    tags: list[str] = []
+    while len(tags) < words:
+        if draw.random() < 0.5:
+            tags.append("O")
+        else:
+            kind, length = draw.choice(TYPES), min(draw.choice((1, 1, 2, 2, 3, 4)), words - len(tags))
+            tags += [f"B-{kind}", *[f"I-{kind}"] * (length - 1)]
+    return tags
+
+
+def predicted_tags(draw: random.Random, tags: Sequence[str], quality: float) -> list[str]:
+    """Tags of which a share is right: the others lose an entity, change its type, cut it short or add one."""
+    predicted = list(tags)
+    for span in spans(tags):
+        if draw.random() < quality:
+            continue
+        accident = draw.choice(("type", "border", "missed"))
+        if accident == "missed" or (accident == "border" and span.first == span.last):
+            predicted[span.first : span.last + 1] = ["O"] * (span.last - span.first + 1)
+        elif accident == "border":
+            predicted[span.last] = "O"
+        else:
+            kind = draw.choice([each for each in TYPES if each != span.type])
+            for word in range(span.first, span.last + 1):
+                predicted[word] = f"{predicted[word][:2]}{kind}"
+    for word, tag in enumerate(predicted):
+        if tag == "O" and tags[word] == "O" and draw.random() < 0.15 * (1 - quality):
+            predicted[word] = f"B-{draw.choice(TYPES)}"
+    return predicted
+
+
+def count(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Counts:
+    """The evidence of an evaluation, counted span by span."""
+
+    def per_type(found: Sequence[set[Span]]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        return np.array([[sum(span.type == kind for span in each) for kind in TYPES] for each in found], dtype=np.int32)
+
+    true, guess = [set(spans(tags)) for tags in gold], [set(spans(tags)) for tags in predicted]
+    values = {
+        "correct": per_type([a & b for a, b in zip(true, guess, strict=True)]),
+        "predicted": per_type(guess),
+        "gold": per_type(true),
+        "sentence_words": np.array([len(tags) for tags in gold], dtype=np.int32),
+        "word_gold": np.array([LABELS[tag] for tags in gold for tag in tags], dtype=np.int8),
+        "word_predicted": np.array([LABELS[tag] for tags in predicted for tag in tags], dtype=np.int8),
+    }
+    if "word_seen" in Counts._fields:
+        values["word_seen"] = values["word_gold"] % 2 == 0
+    return Counts(**values)
+
+
+def evaluate(language: str, counts: Counts, *, zero_shot: bool) -> Evaluation:
+    """The scores of the counts; accuracy, macro and strict F1 are not worked out."""
+
+    def f1(correct: int, predicted: int, gold: int) -> float:
+        return 2 * correct / (predicted + gold) if predicted + gold else 0.0
+
+    correct, predicted, gold = (int(each.sum()) for each in counts[:3])
+    kinds = [f1(*(int(each[:, kind].sum()) for each in counts[:3])) for kind in range(len(TYPES))]
+    return Evaluation(
+        language=language, split="test", zero_shot=zero_shot, f1=f1(correct, predicted, gold),
+        precision=correct / max(predicted, 1), recall=correct / max(gold, 1), accuracy=0.9,
+        f1_PER=kinds[0], f1_ORG=kinds[1], f1_LOC=kinds[2], f1_strict=f1(correct, predicted, gold),
+        f1_macro=sum(kinds) / 3, sentences=len(counts.sentence_words), words=len(counts.word_gold), entities=gold,
+        unscored_words=0,
+    )  # fmt: skip
+
+
+def write_run(
+    path: Path,
+    *,
+    regimes: Sequence[str] = ("progressive",),
+    sizes: Sequence[int] = (250, 1000, 4000),
+    seeds: Sequence[int] = (42,),
+    sentences: int = 120,
+    zero_shot: bool = True,
+    quality: float = 0.0,
+) -> Path:
+    """Write the folder of a run from en to tr.
+
+    Args:
+        path: The folder.
+        regimes: Of the few-shot stages.
+        sizes: Of the few-shot stages.
+        seeds: Of all stages.
+        sentences: How many sentences each test split has.
+        zero_shot: Whether the source stage is.
+        quality: What is added to the share of entities that are right.
+    """
+    draw = random.Random(0)
+    gold = {each: [sentence_tags(draw, draw.randint(3, 12)) for _ in range(sentences)] for each in ("en", "tr")}
+    for language, tags in gold.items():
+        words = [[draw.choice(WORDS[language].split()) for _ in each] for each in tags]
+        write_sentences(path, language, "test", words)
+    for seed in seeds:
+        for regime, size in [("source", 0), *((regime, size) for regime in regimes for size in sizes)]:
+            stage = f"{regime}-en-seed{seed}" if regime == "source" else f"{regime}-tr-{size}-seed{seed}"
+            chance = random.Random(stage)
+            share = {"en": 0.8 - 0.03 * (size > 0), "tr": 0.6 + 0.08 * size**0.15 * (size > 0)}
+            counts = {
+                (language, "test"): count(
+                    tags, [predicted_tags(chance, each, share[language] + quality) for each in tags]
+                )
+                for language, tags in gold.items()
+            }
+            episodes = [{"source": "sample", "language": "en", "split": "train", "sentences": 800, "seed": seed,
+                         "digest": "0a1b2c"}]  # fmt: skip
+            result = Result(
+                stage=stage, regime=regime, seed=seed, start_from="tiny" if size == 0 else f"source-en-seed{seed}",
+                train_languages={"source": ["en"], "joint": ["en", "tr"]}.get(regime, ["tr"]),
+                train_samples=size + (800 if regime in ("source", "joint") else 0), target_samples=size,
+                evaluations=[
+                    evaluate(language, each, zero_shot=zero_shot and size == 0 and language == "tr")
+                    for (language, _), each in counts.items()
+                ],
+                seconds=1.5, definition={"num_samples": size}, fingerprint=stage,
+                lineage={"origin": "tiny", "episodes": episodes}, versions={"xner": "0.1.0"},
+            )  # fmt: skip
+            folder = path / "stages" / stage
+            folder.mkdir(parents=True)
+            write_result(folder, result, counts)
+    return path
+
+
+@pytest.fixture(name="write_run")
+def _write_run() -> Callable[..., Path]:
+    return write_run

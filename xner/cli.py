@@ -1,0 +1,61 @@
+"""The command ``xner``, and ``train.py``: commands that need a Trainer, and tools that do not."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from xner.errors import UserError
+
+TOOLS = {
+    "explore": "xner.explore:explore",
+    "tag": "xner.tagger:tag",
+    "new-backbone": "xner.backbone:new_backbone",
+}
+"""The tools, and where each is; nothing is imported but the one that is asked for."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake ends it with one line and exit code 2, a failed run with 1.
+
+    Args:
+        args: The command and its options; ``None`` takes those of the process.
+    """
+    args = sys.argv[1:] if args is None else args
+    try:
+        if args and args[0] in TOOLS:
+            _run_tool(args[0], args[1:])
+        else:
+            _run_lightning(args)
+    except UserError as error:
+        _leave(str(error), error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        _leave(f"{error.filename}: {error.strerror}", 1)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+
+
+def _run_tool(name: str, args: Sequence[str]) -> None:
+    from jsonargparse import auto_cli
+
+    module, _, function = TOOLS[name].partition(":")
+    auto_cli(getattr(importlib.import_module(module), function), args=list(args), prog=f"xner {name}", as_positional=False)
+
+
+def _run_lightning(args: Sequence[str]) -> None:
+    # Tokenizers warn when a process that used their threads forks; nothing here does.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from xner.lightning_cli import XnerCLI
+
+    argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI warns of arguments that it was not handed
+    try:
+        XnerCLI(args)
+    finally:
+        sys.argv = argv
+
+
+def _leave(message: str, code: int) -> None:
+    print(f"xner: error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,197 @@
+"""PanxDataModule: which data takes which steps at which hook."""
+
+import os
+from collections.abc import Sequence
+
+import lightning.pytorch as pl
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader
+
+from xner.backbone import load_config, load_tokenizer, longest_window, packable
+from xner.batch import Batch
+from xner.data.encode import Encoded, encode_split, join
+from xner.data.order import EvaluationOrder, TrainOrder
+from xner.data.packing import RowDataset
+from xner.data.panx import Split
+from xner.data.subset import subset
+from xner.errors import UserError
+
+Int64 = npt.NDArray[np.int64]
+
+
+class PanxDataModule(pl.LightningDataModule):
+    """PAN-X: tokenization, label alignment and subsets.
+
+    Args:
+        source: Where sentences come from: 'panx' (the hub's google/xtreme), 'sample' (embedded in the package), or a
+            folder that holds <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
+        languages: Languages trained and validated on, concatenated.
+        test_languages: Languages tested on, one dataloader each, in this order; null stands for the languages.
+        num_samples: Training sentences a language: the first of them after both shuffles; null takes all, without the
+            second shuffle. {en: null, tr: 250} gives each language its own.
+        shuffle_seed: Seed of the first shuffle, of every split.
+        subset_seed: Seed of the second shuffle, of train, when a subset is drawn.
+        batch_size: Training sentences a device and step.
+        max_length: Pieces a window, specials included; a longer sentence is split at the borders of words.
+        packing: Lay several sentences into one row (exact: none sees another). False pads every sentence to the longest.
+        row_length: Pieces a row in training; a longer window makes its batch's rows longer.
+        evaluation_pieces: Pieces a batch in evaluation, where sentences come by length.
+        backbone: Whose tokenizer is used: hub name, or folder in Hugging Face layout.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str = "panx",
+        languages: Sequence[str] = ("en",),
+        test_languages: Sequence[str] | None = None,
+        num_samples: int | dict[str, int | None] | None = None,
+        shuffle_seed: int = 0,
+        subset_seed: int = 42,
+        batch_size: int = 32,
+        max_length: int = 512,
+        packing: bool = True,
+        row_length: int = 64,
+        evaluation_pieces: int = 4096,
+        backbone: str = "xlm-roberta-base",
+    ) -> None:
+        super().__init__()
+        for option, number in {
+            "batch_size": batch_size,
+            "max_length": max_length,
+            "row_length": row_length,
+            "evaluation_pieces": evaluation_pieces,
+        }.items():
+            if number < 1:
+                raise UserError(f"data.{option}={number} must be 1 or more")
+        if not languages or (test_languages is not None and not test_languages):
+            raise UserError("data.languages and data.test_languages must name a language each, as [en]")
+        if len({*languages}) < len(languages):
+            raise UserError(f"data.languages={list(languages)} names a language twice")
+        self.source = source
+        self.languages = list(languages)
+        self.test_languages = list(languages if test_languages is None else test_languages)
+        self.num_samples = num_samples
+        self.shuffle_seed = shuffle_seed
+        self.subset_seed = subset_seed
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.packing = packing
+        self.row_length = row_length
+        self.evaluation_pieces = evaluation_pieces
+        self.backbone = backbone
+        self._encoded: dict[str, Encoded] = {}
+
+    def prepare_data(self) -> None:
+        """Download and encode once a machine, before its other processes take both from the caches."""
+        if self.trainer is not None and self.trainer.state.fn is not None:
+            for split in self._splits(self.trainer.state.fn):
+                self.encoded(split)
+
+    def setup(self, stage: str) -> None:
+        """Check the options against the data and the backbone; encode what the stage needs."""
+        config = load_config(self.backbone)
+        limit = longest_window(config)
+        if limit is not None and self.max_length > limit:
+            raise UserError(f"data.max_length={self.max_length} exceeds the {limit} pieces of {self.backbone}")
+        if self.packing and not packable(config):
+            rank_zero_info(f"{self.backbone} ({config.model_type}) cannot keep sentences of a row apart: it gets padding")
+            self.packing = False
+        for split in self._splits(stage):
+            placement = self.encoded(split).placement
+            oddities = {
+                "longer than a window and split": placement.split_sentences,
+                "words without a piece, predicted O": placement.words_without_pieces,
+                "words longer than a window, cut": placement.cut_words,
+                "tags that IOB2 forbids, kept": placement.illegal_tags,
+            }
+            found = "; ".join(f"{count} {oddity}" for oddity, count in oddities.items() if count)
+            if found:
+                rank_zero_info(f"{split}: {placement.sentences} sentences, {placement.words} words; {found}")
+
+    def encoded(self, split: Split) -> Encoded:
+        """A split's pieces and labels, in the order of its source."""
+        if str(split) not in self._encoded:
+            self._encoded[str(split)] = encode_split(split, self.backbone, self.max_length)
+        return self._encoded[str(split)]
+
+    def split(self, language: str, name: str) -> Split:
+        """One of the source's splits."""
+        return Split(self.source, language, name)
+
+    def samples_of(self, language: str) -> int | None:
+        """How many of a language's training sentences are asked for; ``None`` stands for all."""
+        return self.num_samples.get(language) if isinstance(self.num_samples, dict) else self.num_samples
+
+    def training_sentences(self, language: str) -> Int64:
+        """Numbers of the sentences of one language's train split that are trained on, in the subset's order."""
+        split = self.split(language, "train")
+        return subset(
+            len(self.encoded(split)),
+            self.samples_of(language),
+            shuffle_seed=self.shuffle_seed,
+            subset_seed=self.subset_seed,
+            where=str(split),
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of ``batch_size`` sentences, reshuffled each epoch."""
+        parts = [self.encoded(self.split(language, "train")) for language in self.languages]
+        offsets = np.cumsum([0, *map(len, parts)])
+        chosen = [
+            self.training_sentences(language) + offset for language, offset in zip(self.languages, offsets, strict=False)
+        ]
+        encoded = join(parts)
+        trainer = self.trainer
+        order = TrainOrder(
+            np.concatenate(chosen),
+            encoded.sentence_labelled,
+            batch_size=self.batch_size,
+            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            accumulate=trainer.accumulate_grad_batches if trainer else 1,
+            reshuffle=not (trainer and trainer.overfit_batches),
+        )
+        return self._loader(encoded, order, row_length=self.row_length)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation splits of all ``languages``, concatenated."""
+        return self._evaluation_loader([self.split(language, "validation") for language in self.languages])
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """The test split of each of ``test_languages``."""
+        return [self._evaluation_loader([self.split(language, "test")]) for language in self.test_languages]
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        """As ``test_dataloader``."""
+        return self.test_dataloader()
+
+    def _splits(self, stage: str) -> list[Split]:
+        """The splits that Lightning's stage needs, ``fit``, ``validate``, ``test`` or ``predict``."""
+        if stage in ("test", "predict"):
+            return [self.split(language, "test") for language in self.test_languages]
+        names = ("train", "validation") if stage == "fit" else ("validation",)
+        return [self.split(language, name) for name in names for language in self.languages]
+
+    def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
+        encoded = join([self.encoded(split) for split in splits])
+        trainer = self.trainer
+        order = EvaluationOrder(
+            encoded.sentence_pieces,
+            budget=self.evaluation_pieces,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+        return self._loader(encoded, order)
+
+    def _loader(
+        self, encoded: Encoded, order: TrainOrder | EvaluationOrder, row_length: int | None = None
+    ) -> DataLoader[Batch]:
+        padding_id = load_config(self.backbone).pad_token_id
+        rows = RowDataset(encoded, padding_id=padding_id, row_length=row_length, packing=self.packing)
+        # Laying out a batch takes a fraction of a millisecond, less than handing it over from a worker process.
+        return DataLoader(rows, batch_size=None, sampler=order, pin_memory=torch.cuda.is_available())

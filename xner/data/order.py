@@ -1,0 +1,108 @@
+"""Which sentences make up each batch of each rank: seeded and reshuffled for training, by length for evaluation."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import SequentialSampler
+
+Int64 = npt.NDArray[np.int64]
+
+
+class Share(NamedTuple):
+    """One batch of one rank.
+
+    Attributes:
+        sentences: Numbers of sentences. *Shape:* (sentences,)
+        step_words: Labelled pieces of the whole optimizer step, over all ranks and accumulated batches.
+    """
+
+    sentences: Int64
+    step_words: int
+
+
+class TrainOrder(SequentialSampler):
+    """The shares of one rank in training: every epoch in a new order, every rank with as many batches.
+
+    A step's sentences are the next ``world_size * batch_size`` of the epoch's order, dealt out to the ranks in turn, so
+    that any number of ranks takes the same steps. Where the last step's sentences do not go round, a share may be empty.
+
+    It calls itself a ``SequentialSampler`` so that Lightning's ``overfit_batches`` leaves it in place.
+
+    Args:
+        sentences: Numbers of the sentences to train on. *Shape:* (sentences,)
+        labelled: How many labelled pieces each sentence of the data set has. *Shape:* (data set's sentences,)
+        batch_size: Sentences a batch and rank.
+        seed: Seed of the order.
+        rank: This process.
+        world_size: How many processes there are.
+        accumulate: Batches an optimizer step.
+        reshuffle: Whether each epoch has an order of its own.
+    """
+
+    def __init__(
+        self,
+        sentences: Int64,
+        labelled: Int64,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
+        reshuffle: bool = True,
+    ) -> None:
+        self.sentences = sentences
+        self.labelled = labelled
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.accumulate = accumulate
+        self.reshuffle = reshuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.sentences) // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[Share]:  # type: ignore[override] # the base class counts; this one deals out shares
+        epoch = self.epoch if self.reshuffle else 0
+        order = self.sentences[np.random.default_rng((self.seed, epoch)).permutation(len(self.sentences))]
+        size = self.batch_size * self.world_size
+        for first in range(0, len(order), size * self.accumulate):
+            step = order[first : first + size * self.accumulate]
+            step_words = int(self.labelled[step].sum())
+            for start in range(0, len(step), size):
+                yield Share(step[start : start + size][self.rank :: self.world_size], step_words)
+
+
+class EvaluationOrder(SequentialSampler):
+    """The shares of one rank in evaluation: every sentence once on one rank, with others of its length.
+
+    Args:
+        pieces: How many pieces each sentence has. *Shape:* (sentences,)
+        budget: Pieces a batch, padding included; a longer sentence is alone in its batch.
+        rank: This process.
+        world_size: How many processes there are.
+    """
+
+    def __init__(self, pieces: Int64, *, budget: int, rank: int = 0, world_size: int = 1) -> None:
+        # Longest first: memory that does not suffice is known at once.
+        share = np.argsort(-pieces, kind="stable")[rank::world_size]
+        self.shares: list[Share] = []
+        first = 0
+        while first < len(share):
+            last = first + max(1, budget // int(pieces[share[first]]))
+            self.shares.append(Share(share[first:last], 0))
+            first = last
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def __iter__(self) -> Iterator[Share]:  # type: ignore[override] # as above
+        return iter(self.shares)

@@ -1,0 +1,117 @@
+"""From sentences to rows of pieces, with little padding or none.
+
+PAN-X sentences have 14 pieces on average and differ much in length, so that most of a padded batch is padding. Here
+windows lie end to end in rows; their numbers and positions travel with them, so that the model keeps them apart.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from xner.batch import Batch
+from xner.data.encode import Encoded, starts
+from xner.data.order import Share
+from xner.labels import IGNORE
+
+Int64 = npt.NDArray[np.int64]
+
+
+def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], list[int], int]:
+    """Lay stretches into rows: the longest first, each into the first row that has room (first-fit decreasing).
+
+    Args:
+        lengths: Pieces of each stretch, none over ``width``.
+        width: Pieces a row.
+
+    Returns:
+        Each stretch's row, each stretch's first column, and the number of rows.
+
+    >>> fit_rows([3, 6, 2, 4], width=8)
+    ([1, 0, 0, 1], [4, 0, 6, 0], 2)
+    """
+    row = [0] * len(lengths)
+    column = [0] * len(lengths)
+    filled: list[int] = []
+    for stretch in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        length = lengths[stretch]
+        place = next((place for place, taken in enumerate(filled) if taken + length <= width), len(filled))
+        if place == len(filled):
+            filled.append(0)
+        row[stretch], column[stretch] = place, filled[place]
+        filled[place] += length
+    return row, column, len(filled)
+
+
+class RowDataset(Dataset[Batch]):
+    """Encoded sentences, served as batches of rows.
+
+    Indexed not by a sentence but by a ``Share``: the sentences of one batch.
+
+    Args:
+        encoded: The sentences.
+        padding_id: The piece id that fills a row's rest.
+        row_length: Pieces a row (longer where a window is); ``None`` makes a row as long as the batch's longest window.
+        packing: Whether windows share rows. Otherwise each has a row of its own, as long as the longest window.
+    """
+
+    def __init__(self, encoded: Encoded, *, padding_id: int, row_length: int | None = None, packing: bool = True) -> None:
+        self.encoded = encoded
+        self.padding_id = padding_id
+        self.row_length = row_length or 0
+        self.packing = packing
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, share: Share) -> Batch:
+        """Lay out the share's sentences; a share without sentences gives one row of padding."""
+        encoded, sentences = self.encoded, share.sentences
+        windows, _ = _stretches(encoded.sentence_window, sentences)
+        words, sentence_words = _stretches(encoded.sentence_word, sentences)
+        source, lengths = _stretches(encoded.window_start, windows)
+        longest = int(lengths.max(initial=1))
+        if self.packing:
+            width = max(self.row_length, longest)
+            row, column, rows = fit_rows(lengths.tolist(), width)
+            first = np.array(row, dtype=np.int64) * width + column
+        else:
+            rows, width = max(len(windows), 1), longest
+            first = np.arange(len(windows)) * width
+        within = np.arange(len(source)) - np.repeat(starts(lengths)[:-1], lengths)
+        target = np.repeat(first, lengths) + within
+
+        def laid_out(values: npt.NDArray[np.integer] | Int64, fill: int) -> torch.Tensor:
+            rows_of = np.full(max(rows, 1) * width, fill, dtype=np.int64)
+            rows_of[target] = values
+            return torch.from_numpy(rows_of).view(-1, width)
+
+        # A sentence's pieces lie together in the source, so a word's distance from its sentence's first piece says
+        # which of the batch's pieces it begins with.
+        sentence_piece = encoded.window_start[encoded.sentence_window[sentences]]
+        sentence_pieces = encoded.window_start[encoded.sentence_window[sentences + 1]] - sentence_piece
+        word_sentence = np.repeat(np.arange(len(sentences)), sentence_words)
+        word_source = encoded.word_piece[words]
+        word_place = word_source - sentence_piece[word_sentence] + starts(sentence_pieces)[:-1][word_sentence]
+        placed = word_source >= 0
+        word_piece = np.full(len(words), -1, dtype=np.int64)
+        word_piece[placed] = target[word_place[placed]]
+        return Batch(
+            pieces=laid_out(encoded.pieces[source], self.padding_id),
+            positions=laid_out(within, 0),
+            windows=laid_out(np.repeat(np.arange(1, len(windows) + 1), lengths), 0),
+            labels=laid_out(encoded.labels[source], IGNORE),
+            word_piece=torch.from_numpy(word_piece),
+            word_label=torch.from_numpy(encoded.word_label[words].astype(np.int64)),
+            word_sentence=torch.from_numpy(word_sentence),
+            sentences=torch.from_numpy(sentences),
+            step_words=torch.tensor(share.step_words),
+        )
+
+
+def _stretches(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
+    """What lies in the chosen stretches, ``bounds[i]`` to ``bounds[i + 1]``, one after another; and their lengths."""
+    lengths = bounds[chosen + 1] - bounds[chosen]
+    return np.arange(lengths.sum()) + np.repeat(bounds[chosen] - starts(lengths)[:-1], lengths), lengths

@@ -1,0 +1,211 @@
+"""The commands that need a Trainer: fit, validate, test, predict and transfer."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as pl
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from xner.data.datamodule import PanxDataModule
+from xner.errors import UserError
+from xner.files import write_atomically
+from xner.labels import TAGS
+from xner.model.classifier import TokenClassifier
+from xner.report.curve import draw
+from xner.report.table import render
+from xner.transfer.lineage import extend, read_lineage, zero_shot
+from xner.transfer.plan import SIZES, plan
+from xner.transfer.run import Experiment, Keep, Select, Settings, Workers, Workshop, episodes, run_experiment, write_model
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what ``main`` prints as one line."""
+        raise UserError(" ".join(str(message).split())) from ex
+
+
+class Trainer(pl.Trainer):
+    """Lightning's Trainer with the signature of ``transfer``."""
+
+    def transfer(
+        self,
+        model: TokenClassifier,
+        datamodule: PanxDataModule,
+        source: str = "en",
+        target: str = "tr",
+        sizes: Sequence[int] = SIZES,
+        regimes: Sequence[str] = ("progressive",),
+        seeds: Sequence[int] = (42,),
+        keep: Keep = "source",
+        select: Select = "last",
+    ) -> None:
+        """Train on one language, evaluate zero-shot on another, adapt to it with more and more of its sentences.
+
+        Args:
+            model: Given by --model.
+            datamodule: Given by --data.
+            source: Language that is learnt first.
+            target: Language that it is carried over to.
+            sizes: Numbers of target sentences, increasing.
+            regimes: Where few-shot stages start from: progressive (the stage before), independent (the source stage),
+                scratch (the backbone, target alone), joint (the backbone, source and target).
+            seeds: Seeds of training and of the subsets; the whole experiment is run for each.
+            keep: Stages whose model folders stay: none, source, last (those nothing starts from) or all.
+            select: Epoch whose weights count: last, or best by F1 on validation.
+        """
+        raise TypeError("transfer builds a trainer for every stage: call it through the command line")
+
+
+class XnerCLI(LightningCLI):
+    """LightningCLI over the one model and the one data module, with the transfer experiment."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        super().__init__(
+            TokenClassifier,
+            PanxDataModule,
+            args=list(args),
+            trainer_class=Trainer,
+            trainer_defaults={
+                "max_epochs": 3,
+                "gradient_clip_val": 1.0,
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+                # Lightning's own sampler would repeat sentences to make ranks even.
+                "use_distributed_sampler": False,
+            },
+            seed_everything_default=42,
+            parser_class=Parser,
+            # The configuration is written beside the model instead; the callback's own file would bar a second run.
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            # Hyperparameters in checkpoints are primitives: they are loaded with weights_only.
+            load_from_checkpoint_support=False,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands, and transfer."""
+        return {**LightningCLI.subcommands(), "transfer": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Take the tokenizer from the model's backbone."""
+        parser.link_arguments("model.backbone", "data.backbone")
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the options as they were given: a checkpoint brings weights and states, never options."""
+
+    def before_instantiate_classes(self) -> None:
+        """Give each command a folder of its own."""
+        options = self.config[self.subcommand]
+        if options.trainer.default_root_dir is None:
+            options.trainer.default_root_dir = f"runs/{self.subcommand}"
+        self.root = Path(options.trainer.default_root_dir)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Log to a CSV file where no logger was asked for."""
+        trainer = self._get(self.config_init, "trainer")
+        if trainer.logger in (None, True):
+            kwargs.setdefault("logger", CSVLogger(trainer.default_root_dir, name="logs"))
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Keep the configuration."""
+        self._write_config()
+
+    def after_fit(self) -> None:
+        """Write the model folder."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            seed = self._get(self.config, "seed_everything")
+            lineage = extend(read_lineage(self.model.backbone), episodes(self.datamodule, seed))
+            write_model(self.root / "model", self.model, lineage)
+            print(f"model folder: {self.root / 'model'}")
+
+    def after_test(self) -> None:
+        """Print seqeval's report of each language."""
+        from seqeval.metrics import classification_report
+
+        lineage = read_lineage(self.model.backbone)
+        for language, tested in zip(self.datamodule.test_languages, self.model.tested, strict=True):
+            gold = self.datamodule.split(language, "test").sentences.tags
+            labels = iter(tested.labels.tolist())
+            predicted = [[TAGS[next(labels)] for _ in tags] for tags in gold]
+            note = " (zero-shot)" if zero_shot(lineage, language) else ""
+            print(f"\n{language}/test{note}: F1 {tested.scores['f1']:.4f}, strict {tested.scores['f1_strict']:.4f}")
+            print(classification_report(gold, predicted, digits=4, zero_division=0))
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write each test language's sentences with their predicted tags."""
+        batches = self.trainer.predict(**kwargs)
+        self.root.mkdir(parents=True, exist_ok=True)
+        for language, found in zip(
+            self.datamodule.test_languages, batches if len(self.datamodule.test_languages) > 1 else [batches], strict=True
+        ):
+            sentences = self.datamodule.split(language, "test").sentences
+            predicted: list[list[str]] = [[] for _ in sentences.words]
+            for labels, numbers in found:
+                for label, number in zip(labels.tolist(), numbers.tolist(), strict=True):
+                    predicted[number].append(TAGS[label])
+            lines = [
+                json.dumps({"tokens": words, "ner_tags": gold, "predicted_tags": tags}, ensure_ascii=False) + "\n"
+                for words, gold, tags in zip(sentences.words, sentences.tags, predicted, strict=True)
+            ]
+            path = self.root / f"{language}-test.jsonl"
+            write_atomically(path, "".join(lines))
+            print(f"predictions: {path}")
+
+    def transfer(
+        self,
+        model: TokenClassifier,
+        datamodule: PanxDataModule,
+        source: str,
+        target: str,
+        sizes: Sequence[int],
+        regimes: Sequence[str],
+        seeds: Sequence[int],
+        keep: Keep,
+        select: Select,
+    ) -> None:
+        """Run the experiment, stage after stage; see ``Trainer.transfer``."""
+        stages = plan(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
+        largest = len(datamodule.split(target, "train").sentences)
+        if sizes[-1] > largest:
+            raise UserError(f"sizes: {sizes[-1]} exceeds the {largest} sentences of {target}/train")
+        experiment = Experiment(
+            root=self.root, stages=stages, evaluated=[source, target], keep=keep, select=select
+        )
+        results = run_experiment(experiment, Workshop(self._settings(), self._build))
+        self._write_config()
+        draw(results, self.root / "curve.png", self.root / "curve.svg")
+        print(f"\n{render(results)}\n{self.root / 'results.csv'}, curve.png, curve.svg")
+
+    def _settings(self) -> Settings:
+        """The options of model, data and trainer, flat, without those that ``transfer`` sets for each stage."""
+        parser = self._parser(self.subcommand)
+        options = json.loads(parser.dump(self.config[self.subcommand], skip_none=False, format="json"))
+        per_stage = ("languages", "num_samples", "test_languages", "subset_seed", "backbone")
+        return {
+            f"{group}.{name}": value
+            for group in ("model", "data", "trainer")
+            for name, value in options[group].items()
+            if not (group == "data" and name in per_stage)
+        }
+
+    def _build(self, settings: Settings) -> Workers:
+        """Make a trainer, model and data module with some options replaced."""
+        config = self.config.clone()
+        for name, value in settings.items():
+            config[self.subcommand][name] = value
+        self.config_init = self.parser.instantiate_classes(config)
+        return Workers(
+            self.instantiate_trainer(), self._get(self.config_init, "model"), self._get(self.config_init, "data")
+        )
+
+    def _write_config(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        text = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        write_atomically(self.root / "config.yaml", text)

@@ -1,0 +1,1 @@
+"""What is trained and how it is scored: tensors in and out, no languages and no files."""

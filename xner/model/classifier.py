@@ -1,0 +1,195 @@
+"""TokenClassifier: a pretrained encoder with a linear layer over its pieces, its loss, its scores and its optimizer."""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from xner.backbone import load_config, load_network, packable, position_start
+from xner.batch import Batch
+from xner.errors import UserError
+from xner.labels import IGNORE, OUTSIDE
+from xner.model.metrics import SpanF1, WordPredictions
+
+
+class Tested(NamedTuple):
+    """What a test found out about one data set.
+
+    Attributes:
+        scores: As ``SpanF1`` computes them.
+        labels: The predicted label of every word, in the order of the data set's sentences. *Shape:* (words,)
+    """
+
+    scores: dict[str, float]
+    labels: Tensor
+
+
+class TokenClassifier(pl.LightningModule):
+    """XLM-R (Conneau et al. 2020), or another encoder, that labels the first piece of each word.
+
+    Args:
+        backbone: Hub name, or folder in Hugging Face layout. A folder that already holds a token classifier with the
+            same tags keeps its head; otherwise the head is new.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: AdamW's weight decay, a step and unit of learning rate; biases and LayerNorm have none.
+        warmup_ratio: Share of all optimizer steps over which the learning rate rises from zero to its peak.
+        schedule: What becomes of the learning rate afterwards: 'linear' or 'cosine' to zero, or 'constant'.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "xlm-roberta-base",
+        learning_rate: float = 2e-5,
+        weight_decay: float = 0.01,
+        warmup_ratio: float = 0.0,
+        schedule: Literal["linear", "cosine", "constant"] = "linear",
+    ) -> None:
+        super().__init__()
+        if not learning_rate > 0:
+            raise UserError(f"model.learning_rate={learning_rate} must be above 0")
+        if not weight_decay >= 0:
+            raise UserError(f"model.weight_decay={weight_decay} must be 0 or more")
+        if not 0 <= warmup_ratio <= 1:
+            raise UserError(f"model.warmup_ratio={warmup_ratio} must be between 0 and 1")
+        self.save_hyperparameters()
+        self.backbone = backbone
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_ratio = warmup_ratio
+        self.schedule = schedule
+        self.validation_score = SpanF1()
+        self.test_score = nn.ModuleList()
+        self.test_predictions = nn.ModuleList()
+        self.tested: list[Tested] = []
+
+    def configure_model(self) -> None:
+        """Load the network; Lightning calls this once it is known where it shall live."""
+        if hasattr(self, "network"):
+            return
+        config = load_config(self.backbone)
+        self.position_start = position_start(config)
+        self.packable = packable(config)
+        self.network = load_network(self.backbone)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Score every label on every piece.
+
+        Returns:
+            Logits. *Shape:* (rows, width, labels)
+
+        Raises:
+            ValueError: If windows share rows but the network could not keep them apart.
+        """
+        if self.packable:
+            # Padding has the number 0 and sees padding: no row of the mask is empty, which would give nan.
+            mask = (batch.windows[:, None, :, None] == batch.windows[:, None, None, :])
+            output = self.network(
+                input_ids=batch.pieces, attention_mask=mask, position_ids=batch.positions + self.position_start
+            )
+        else:
+            if bool((batch.windows != batch.windows[:, :1]).logical_and(batch.windows > 0).any()):
+                raise ValueError(f"{self.backbone} cannot keep windows of one row apart: set data.packing to false")
+            output = self.network(input_ids=batch.pieces, attention_mask=(batch.windows > 0).long())
+        return output.logits
+
+    def predict_words(self, batch: Batch) -> Tensor:
+        """Give every word the likeliest label of its first piece, and ``O`` where it has no piece. *Shape:* (words,)"""
+        labels = self(batch).argmax(dim=-1).flatten()[batch.word_piece.clamp(min=0)]
+        return labels.masked_fill(batch.word_piece < 0, OUTSIDE)
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """The mean cross-entropy over all labelled words of the optimizer step, across ranks and accumulated batches.
+
+        Ranks average gradients and Lightning divides by the number of accumulated batches, so this batch's share of
+        the mean is multiplied by both.
+        """
+        total = cross_entropy(
+            self(batch).flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORE, reduction="sum"
+        )
+        loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.sentences))
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Count the spans of a batch."""
+        self.validation_score.update(self.predict_words(batch), batch.word_label, batch.word_sentence)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of all batches and ranks."""
+        scores = self.validation_score.compute()
+        self.validation_score.reset()
+        shown = ("f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "f1_macro")
+        self.log_dict({f"val/{name}": scores[name].float() for name in shown if name != "f1"})
+        self.log("val/f1", scores["f1"].float(), prog_bar=True)
+
+    def on_test_start(self) -> None:
+        """Make a score for each data set."""
+        loaders = range(len(self.trainer.test_dataloaders or ()))
+        self.test_score = nn.ModuleList(SpanF1() for _ in loaders).to(self.device)
+        self.test_predictions = nn.ModuleList(WordPredictions() for _ in loaders).to(self.device)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count the spans of a batch and keep its words' labels."""
+        labels = self.predict_words(batch)
+        self.test_score[dataloader_idx].update(labels, batch.word_label, batch.word_sentence)
+        self.test_predictions[dataloader_idx].update(labels, batch.sentences[batch.word_sentence])
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of each data set under the name that the data gives it."""
+        self.tested = [
+            Tested({name: value.item() for name, value in score.compute().items()}, predictions.compute()[0].cpu())
+            for score, predictions in zip(self.test_score, self.test_predictions, strict=True)
+        ]
+        names = getattr(getattr(self.trainer, "datamodule", None), "test_languages", range(len(self.tested)))
+        for name, tested in zip(names, self.tested, strict=True):
+            self.log_dict({f"test/{key}/{name}": value for key, value in tested.scores.items()})
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
+        """Give each word's predicted label and the number of its sentence in the data set. *Shapes:* (words,)"""
+        return self.predict_words(batch), batch.sentences[batch.word_sentence]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, without decay on biases and LayerNorm, and a learning rate that changes every step."""
+        from transformers import get_scheduler
+
+        spared = {
+            id(parameter)
+            for module in self.network.modules()
+            for name, parameter in module.named_parameters(recurse=False)
+            if name.endswith("bias") or isinstance(module, nn.LayerNorm)
+        }
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if id(p) not in spared], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
+        ]
+        # A gradient scaler would leave unscaling to a fused optimizer, after the clipping below.
+        fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=fused)
+        steps = int(self.trainer.estimated_stepping_batches)
+        name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
+        scheduler = get_scheduler(name, optimizer, math.ceil(steps * self.warmup_ratio), steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as asked; by norm without Lightning's own call, which refuses a fused optimizer (lightning 21435)."""
+        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        elif gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep scores out of a checkpoint: they belong to one evaluation."""
+        checkpoint["state_dict"] = {
+            name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")
+        }

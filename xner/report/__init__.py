@@ -1,0 +1,4 @@
+"""From what the stages left behind to what a reader needs: statistics, errors, a table, the curve and a page.
+
+It reads a run's folder alone and imports neither torch nor any data, so that a report can be made again anywhere.
+"""

@@ -1,0 +1,43 @@
+"""From run folders to the files that a reader opens."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from xner.files import write_atomically
+from xner.report.analysis import Run, analyse, load_run
+from xner.report.curve import overlay
+from xner.report.page import page
+
+
+def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> None:
+    """Write the curve and the page of one run, or of several laid over one another.
+
+    Args:
+        runs: Folders that ``transfer`` wrote; every complete stage is taken. The first is what the others are compared
+            with. Each is called by its folder's name.
+        html: Where the page goes.
+        png: Where the curve goes as a picture.
+        svg: Where the curve goes as a drawing.
+
+    Raises:
+        UserError: If a folder holds no complete stage, or its stages cannot be compared.
+    """
+    loaded = _named_apart([load_run(run) for run in runs])
+    analyses = [analyse(run) for run in loaded]
+    overlay({run.name if len(loaded) > 1 else "": run.results for run in loaded}, png, svg)
+    write_atomically(html, page(analyses, svg.read_text(encoding="utf-8")))
+
+
+def _named_apart(runs: Sequence[Run]) -> list[Run]:
+    """Put the parent folder's name before a name that several runs have, and a number where that is not enough."""
+    count = Counter(run.name for run in runs)
+    runs = [
+        run._replace(name=f"{run.path.resolve().parent.name}/{run.name}") if count[run.name] > 1 else run
+        for run in runs
+    ]
+    count = Counter(run.name for run in runs)
+    return [
+        run._replace(name=f"{run.name} ({number})") if count[run.name] > 1 else run
+        for number, run in enumerate(runs, 1)
+    ]
