@@ -38,7 +38,9 @@ def load_config(backbone: str) -> "PreTrainedConfig":
     from transformers import AutoConfig
 
     if Path(backbone).is_dir() and not (Path(backbone) / "config.json").is_file():
-        raise UserError(f"backbone={backbone!r} holds no config.json: give a folder in Hugging Face layout or a hub name")
+        raise UserError(
+            f"backbone={backbone!r} holds no config.json: give a folder in Hugging Face layout or a hub name"
+        )
     config = _from_pretrained(AutoConfig, backbone)
     if any(name.endswith("ForTokenClassification") for name in config.architectures or ()):
         tags = tuple(config.id2label[label] for label in sorted(config.id2label))

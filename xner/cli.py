@@ -41,7 +41,9 @@ def _run_tool(name: str, args: Sequence[str]) -> None:
     from jsonargparse import auto_cli
 
     module, _, function = TOOLS[name].partition(":")
-    auto_cli(getattr(importlib.import_module(module), function), args=list(args), prog=f"xner {name}", as_positional=False)
+    auto_cli(
+        getattr(importlib.import_module(module), function), args=list(args), prog=f"xner {name}", as_positional=False
+    )
 
 
 def _run_lightning(args: Sequence[str]) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
 
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
@@ -18,7 +20,25 @@ from xner.report.curve import draw
 from xner.report.table import render
 from xner.transfer.lineage import extend, read_lineage, zero_shot
 from xner.transfer.plan import SIZES, plan
-from xner.transfer.run import Experiment, Keep, Select, Settings, Workers, Workshop, episodes, run_experiment, write_model
+from xner.transfer.run import (
+    Experiment,
+    Keep,
+    Select,
+    Settings,
+    Workers,
+    Workshop,
+    episodes,
+    run_experiment,
+    write_model,
+)
+
+
+def _by_sentence(labels: Tensor, sentences: Tensor) -> dict[int, list[str]]:
+    """Predicted tags by the number of their sentence. *Shapes:* (words,)."""
+    tags: dict[int, list[str]] = {}
+    for label, sentence in zip(labels.tolist(), sentences.tolist(), strict=True):
+        tags.setdefault(sentence, []).append(TAGS[label])
+    return tags
 
 
 class Parser(LightningArgumentParser):
@@ -106,7 +126,7 @@ class XnerCLI(LightningCLI):
             options.trainer.default_root_dir = f"runs/{self.subcommand}"
         self.root = Path(options.trainer.default_root_dir)
 
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401 - as the base class has it
         """Log to a CSV file where no logger was asked for."""
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True):
@@ -131,31 +151,36 @@ class XnerCLI(LightningCLI):
 
         lineage = read_lineage(self.model.backbone)
         for language, tested in zip(self.datamodule.test_languages, self.model.tested, strict=True):
-            gold = self.datamodule.split(language, "test").sentences.tags
-            labels = iter(tested.labels.tolist())
-            predicted = [[TAGS[next(labels)] for _ in tags] for tags in gold]
+            predicted = _by_sentence(tested.labels, tested.sentences)
+            tags = self.datamodule.split(language, "test").sentences.tags
+            gold = [tags[sentence] for sentence in predicted]
             note = " (zero-shot)" if zero_shot(lineage, language) else ""
             print(f"\n{language}/test{note}: F1 {tested.scores['f1']:.4f}, strict {tested.scores['f1_strict']:.4f}")
-            print(classification_report(gold, predicted, digits=4, zero_division=0))
+            print(classification_report(gold, [*predicted.values()], digits=4, zero_division=0))
 
-    def predict(self, **kwargs: Any) -> None:
+    # Lightning's own options are handed on as they come.
+    def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Write each test language's sentences with their predicted tags."""
-        batches = self.trainer.predict(**kwargs)
+        found: Any = self.trainer.predict(model, datamodule=datamodule, **options)
         self.root.mkdir(parents=True, exist_ok=True)
-        for language, found in zip(
-            self.datamodule.test_languages, batches if len(self.datamodule.test_languages) > 1 else [batches], strict=True
-        ):
-            sentences = self.datamodule.split(language, "test").sentences
-            predicted: list[list[str]] = [[] for _ in sentences.words]
-            for labels, numbers in found:
-                for label, number in zip(labels.tolist(), numbers.tolist(), strict=True):
-                    predicted[number].append(TAGS[label])
+        languages = datamodule.test_languages
+        for language, batches in zip(languages, found if len(languages) > 1 else [found], strict=True):
+            sentences = datamodule.split(language, "test").sentences
+            labels, numbers = (torch.cat(parts) for parts in zip(*batches, strict=True))
+            predicted = _by_sentence(labels, numbers)
             lines = [
-                json.dumps({"tokens": words, "ner_tags": gold, "predicted_tags": tags}, ensure_ascii=False) + "\n"
-                for words, gold, tags in zip(sentences.words, sentences.tags, predicted, strict=True)
+                json.dumps(
+                    {
+                        "tokens": sentences.words[number],
+                        "ner_tags": sentences.tags[number],
+                        "predicted_tags": predicted[number],
+                    },
+                    ensure_ascii=False,
+                )
+                for number in sorted(predicted)
             ]
             path = self.root / f"{language}-test.jsonl"
-            write_atomically(path, "".join(lines))
+            write_atomically(path, "\n".join(lines) + "\n")
             print(f"predictions: {path}")
 
     def transfer(
@@ -171,13 +196,14 @@ class XnerCLI(LightningCLI):
         select: Select,
     ) -> None:
         """Run the experiment, stage after stage; see ``Trainer.transfer``."""
+        for option in ("limit_test_batches", "fast_dev_run"):
+            if self._get(self.config, "trainer")[option] not in (None, False, 1.0):
+                raise UserError(f"trainer.{option} would leave words unscored: transfer evaluates all of them")
         stages = plan(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
         largest = len(datamodule.split(target, "train").sentences)
         if sizes[-1] > largest:
             raise UserError(f"sizes: {sizes[-1]} exceeds the {largest} sentences of {target}/train")
-        experiment = Experiment(
-            root=self.root, stages=stages, evaluated=[source, target], keep=keep, select=select
-        )
+        experiment = Experiment(root=self.root, stages=stages, evaluated=[source, target], keep=keep, select=select)
         results = run_experiment(experiment, Workshop(self._settings(), self._build))
         self._write_config()
         draw(results, self.root / "curve.png", self.root / "curve.svg")

@@ -14,7 +14,7 @@ from xner.backbone import load_config, load_tokenizer, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.order import EvaluationOrder, TrainOrder
-from xner.data.packing import RowDataset
+from xner.data.packing import RowDataset, stretches
 from xner.data.panx import Split
 from xner.data.subset import subset
 from xner.errors import UserError
@@ -98,7 +98,9 @@ class PanxDataModule(pl.LightningDataModule):
         if limit is not None and self.max_length > limit:
             raise UserError(f"data.max_length={self.max_length} exceeds the {limit} pieces of {self.backbone}")
         if self.packing and not packable(config):
-            rank_zero_info(f"{self.backbone} ({config.model_type}) cannot keep sentences of a row apart: it gets padding")
+            rank_zero_info(
+                f"{self.backbone} ({config.model_type}) cannot keep sentences of a row apart: it gets padding"
+            )
             self.packing = False
         for split in self._splits(stage):
             placement = self.encoded(split).placement
@@ -137,12 +139,23 @@ class PanxDataModule(pl.LightningDataModule):
             where=str(split),
         )
 
+    def used_pieces(self) -> Int64:
+        """The pieces that training and validation look up, ascending. *Shape:* (used,)"""
+        used = [np.array([load_config(self.backbone).pad_token_id], dtype=np.int64)]
+        for language in self.languages:
+            train = self.encoded(self.split(language, "train"))
+            piece_bounds = train.window_start[train.sentence_window]
+            places, _ = stretches(piece_bounds, self.training_sentences(language))
+            used += [train.pieces[places], self.encoded(self.split(language, "validation")).pieces]
+        return np.unique(np.concatenate(used)).astype(np.int64)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of ``batch_size`` sentences, reshuffled each epoch."""
         parts = [self.encoded(self.split(language, "train")) for language in self.languages]
         offsets = np.cumsum([0, *map(len, parts)])
         chosen = [
-            self.training_sentences(language) + offset for language, offset in zip(self.languages, offsets, strict=False)
+            self.training_sentences(language) + offset
+            for language, offset in zip(self.languages, offsets, strict=False)
         ]
         encoded = join(parts)
         trainer = self.trainer

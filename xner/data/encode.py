@@ -222,9 +222,7 @@ def join(parts: Sequence[Encoded]) -> Encoded:
         word_label=np.concatenate([part.word_label for part in parts]),
         digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest(),
         placement=Placement(
-            **{
-                field.name: sum(getattr(part.placement, field.name) for part in parts) for field in fields(Placement)
-            }
+            **{field.name: sum(getattr(part.placement, field.name) for part in parts) for field in fields(Placement)}
         ),
     )
 

@@ -57,7 +57,9 @@ class RowDataset(Dataset[Batch]):
         packing: Whether windows share rows. Otherwise each has a row of its own, as long as the longest window.
     """
 
-    def __init__(self, encoded: Encoded, *, padding_id: int, row_length: int | None = None, packing: bool = True) -> None:
+    def __init__(
+        self, encoded: Encoded, *, padding_id: int, row_length: int | None = None, packing: bool = True
+    ) -> None:
         self.encoded = encoded
         self.padding_id = padding_id
         self.row_length = row_length or 0
@@ -69,9 +71,9 @@ class RowDataset(Dataset[Batch]):
     def __getitem__(self, share: Share) -> Batch:
         """Lay out the share's sentences; a share without sentences gives one row of padding."""
         encoded, sentences = self.encoded, share.sentences
-        windows, _ = _stretches(encoded.sentence_window, sentences)
-        words, sentence_words = _stretches(encoded.sentence_word, sentences)
-        source, lengths = _stretches(encoded.window_start, windows)
+        windows, _ = stretches(encoded.sentence_window, sentences)
+        words, sentence_words = stretches(encoded.sentence_word, sentences)
+        source, lengths = stretches(encoded.window_start, windows)
         longest = int(lengths.max(initial=1))
         if self.packing:
             width = max(self.row_length, longest)
@@ -111,7 +113,7 @@ class RowDataset(Dataset[Batch]):
         )
 
 
-def _stretches(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
+def stretches(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
     """What lies in the chosen stretches, ``bounds[i]`` to ``bounds[i + 1]``, one after another; and their lengths."""
     lengths = bounds[chosen + 1] - bounds[chosen]
     return np.arange(lengths.sum()) + np.repeat(bounds[chosen] - starts(lengths)[:-1], lengths), lengths

@@ -242,7 +242,9 @@ def _read_jsonl(path: Path, language: str) -> Sentences:
                 row = json.loads(line)
                 yield where, row["tokens"], row["ner_tags"]
             except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise RunError(f'{where}: not of the form {{"tokens": [...], "ner_tags": [...]}} ({error!r})') from error
+                raise RunError(
+                    f'{where}: not of the form {{"tokens": [...], "ner_tags": [...]}} ({error!r})'
+                ) from error
 
     return _checked(rows(), language)
 

@@ -1,6 +1,7 @@
 """TokenClassifier: a pretrained encoder with a linear layer over its pieces, its loss, its scores and its optimizer."""
 
 import math
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
@@ -14,6 +15,7 @@ from xner.batch import Batch
 from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.metrics import SpanF1, WordPredictions
+from xner.model.vocabulary import CompactEmbedding, compact, load_rows, mapped_matrix, restore, save_rows
 
 
 class Tested(NamedTuple):
@@ -21,11 +23,13 @@ class Tested(NamedTuple):
 
     Attributes:
         scores: As ``SpanF1`` computes them.
-        labels: The predicted label of every word, in the order of the data set's sentences. *Shape:* (words,)
+        labels: The predicted label of every evaluated word, in the order of the data set's sentences. *Shape:* (words,)
+        sentences: The number of each word's sentence in the data set. *Shape:* (words,)
     """
 
     scores: dict[str, float]
     labels: Tensor
+    sentences: Tensor
 
 
 class TokenClassifier(pl.LightningModule):
@@ -38,6 +42,8 @@ class TokenClassifier(pl.LightningModule):
         weight_decay: AdamW's weight decay, a step and unit of learning rate; biases and LayerNorm have none.
         warmup_ratio: Share of all optimizer steps over which the learning rate rises from zero to its peak.
         schedule: What becomes of the learning rate afterwards: 'linear' or 'cosine' to zero, or 'constant'.
+        compact_vocabulary: Train only the embedding rows of pieces that the data uses (exact: the others would get
+            nothing but weight decay, and they do).
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class TokenClassifier(pl.LightningModule):
         weight_decay: float = 0.01,
         warmup_ratio: float = 0.0,
         schedule: Literal["linear", "cosine", "constant"] = "linear",
+        compact_vocabulary: bool = True,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
@@ -62,19 +69,27 @@ class TokenClassifier(pl.LightningModule):
         self.weight_decay = weight_decay
         self.warmup_ratio = warmup_ratio
         self.schedule = schedule
+        self.compact_vocabulary = compact_vocabulary
         self.validation_score = SpanF1()
         self.test_score = nn.ModuleList()
         self.test_predictions = nn.ModuleList()
         self.tested: list[Tested] = []
 
     def configure_model(self) -> None:
-        """Load the network; Lightning calls this once it is known where it shall live."""
-        if hasattr(self, "network"):
-            return
-        config = load_config(self.backbone)
-        self.position_start = position_start(config)
-        self.packable = packable(config)
-        self.network = load_network(self.backbone)
+        """Load the network; Lightning calls this before it restores a checkpoint and makes the optimizer."""
+        if not hasattr(self, "network"):
+            config = load_config(self.backbone)
+            self.position_start = position_start(config)
+            self.packable = packable(config)
+            self.network = load_network(self.backbone)
+        used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
+        rows = self.network.get_input_embeddings()
+        if self.compact_vocabulary and used and self.trainer.state.fn == "fit" and isinstance(rows, nn.Embedding):
+            compact(self.network, torch.from_numpy(used()), mapped_matrix(Path(self.backbone), rows.weight))
+
+    def on_fit_end(self) -> None:
+        """Give the network its whole vocabulary back."""
+        restore(self.network)
 
     def forward(self, batch: Batch) -> Tensor:
         """Score every label on every piece.
@@ -87,7 +102,7 @@ class TokenClassifier(pl.LightningModule):
         """
         if self.packable:
             # Padding has the number 0 and sees padding: no row of the mask is empty, which would give nan.
-            mask = (batch.windows[:, None, :, None] == batch.windows[:, None, None, :])
+            mask = batch.windows[:, None, :, None] == batch.windows[:, None, None, :]
             output = self.network(
                 input_ids=batch.pieces, attention_mask=mask, position_ids=batch.positions + self.position_start
             )
@@ -142,7 +157,7 @@ class TokenClassifier(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the scores of each data set under the name that the data gives it."""
         self.tested = [
-            Tested({name: value.item() for name, value in score.compute().items()}, predictions.compute()[0].cpu())
+            Tested({name: value.item() for name, value in score.compute().items()}, *predictions.compute().cpu())
             for score, predictions in zip(self.test_score, self.test_predictions, strict=True)
         ]
         names = getattr(getattr(self.trainer, "datamodule", None), "test_languages", range(len(self.tested)))
@@ -157,20 +172,9 @@ class TokenClassifier(pl.LightningModule):
         """AdamW, without decay on biases and LayerNorm, and a learning rate that changes every step."""
         from transformers import get_scheduler
 
-        spared = {
-            id(parameter)
-            for module in self.network.modules()
-            for name, parameter in module.named_parameters(recurse=False)
-            if name.endswith("bias") or isinstance(module, nn.LayerNorm)
-        }
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trained if id(p) not in spared], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
-        ]
         # A gradient scaler would leave unscaling to a fused optimizer, after the clipping below.
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=fused)
+        optimizer = torch.optim.AdamW(self._groups(), lr=self.learning_rate, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
         scheduler = get_scheduler(name, optimizer, math.ceil(steps * self.warmup_ratio), steps)
@@ -189,7 +193,34 @@ class TokenClassifier(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep scores out of a checkpoint: they belong to one evaluation."""
+        """Keep the network alone, with its whole vocabulary; scores belong to one evaluation."""
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")
         }
+        rows = self.network.get_input_embeddings()
+        if isinstance(rows, CompactEmbedding):
+            save_rows(rows, self._name_of(rows.weight), checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint's vocabulary that of the network, whichever of the two is compact."""
+        rows = self.network.get_input_embeddings()
+        parameters = [id(parameter) for group in self._groups() for parameter in group["params"]]
+        place = parameters.index(id(rows.weight)) if id(rows.weight) in parameters else -1
+        load_rows(rows, self._name_of(rows.weight), place, checkpoint)
+
+    def _name_of(self, weight: Tensor) -> str:
+        return next(name for name, parameter in self.named_parameters() if parameter is weight)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The trained parameters, with weight decay and without it."""
+        spared = {
+            id(parameter)
+            for module in self.network.modules()
+            for name, parameter in module.named_parameters(recurse=False)
+            if name.endswith("bias") or isinstance(module, nn.LayerNorm)
+        }
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        return [
+            {"params": [p for p in trained if id(p) not in spared], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
+        ]

@@ -1,15 +1,15 @@
 """What stored results say: each point of the curve with its uncertainty, what was forgotten, what goes wrong."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from xner.errors import UserError
-from xner.report.errors import Errors, Score, by_length, by_seen, by_type, find_errors
+from xner.report.errors import Score, by_length, by_seen, by_type
 from xner.report.points import evaluation_on, lines, source_language, source_stages, target_language
+from xner.report.runs import Run, span_counts, stage_counts, stage_errors
 from xner.report.statistics import (
     Difference,
     Interval,
@@ -23,18 +23,10 @@ from xner.report.statistics import (
     resampled_f1,
     sentences_to_reach,
 )
-from xner.transfer.result import Counts, Result, read_counts, read_result
+from xner.transfer.result import Result
 
 REACHES = (0.90, 0.95, 0.99)
 """The shares of the full-data F1 that a report says how many sentences reach."""
-
-
-class Run(NamedTuple):
-    """A run's folder, what a report calls it, and its complete stages."""
-
-    path: Path
-    name: str
-    results: list[Result]
 
 
 class Scored(NamedTuple):
@@ -122,21 +114,6 @@ class Analysis(NamedTuple):
         return max(largest, key=lambda point: point.target.seeds.mean, default=None)
 
 
-def load_run(path: Path) -> Run:
-    """Read a run's complete stages.
-
-    Raises:
-        UserError: If the folder holds none.
-    """
-    folders = sorted(each.parent for each in path.glob("stages/*/result.json"))
-    results = [result for folder in folders if (result := read_result(folder))]
-    if not results:
-        wanted = f"{path}/stages/<id>/result.json"
-        raise UserError(f"{path} holds no complete stage ({wanted}): give the folder that `transfer` wrote")
-    results.sort(key=lambda each: (each["seed"], each["target_samples"], each["stage"]))
-    return Run(path, path.resolve().name, results)
-
-
 def analyse(run: Run) -> Analysis:
     """Work out all that a report says of a run.
 
@@ -200,31 +177,6 @@ def compare(first: Analysis, other: Analysis) -> list[tuple[Point, Difference]]:
         change = draws[:, middle:end].mean(axis=1) - draws[:, start:middle].mean(axis=1)
         found.append((theirs, difference(value, change)))
     return found
-
-
-def stage_counts(run: Run, stage: Result, language: str) -> Counts:
-    """The evidence of a stage's evaluation on a language.
-
-    Raises:
-        UserError: If there is none.
-    """
-    evaluation = evaluation_on(stage, language)
-    path = run.path / "stages" / stage["stage"]
-    if evaluation is None or not (path / "counts.npz").is_file():
-        raise UserError(f"{path} holds no counts.npz of an evaluation on {language}: run `transfer` again without it")
-    return read_counts(path, language, evaluation["split"])
-
-
-def span_counts(run: Run, stage: Result, language: str) -> npt.NDArray[np.int32]:
-    """Correct, predicted and gold spans of each sentence, over all types. *Shape:* (sentences, 3)."""
-    counts = stage_counts(run, stage, language)
-    return np.stack([counts.correct.sum(axis=1), counts.predicted.sum(axis=1), counts.gold.sum(axis=1)], axis=1)
-
-
-def stage_errors(run: Run, stage: Result, language: str) -> Errors:
-    """What becomes of every entity in a stage's evaluation on a language."""
-    counts = stage_counts(run, stage, language)
-    return find_errors(counts.word_gold, counts.word_predicted, counts.sentence_words)
 
 
 def _score(run: Run, language: str, groups: Sequence[tuple[str, int, list[Result]]]) -> dict[int, Scored]:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xner.files import write_atomically
-from xner.report.analysis import Run, analyse, load_run
+from xner.report.analysis import analyse
 from xner.report.curve import overlay
 from xner.report.page import page
+from xner.report.runs import Run, load_run
 
 
 def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> None:

@@ -148,7 +148,9 @@ def _figure(runs: Mapping[str, Sequence[Result]]) -> Figure:
         va="top", fontsize=12.5, fontweight="bold",
     )  # fmt: skip
     if seeds > 1:
-        words = f"points: mean over {seeds} seeds; bands: from the lowest seed to the highest"
+        fewest = min(each.seeds for each in traces)
+        many = f"{seeds}" if seeds == fewest else f"{fewest} to {seeds}"
+        words = f"points: mean over {many} seeds; bands: from the lowest seed to the highest"
         figure.text(LEFT / WIDTH, 1 - 0.44 / height, words, va="top", color=QUIET)
     _frame(axes, traces, levels, languages)
     _draw_levels(axes, levels, 72 * high)

@@ -40,7 +40,9 @@ def element(name: str, /, *children: str, **attributes: str) -> Html:
     return Html(f"<{name}{written}>" + ("" if name in EMPTY else f"{join(children)}</{name}>"))
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> Html:
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1, captioned: bool = True
+) -> Html:
     """Make a table in a box of its own that scrolls where the page is narrow.
 
     Args:
@@ -48,6 +50,7 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, t
         head: A title a column.
         rows: The cells; the first of each row is its title.
         texts: How many columns from the left hold text; the others hold numbers, aligned to the right.
+        captioned: Whether the caption is seen; if not, it is still read out.
     """
 
     def cell(name: str, column: int, content: str) -> Html:
@@ -60,13 +63,20 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, t
         for row in rows
     ]
     titles = element("tr", *(cell("title", column, title) for column, title in enumerate(head)))
-    inner = element("table", element("caption", caption), element("thead", titles), element("tbody", *body))
-    return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=_plain(caption))
+    inner = element("table", element("thead", titles), element("tbody", *body), aria_label=_plain(caption))
+    box = element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=_plain(caption))
+    # A caption inside the table would be as wide as the table and scroll with it.
+    return element("figure", element("figcaption", caption) if captioned else "", box)
 
 
-def details(summary: str, *children: str) -> Html:
-    """Make a part that is folded until it is asked for."""
-    return element("details", element("summary", summary), *children)
+def signed(value: float, decimals: int) -> str:
+    """A difference, with a minus sign as wide as the plus."""
+    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def details(summary: str, *children: str, unfolded: bool = False) -> Html:
+    """Make a part that is folded until it is asked for, or unfolded until it is not."""
+    return element("details", element("summary", summary), *children, **({"open": ""} if unfolded else {}))
 
 
 def record(value: object, name: str = "record") -> Html:
@@ -74,7 +84,7 @@ def record(value: object, name: str = "record") -> Html:
 
     Args:
         value: The value.
-        name: What it is, the caption where it becomes a table.
+        name: What it is; a seed's digits stand ungrouped.
     """
     if isinstance(value, dict):
         pairs = [join([element("dt", str(key)), element("dd", record(each, str(key)))]) for key, each in value.items()]
@@ -84,10 +94,10 @@ def record(value: object, name: str = "record") -> Html:
         rows = [
             [str(number), *(record(each.get(key, ""), key) for key in head)] for number, each in enumerate(value, 1)
         ]
-        return table(name, ["", *head], rows, texts=len(head) + 1)
+        return table(name, ["", *head], rows, texts=len(head) + 1, captioned=False)
     if isinstance(value, list):
         return join((record(each, name) for each in value), ", ") if value else Html("none")
-    return escape(f"{value:,}" if type(value) is int and value >= 10_000 else str(value))
+    return escape(f"{value:,}" if type(value) is int and "seed" not in name else str(value))
 
 
 def _plain(text: str) -> str:

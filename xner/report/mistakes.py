@@ -7,9 +7,10 @@ import numpy as np
 
 from xner.labels import TYPES, Span
 from xner.report import table as plain
-from xner.report.analysis import Analysis, Point, stage_errors
+from xner.report.analysis import Analysis, Point
 from xner.report.errors import FATES, LENGTHS, SEEN, Example, Score, examples
 from xner.report.markup import Html, details, element, join, table
+from xner.report.runs import stage_errors
 from xner.transfer.result import read_sentences
 
 MEANING = {
@@ -84,6 +85,7 @@ def example_sentences(analysis: Analysis) -> Html:
                 element(
                     "ol", *(_example(each, sentences[each.sentence], language) for each in some), class_="examples"
                 ),
+                unfolded=kind == FATES[1],
             )
             for kind, some in found.items()
             if some

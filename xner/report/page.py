@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from xner.report import mistakes, sections
+from xner.report import headline, mistakes, sections
 from xner.report.analysis import Analysis
 from xner.report.markup import Html, details, element, escape, join, record, table
 from xner.report.points import trained_on
@@ -48,18 +48,18 @@ def page(analyses: Sequence[Analysis], svg: str) -> str:
 def _main(analyses: Sequence[Analysis], svg: str) -> list[str]:
     parts: list[str] = []
     if len(analyses) == 1:
-        parts += [sections.warnings(analyses[0]), sections.headline(analyses[0]), sections.figure(svg, analyses)]
+        parts += [headline.warnings(analyses[0]), headline.numbers(analyses[0]), headline.figure(svg, analyses)]
         return parts + _details(analyses[0], "")
     parts += [
-        sections.figure(svg, analyses),
+        headline.figure(svg, analyses),
         _section("Run against run", "", "compared", sections.comparison(analyses)),
     ]
     for number, analysis in enumerate(analyses, 1):
         prefix = f"run{number}-"
         parts += [
             element("h2", analysis.run.name, id=f"run{number}", class_="run"),
-            sections.warnings(analysis),
-            sections.headline(analysis),
+            headline.warnings(analysis),
+            headline.numbers(analysis),
             *_details(analysis, prefix),
         ]
     return parts
@@ -75,7 +75,12 @@ def _details(analysis: Analysis, prefix: str) -> list[str]:
         ]
     )
     return [
-        _section("Results", prefix, "results", join([sections.results(analysis), sections.stages(analysis)])),
+        _section(
+            "Results",
+            prefix,
+            "results",
+            join([sections.results(analysis), sections.gains(analysis), sections.stages(analysis)]),
+        ),
         _section("Whole curves", prefix, "curves", sections.whole_curves(analysis)),
         _section("Forgetting", prefix, "forgetting", sections.forgotten(analysis)),
         _section(f"Errors on {analysis.target}", prefix, "errors", errors),

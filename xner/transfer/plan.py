@@ -85,9 +85,7 @@ def plan(
     return stages
 
 
-def _check(
-    *, source: str, target: str, sizes: Sequence[int], regimes: Sequence[str], seeds: Sequence[int]
-) -> None:
+def _check(*, source: str, target: str, sizes: Sequence[int], regimes: Sequence[str], seeds: Sequence[int]) -> None:
     if source == target:
         raise UserError(f"source and target are both {source!r}: name two languages")
     for option, values in {"sizes": sizes, "regimes": regimes, "seeds": seeds}.items():

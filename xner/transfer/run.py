@@ -92,7 +92,9 @@ def run_experiment(experiment: Experiment, workshop: Workshop) -> list[Result]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunError(f"{experiment.root} is in use by another process: wait for it, or name another folder") from error
+        raise RunError(
+            f"{experiment.root} is in use by another process: wait for it, or name another folder"
+        ) from error
     with lock:
         results: dict[str, Result] = {}
         for number, stage in enumerate(experiment.stages, start=1):
@@ -248,9 +250,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _definition(
-    stage: Stage, experiment: Experiment, settings: Settings, parent: Result | None
-) -> dict[str, Any]:
+def _definition(stage: Stage, experiment: Experiment, settings: Settings, parent: Result | None) -> dict[str, Any]:
     """What a stage's result depends on, in words that JSON keeps."""
     definition = {
         **{name: value for name, value in settings.items() if not name.startswith("trainer.") or name in _DECISIVE},

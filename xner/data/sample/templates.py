@@ -29,10 +29,19 @@ NAME_LISTS = listed(
 """The kinds of which some names are kept out of training sentences."""
 
 
-def cities(*countries: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """List the cities of tables by country, in order."""
-    return tuple(city for table in countries for group in table.values() for city in group)
+def country_of(*tables: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Turn tables of cities by country round: the country of each city, by its English name.
 
+    >>> country_of({"France": ("Paris", "Lyon")}, {"Norway": ("Oslo",)})
+    {'Paris': 'France', 'Lyon': 'France', 'Oslo': 'Norway'}
+    """
+    return {city: country for table in tables for country, cities in table.items() for city in cities}
+
+
+ENGLISH_COUNTRY_OF = country_of(names.SHARED_CITIES, names.ENGLISH_CITIES)
+TURKISH_COUNTRY_OF = {
+    city: names.COUNTRIES[country] for city, country in country_of(names.SHARED_CITIES, names.TURKISH_CITIES).items()
+}
 
 NUMBERS: Kinds = {
     "day": tuple(str(day) for day in range(1, 29)),
@@ -59,7 +68,7 @@ ENGLISH_KINDS: Kinds = {
     ),
     "saint": names.ENGLISH_SAINTS,
     "initial": ("A.", "B.", "C.", "E.", "F.", "H.", "J.", "L.", "M.", "R.", "T.", "W."),
-    "city": cities(names.SHARED_CITIES, names.ENGLISH_CITIES),
+    "city": tuple(ENGLISH_COUNTRY_OF),
     "country": tuple(names.COUNTRIES),
     "region": names.ENGLISH_REGIONS,
     "river": names.ENGLISH_RIVERS,
@@ -247,7 +256,7 @@ TURKISH_KINDS: Kinds = {
         "{given_name} {surname_name} {surname_name}",
         "{foreign_given_name} {foreign_surname_name}",
     ),
-    "city": cities(names.SHARED_CITIES, names.TURKISH_CITIES),
+    "city": tuple(TURKISH_COUNTRY_OF),
     "home": names.SHARED_CITIES["Turkey"] + names.TURKISH_CITIES["Turkey"],
     "country": tuple(names.COUNTRIES.values()),
     "region": names.TURKISH_REGIONS,

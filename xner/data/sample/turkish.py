@@ -61,6 +61,7 @@ SPOKEN = MappingProxyType(
         "Saint-Germain": "senjermen",
         "Senegal": "senegel",
         "Sony": "soni",
+        "Sydney": "sidni",
         "THY": "teheye",
         "TRT": "terete",
         "United": "yunaytıd",

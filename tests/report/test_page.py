@@ -1,0 +1,199 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from xner.errors import UserError
+from xner.report.build import write_report
+from xner.report.runs import load_run
+
+Write = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """What a browser would be asked to load or run, and whether every element is closed where it should be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.names: set[str] = set()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name in ("src", "href", "xlink:href", "srcset", "action"):
+                self.addresses.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in ("meta", "link", "br"):
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def report(folder: Path, *runs: Path) -> tuple[str, Page]:
+    paths = {"html": folder / "report.html", "png": folder / "curve.png", "svg": folder / "curve.svg"}
+    write_report(runs, **paths)
+    assert all(path.stat().st_size for path in paths.values())
+    text = paths["html"].read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    return text, page
+
+
+def test_page_asks_for_nothing(tmp_path: Path, write_run: Write) -> None:
+    """The page has no script, no handler and no address but within itself, and tells the browser to fetch nothing."""
+    text, page = report(tmp_path, write_run(tmp_path / "run"))
+    assert "script" not in page.names
+    assert not page.names & {"img", "iframe", "object", "embed", "form"}
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert not re.search(r"url\(\s*['\"]?(?!#)", text)
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_every_text_is_escaped(tmp_path: Path, write_run: Write) -> None:
+    """Markup in words, in a folder's name, in the lineage and in the configuration is shown and not run."""
+    run = write_run(tmp_path / "<b>run & co", regimes=("progressive",))
+    (run / "config.yaml").write_text("note: </pre><script>alert(2)</script>\n", encoding="utf-8")
+    path = run / "stages" / "source-en-seed42" / "result.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    result["lineage"] = {"<i>origin": ["<script>alert(3)</script>", {"deep": [{"a": "<u>"}]}]}
+    path.write_text(json.dumps(result), encoding="utf-8")
+    words = run / "sentences" / "tr-test.json"
+    sentences = json.loads(words.read_text(encoding="utf-8"))
+    words.write_text(json.dumps([["<script>alert(1)</script>"] * len(each) for each in sentences]), encoding="utf-8")
+    text, page = report(tmp_path, run)
+    assert not page.names & {"script", "b", "u"}
+    shown = "".join(page.text)
+    for number in (1, 2, 3):
+        assert f"<script>alert({number})</script>" in shown
+    assert "<b>run & co" in shown
+
+
+def test_page_shows_each_part(tmp_path: Path, write_run: Write) -> None:
+    """Headline with intervals, results, gains, curves, forgetting, errors, sentences, lineage, configuration."""
+    run = write_run(tmp_path / "run", regimes=("progressive", "scratch"), seeds=(1, 2))
+    (run / "config.yaml").write_text("seed_everything: 1\n", encoding="utf-8")
+    text, page = report(tmp_path, run)
+    assert {"results", "curves", "forgetting", "errors", "lineage", "configuration"} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+    shown = "".join(page.text)
+    for part in ("95 % interval", "zero-shot", "against zero-shot", "sd over seeds", "area under the curve", "wrong border",
+                 "4 words or more", "seed_everything: 1", "0a1b2c", "progressive-tr-250-seed2"):  # fmt: skip
+        assert part in shown
+    results = load_run(run).results
+    assert all(f"{evaluation['f1']:.4f}" in shown for result in results for evaluation in result["evaluations"])
+    assert re.search(r'<mark class="predicted (PER|ORG|LOC)">', text)
+    assert "✗" in shown
+
+
+def test_a_contaminated_run_is_warned_of(tmp_path: Path, write_run: Write) -> None:
+    """Where the start is not zero-shot the page says so before any number, and no score is called zero-shot."""
+    _, page = report(tmp_path, write_run(tmp_path / "run", zero_shot=False))
+    shown = "".join(page.text)
+    assert shown.index("Not zero-shot.") < shown.index("95 % interval")
+    assert "before adaptation (not zero-shot)" in shown
+    assert "against zero-shot" not in shown
+
+
+def test_a_source_stage_alone_makes_a_page(tmp_path: Path, write_run: Write) -> None:
+    """Without few-shot stages the page holds what there is."""
+    _, page = report(tmp_path, write_run(tmp_path / "run", sizes=()))
+    assert "F1 on tr, zero-shot" in page.text
+
+
+def test_kept_sentences_are_not_needed(tmp_path: Path, write_run: Write) -> None:
+    """A run without its sentences has a page that says that it shows none."""
+    run = write_run(tmp_path / "run")
+    shutil.rmtree(run / "sentences")
+    _, page = report(tmp_path, run)
+    assert "The run kept no sentences of tr test to show." in page.text
+
+
+def test_several_runs_are_compared_with_the_first(tmp_path: Path, write_run: Write) -> None:
+    """Runs of one folder name are told apart by their parents', and the later ones are tested against the first."""
+    first, second = write_run(tmp_path / "a" / "run"), write_run(tmp_path / "b" / "run", quality=0.05)
+    _, page = report(tmp_path, first, second)
+    shown = "".join(page.text)
+    assert "F1 against a/run" in shown
+    assert "b/run · progressive" in shown
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_page_is_the_same_to_the_byte(tmp_path: Path, write_run: Write) -> None:
+    """The same stored results give the same page, so that a page can be compared."""
+    run = write_run(tmp_path / "run")
+    assert report(tmp_path, run)[0] == report(tmp_path, run)[0]
+
+
+def test_a_folder_without_complete_stages_is_a_clear_error(tmp_path: Path) -> None:
+    """A folder that holds no complete stage is named, with what was looked for."""
+    (tmp_path / "stages" / "source-en-seed42").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds no complete stage .*stages/<id>/result\.json"):
+        load_run(tmp_path)
+
+
+def test_stages_on_different_sentences_are_a_clear_error(tmp_path: Path, write_run: Write) -> None:
+    """Stages that were evaluated on different sentences are not compared."""
+    run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other", sentences=90)
+    stage = "progressive-tr-250-seed42"
+    shutil.copy(other / "stages" / stage / "counts.npz", run / "stages" / stage / "counts.npz")
+    with pytest.raises(UserError, match=r"different sentences of tr \(90 and 120\)"):
+        report(tmp_path, run)
+
+
+def test_report_needs_neither_torch_nor_pyplot() -> None:
+    """Importing the report loads no torch, transformers, lightning or pyplot."""
+    heavy = "{'torch', 'transformers', 'lightning', 'matplotlib.pyplot'}"
+    code = f"import sys, xner.report.build; sys.exit(str(sys.modules.keys() & {heavy}) if sys.modules.keys() & {heavy} else 0)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_page_renders_in_chromium(tmp_path: Path, write_run: Write) -> None:
+    """Headless Chromium draws the page at phone width in the light and at desk width in the dark, and builds its DOM."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    report(tmp_path, write_run(tmp_path / "run"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+    address = (tmp_path / "report.html").as_uri()
+
+    def browse(name: str, *options: str) -> str:
+        profile = f"--user-data-dir={tmp_path / name}"
+        command = [chromium, *flags, profile, *options, address]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+    dom = browse("dom", "--dump-dom")
+    assert "F1 on tr, zero-shot" in dom
+    assert dom.count("<svg") == 1
+    assert "<tbody>" in dom
+    pictures = {}
+    for name, width, options in (("light", 500, []), ("dark", 1200, ["--blink-settings=preferredColorScheme=0"])):
+        picture = tmp_path / f"{name}.png"
+        browse(name, f"--window-size={width},900", f"--screenshot={picture}", *options)
+        pictures[name] = picture.read_bytes()
+    assert all(picture.startswith(b"\x89PNG") and len(picture) > 10_000 for picture in pictures.values())
