@@ -4,6 +4,7 @@ Ground floor: ``data`` needs a backbone's pieces and ``model`` its network; both
 """
 
 import hashlib
+import logging
 import shutil
 from functools import cache
 from pathlib import Path
@@ -63,9 +64,7 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer
 
     if Path(backbone).is_dir() and not any((Path(backbone) / name).is_file() for name in _TOKENIZER_FILES):
-        raise UserError(
-            f"backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json beside its config.json"
-        )
+        raise UserError(f"backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json into it")
     tokenizer = _from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
     if not tokenizer.is_fast:
         raise UserError(f"backbone={backbone!r} has no fast tokenizer (tokenizer.json): save one with save_pretrained")
@@ -81,12 +80,12 @@ def load_network(backbone: str) -> "PreTrainedModel":
     """
     import torch
     from transformers import AutoModelForTokenClassification
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     load_config(backbone)
-    verbosity = logging.get_verbosity()
+    verbosity = transformers_logging.get_verbosity()
     # That a head is new is what this command is for, not a warning.
-    logging.set_verbosity_error()
+    transformers_logging.set_verbosity(logging.ERROR)
     try:
         network = _from_pretrained(
             AutoModelForTokenClassification,
@@ -96,7 +95,7 @@ def load_network(backbone: str) -> "PreTrainedModel":
             dtype=torch.float32,
         )
     finally:
-        logging.set_verbosity(verbosity)
+        transformers_logging.set_verbosity(verbosity)
     # from_pretrained gives a network in evaluation mode, and Lightning would leave it without dropout.
     return network.train()  # type: ignore[no-any-return]
 
@@ -195,7 +194,10 @@ def new_backbone(
         pad_token_id=pieces.pad_token_id,
         bos_token_id=pieces.bos_token_id,
         eos_token_id=pieces.eos_token_id,
-        **sizes,
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=num_attention_heads,
+        intermediate_size=intermediate_size,
     )
     torch.manual_seed(seed)
     network = XLMRobertaModel(config, add_pooling_layer=False)

@@ -139,7 +139,7 @@ class XnerCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Write the model folder."""
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             seed = self._get(self.config, "seed_everything")
             lineage = extend(read_lineage(self.model.backbone), episodes(self.datamodule, seed))
             write_model(self.root / "model", self.model, lineage)

@@ -62,7 +62,8 @@ def test_bootstrap_draws_every_resample_equally_often() -> None:
     expected = {tuple(np.round(each, 9)): 0 for each in exact}
     for each in exact:
         expected[tuple(np.round(each, 9))] += 1
-    seen = {tuple(each): count for each, count in zip(*np.unique(np.round(drawn, 9), axis=0, return_counts=True))}
+    outcomes, counts = np.unique(np.round(drawn, 9), axis=0, return_counts=True)
+    seen = {tuple(each): count for each, count in zip(outcomes, counts, strict=True)}
     assert seen.keys() == expected.keys()
     for outcome, count in expected.items():
         assert seen[outcome] / 40_000 == pytest.approx(count / len(exact), abs=0.012)
@@ -148,7 +149,7 @@ def test_sentences_to_reach_equals_a_search() -> None:
     """The number of sentences is where a walk along the curve in small steps first finds the score."""
     sizes, scores = [250, 500, 2000, 20_000], [0.80, 0.85, 0.84, 0.93]
     for score in (0.81, 0.85, 0.90, 0.93):
-        walk = np.geomspace(250, 20_000, 200_001)
+        walk = np.union1d(np.geomspace(250, 20_000, 200_001), sizes)
         heights = np.interp(np.log(walk), np.log(sizes), scores)
         plain = float(walk[np.argmax(heights >= score - 1e-9)])
         assert sentences_to_reach(sizes, scores, score) == pytest.approx(plain, rel=1e-4)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from xner.backbone import load_config, load_tokenizer, longest_window, packable
+from xner.backbone import load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.order import EvaluationOrder, TrainOrder
@@ -36,7 +36,7 @@ class PanxDataModule(pl.LightningDataModule):
         subset_seed: Seed of the second shuffle, of train, when a subset is drawn.
         batch_size: Training sentences a device and step.
         max_length: Pieces a window, specials included; a longer sentence is split at the borders of words.
-        packing: Lay several sentences into one row (exact: none sees another). False pads every sentence to the longest.
+        packing: Lay several sentences into one row (exact: none sees another). False pads each to the longest.
         row_length: Pieces a row in training; a longer window makes its batch's rows longer.
         evaluation_pieces: Pieces a batch in evaluation, where sentences come by length.
         backbone: Whose tokenizer is used: hub name, or folder in Hugging Face layout.
@@ -140,8 +140,8 @@ class PanxDataModule(pl.LightningDataModule):
         )
 
     def used_pieces(self) -> Int64:
-        """The pieces that training and validation look up, ascending. *Shape:* (used,)"""
-        used = [np.array([load_config(self.backbone).pad_token_id], dtype=np.int64)]
+        """The pieces that training and validation look up, ascending. *Shape:* (used,)."""
+        used = [np.array([load_config(self.backbone).pad_token_id], dtype=np.int32)]
         for language in self.languages:
             train = self.encoded(self.split(language, "train"))
             piece_bounds = train.window_start[train.sentence_window]
@@ -167,7 +167,7 @@ class PanxDataModule(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
-            reshuffle=not (trainer and trainer.overfit_batches),
+            reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning,
         )
         return self._loader(encoded, order, row_length=self.row_length)
 

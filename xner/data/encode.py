@@ -92,12 +92,12 @@ class Encoded:
 
     @property
     def sentence_pieces(self) -> Int64:
-        """How many pieces each sentence has, specials included. *Shape:* (sentences,)"""
+        """How many pieces each sentence has, specials included. *Shape:* (sentences,)."""
         return np.diff(self.window_start[self.sentence_window])
 
     @property
     def sentence_labelled(self) -> Int64:
-        """How many labelled pieces each sentence has, which is how many words its loss is over. *Shape:* (sentences,)"""
+        """How many labelled pieces, and so words in its loss, each sentence has. *Shape:* (sentences,)."""
         placed = np.concatenate([[0], np.cumsum(self.word_piece >= 0)])
         return np.diff(placed[self.sentence_word])
 

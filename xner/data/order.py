@@ -26,7 +26,7 @@ class TrainOrder(SequentialSampler):
     """The shares of one rank in training: every epoch in a new order, every rank with as many batches.
 
     A step's sentences are the next ``world_size * batch_size`` of the epoch's order, dealt out to the ranks in turn, so
-    that any number of ranks takes the same steps. Where the last step's sentences do not go round, a share may be empty.
+    that any number of ranks takes the same steps. Where the last step's sentences do not go round, a share is empty.
 
     It calls itself a ``SequentialSampler`` so that Lightning's ``overfit_batches`` leaves it in place.
 

@@ -71,8 +71,8 @@ class TokenClassifier(pl.LightningModule):
         self.schedule = schedule
         self.compact_vocabulary = compact_vocabulary
         self.validation_score = SpanF1()
-        self.test_score = nn.ModuleList()
-        self.test_predictions = nn.ModuleList()
+        self.test_scores: list[SpanF1] = []
+        self.test_predictions: list[WordPredictions] = []
         self.tested: list[Tested] = []
 
     def configure_model(self) -> None:
@@ -110,11 +110,12 @@ class TokenClassifier(pl.LightningModule):
             if bool((batch.windows != batch.windows[:, :1]).logical_and(batch.windows > 0).any()):
                 raise ValueError(f"{self.backbone} cannot keep windows of one row apart: set data.packing to false")
             output = self.network(input_ids=batch.pieces, attention_mask=(batch.windows > 0).long())
-        return output.logits
+        logits: Tensor = output.logits
+        return logits
 
     def predict_words(self, batch: Batch) -> Tensor:
-        """Give every word the likeliest label of its first piece, and ``O`` where it has no piece. *Shape:* (words,)"""
-        labels = self(batch).argmax(dim=-1).flatten()[batch.word_piece.clamp(min=0)]
+        """Give every word the likeliest label of its first piece, ``O`` where it has none. *Shape:* (words,)."""
+        labels: Tensor = self(batch).argmax(dim=-1).flatten()[batch.word_piece.clamp(min=0)]
         return labels.masked_fill(batch.word_piece < 0, OUTSIDE)
 
     def training_step(self, batch: Batch) -> Tensor:
@@ -145,27 +146,27 @@ class TokenClassifier(pl.LightningModule):
     def on_test_start(self) -> None:
         """Make a score for each data set."""
         loaders = range(len(self.trainer.test_dataloaders or ()))
-        self.test_score = nn.ModuleList(SpanF1() for _ in loaders).to(self.device)
-        self.test_predictions = nn.ModuleList(WordPredictions() for _ in loaders).to(self.device)
+        self.test_scores = [SpanF1().to(self.device) for _ in loaders]
+        self.test_predictions = [WordPredictions().to(self.device) for _ in loaders]
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count the spans of a batch and keep its words' labels."""
         labels = self.predict_words(batch)
-        self.test_score[dataloader_idx].update(labels, batch.word_label, batch.word_sentence)
+        self.test_scores[dataloader_idx].update(labels, batch.word_label, batch.word_sentence)
         self.test_predictions[dataloader_idx].update(labels, batch.sentences[batch.word_sentence])
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of each data set under the name that the data gives it."""
         self.tested = [
             Tested({name: value.item() for name, value in score.compute().items()}, *predictions.compute().cpu())
-            for score, predictions in zip(self.test_score, self.test_predictions, strict=True)
+            for score, predictions in zip(self.test_scores, self.test_predictions, strict=True)
         ]
         names = getattr(getattr(self.trainer, "datamodule", None), "test_languages", range(len(self.tested)))
         for name, tested in zip(names, self.tested, strict=True):
             self.log_dict({f"test/{key}/{name}": value for key, value in tested.scores.items()})
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Give each word's predicted label and the number of its sentence in the data set. *Shapes:* (words,)"""
+        """Give each word's predicted label and the number of its sentence in the data set. *Shapes:* (words,)."""
         return self.predict_words(batch), batch.sentences[batch.word_sentence]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -208,7 +209,7 @@ class TokenClassifier(pl.LightningModule):
         place = parameters.index(id(rows.weight)) if id(rows.weight) in parameters else -1
         load_rows(rows, self._name_of(rows.weight), place, checkpoint)
 
-    def _name_of(self, weight: Tensor) -> str:
+    def _name_of(self, weight: Tensor | nn.Module) -> str:
         return next(name for name, parameter in self.named_parameters() if parameter is weight)
 
     def _groups(self) -> list[dict[str, Any]]:

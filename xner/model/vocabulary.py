@@ -2,7 +2,7 @@
 
 192 of XLM-R base's 278 million parameters are embedding rows, and 88 % of them never occur in PAN-X's English and
 Turkish together. A row that never occurs gets no gradient and, from Adam, no update but weight decay (Loshchilov and
-Hutter 2019), which shrinks all such rows by the same factor. One ghost row of ones, which nothing looks up, measures it.
+Hutter 2019), which shrinks all such rows by the same factor. One ghost row of ones, never looked up, measures it.
 """
 
 from collections.abc import Mapping
@@ -65,11 +65,11 @@ class CompactEmbedding(nn.Module):
         try:
             return embedding(self.row_of[pieces], self.weight, padding_idx=self.padding_row)
         except IndexError as error:
-            absent = pieces[self.row_of[pieces] >= len(self.weight)].unique().tolist()
+            absent = pieces[self.row_of[pieces] >= len(self.weight)].tolist()
             raise IndexError(f"pieces {absent[:5]} are not among the {len(self.pieces)} in use") from error
 
     def expand(self, weight: Tensor | None = None) -> Tensor:
-        """The whole matrix as training all of it would have left it. *Shape:* (vocabulary, width)
+        """The whole matrix as training all of it would have left it. *Shape:* (vocabulary, width).
 
         Args:
             weight: The rows to put in; ``None`` takes the module's own.
@@ -103,7 +103,8 @@ def restore(network: Embedded) -> None:
     rows = network.get_input_embeddings()
     if not isinstance(rows, CompactEmbedding):
         return
-    whole = nn.Embedding.from_pretrained(rows.expand(), freeze=False, padding_idx=rows.padding_idx)
+    matrix = rows.expand()
+    whole = nn.Embedding(*matrix.shape, padding_idx=rows.padding_idx, _weight=matrix)
     network.set_input_embeddings(whole.to(rows.weight.device))
 
 

@@ -5,7 +5,6 @@ types, so that every resampling of sentences is a matrix product (Efron and Tibs
 Bootstrap).
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,8 +51,8 @@ class Difference(NamedTuple):
 def over_seeds(scores: Sequence[float]) -> Seeds:
     """Mean and standard deviation of one score per seed.
 
-    >>> over_seeds([0.75, 0.77])
-    Seeds(mean=0.76, sd=0.01414213562373096, seeds=2)
+    >>> over_seeds([0.5, 1.0, 0.75])
+    Seeds(mean=0.75, sd=0.25, seeds=3)
     """
     sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
     return Seeds(float(np.mean(scores)), sd, len(scores))
@@ -138,8 +137,8 @@ def area_under_curve(sizes: Sequence[int], scores: Sequence[float]) -> float:
         sizes: Numbers of sentences, ascending. *Length:* points.
         scores: F1 at each. *Length:* points.
 
-    >>> area_under_curve([100, 1000, 100_000], [0.5, 0.7, 0.9])
-    0.7333333333333334
+    >>> round(area_under_curve([100, 1000, 100_000], [0.5, 0.7, 0.9]), 4)
+    0.7333
     """
     if len(sizes) == 1:
         return float(scores[0])
@@ -159,8 +158,8 @@ def sentences_to_reach(sizes: Sequence[int], scores: Sequence[float], score: flo
     Returns:
         The number of sentences: the smallest size where that is enough already, ``None`` where none is.
 
-    >>> sentences_to_reach([100, 1000, 10_000], [0.5, 0.7, 0.9], 0.8)
-    3162.2776601683795
+    >>> round(sentences_to_reach([100, 1000, 10_000], [0.5, 0.7, 0.9], 0.8))
+    3162
     >>> sentences_to_reach([100, 1000], [0.5, 0.7], 0.8) is None
     True
     """
@@ -170,8 +169,7 @@ def sentences_to_reach(sizes: Sequence[int], scores: Sequence[float], score: flo
         if index == 0:
             return float(size)
         share = (score - scores[index - 1]) / (reached - scores[index - 1])
-        start = math.log10(sizes[index - 1])
-        return float(10 ** (start + share * (math.log10(size) - start)))
+        return float(sizes[index - 1] ** (1 - share) * size**share)
     return None
 
 
@@ -182,8 +180,8 @@ def forgetting(before: Sequence[float], after: Sequence[float]) -> Seeds:
         before: F1 on the source of each seed's source stage. *Length:* seeds.
         after: The same after adaptation. *Length:* seeds.
 
-    >>> forgetting([0.82], [0.80]).mean
-    -0.019999999999999907
+    >>> round(forgetting([0.82], [0.80]).mean, 4)
+    -0.02
     """
     return over_seeds([late - early for early, late in zip(before, after, strict=True)])
 

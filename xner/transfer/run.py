@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from xner.backbone import backbone_digest, save_tokenizer
 from xner.data.datamodule import PanxDataModule
-from xner.errors import RunError, UserError
+from xner.errors import RunError
 from xner.files import folder_atomically, write_atomically
 from xner.model.classifier import Tested, TokenClassifier
 from xner.model.metrics import span_counts
@@ -143,7 +143,7 @@ def _run_stage(
     trainer, model, data = workers
     best = ModelCheckpoint(folder / "best", monitor="val/f1", mode="max") if experiment.select == "best" else None
     if best:
-        trainer.callbacks.append(best)
+        trainer.callbacks.append(best)  # type: ignore[attr-defined] # set by Lightning
     pl.seed_everything(stage.seed, workers=True, verbose=False)
     trainer.fit(model, datamodule=data)
     if best:
