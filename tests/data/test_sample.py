@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 
-from xner.data.sample import sentences, turkish
+from xner.data.sample import backbone, sentences, turkish
 from xner.labels import TYPES, illegal_tags, spans
 
 # ruff: noqa: RUF001 - Turkish has a dotless i
@@ -124,6 +124,12 @@ def test_languages_share_some_names(splits: dict[str, dict[str, list[sentences.S
 def test_turkish_suffixes(name: str, case: str, expected: str) -> None:
     """Turkish suffixes follow vowel harmony, voicing and buffer letters."""
     assert turkish.suffix(name, case) == expected
+
+
+def test_backbone_reads_no_sentence_of_the_sample(splits: dict[str, dict[str, list[sentences.Sentence]]]) -> None:
+    """No sentence of the sample is in the text that the backbone is pretrained on, in either language."""
+    text = {text for language in LANGUAGES for text in backbone.texts(language)}
+    assert text.isdisjoint(" ".join(one.words) for made in splits.values() for split in made.values() for one in split)
 
 
 def test_backbone_is_small() -> None:

@@ -104,7 +104,7 @@ def restore(network: Embedded) -> None:
     if not isinstance(rows, CompactEmbedding):
         return
     matrix = rows.expand()
-    whole = nn.Embedding(*matrix.shape, padding_idx=rows.padding_idx, _weight=matrix)
+    whole = nn.Embedding(matrix.shape[0], matrix.shape[1], padding_idx=rows.padding_idx, _weight=matrix)
     network.set_input_embeddings(whole.to(rows.weight.device))
 
 

@@ -60,8 +60,13 @@ SEED = 7
 
 
 def texts(language: str, number: int = SENTENCES) -> list[str]:
-    """Draw text to read, without the sentences of the embedded sample."""
-    sample = {sentence.words for split in sentences.splits(language).values() for sentence in split}
+    """Draw text to read, without the sentences of the embedded sample, whichever their language."""
+    sample = {
+        sentence.words
+        for sampled in sentences.LANGUAGES
+        for split in sentences.splits(sampled).values()
+        for sentence in split
+    }
     drawn = (sentence.words for sentence in sentences.stream(language, SEED))
     return [" ".join(words) for words in islice((words for words in drawn if words not in sample), number)]
 
