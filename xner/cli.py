@@ -38,12 +38,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run_tool(name: str, args: Sequence[str]) -> None:
-    from jsonargparse import auto_cli
+    from xner.command import run_command
 
     module, _, function = TOOLS[name].partition(":")
-    auto_cli(
-        getattr(importlib.import_module(module), function), args=list(args), prog=f"xner {name}", as_positional=False
-    )
+    run_command(getattr(importlib.import_module(module), function), args, prog=f"xner {name}")
 
 
 def _run_lightning(args: Sequence[str]) -> None:

@@ -252,7 +252,7 @@ def _parts(word_pieces: Int64, sentence_word: Int64, room: int) -> Int64:
     for sentence in np.flatnonzero(np.add.reduceat(word_pieces, sentence_word[:-1]) > room):
         window = filled = 0
         for word in range(sentence_word[sentence], sentence_word[sentence + 1]):
-            if filled and filled + word_pieces[word] > room:
+            if word_pieces[word] and filled and filled + word_pieces[word] > room:
                 window, filled = window + 1, 0
             filled += word_pieces[word]
             part[word] = window

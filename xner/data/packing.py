@@ -76,8 +76,7 @@ class RowDataset(Dataset[Batch]):
         source, lengths = stretches(encoded.window_start, windows)
         longest = int(lengths.max(initial=1))
         if self.packing:
-            width = max(self.row_length, longest)
-            row, column, rows = fit_rows(lengths.tolist(), width)
+            row, column, rows, width = _fit_tightly(lengths.tolist(), max(self.row_length, longest))
             first = np.array(row, dtype=np.int64) * width + column
         else:
             rows, width = max(len(windows), 1), longest
@@ -86,7 +85,7 @@ class RowDataset(Dataset[Batch]):
         target = np.repeat(first, lengths) + within
 
         def laid_out(values: npt.NDArray[np.integer] | Int64, fill: int) -> torch.Tensor:
-            rows_of = np.full(max(rows, 1) * width, fill, dtype=np.int64)
+            rows_of = np.full(rows * width, fill, dtype=np.int64)
             rows_of[target] = values
             return torch.from_numpy(rows_of).view(-1, width)
 
@@ -111,6 +110,18 @@ class RowDataset(Dataset[Batch]):
             sentences=torch.from_numpy(sentences),
             step_words=torch.tensor(share.step_words),
         )
+
+
+def _fit_tightly(lengths: list[int], width: int) -> tuple[list[int], list[int], int, int]:
+    """Lay stretches into as few rows as hold them, no wider than need be; returns rows, columns and both numbers."""
+    rows = -(-sum(lengths) // width)
+    least = max(-(-sum(lengths) // max(rows, 1)), max(lengths, default=1))
+    for narrow in range(least, width + width // 4):
+        row, column, needed = fit_rows(lengths, narrow)
+        if needed <= rows:
+            return row, column, max(needed, 1), narrow
+    row, column, needed = fit_rows(lengths, width)
+    return row, column, max(needed, 1), width
 
 
 def stretches(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:

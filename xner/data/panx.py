@@ -7,6 +7,7 @@ Only this module knows the formats of the sources.
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,8 @@ SPLITS = ("train", "validation", "test")
 
 SAMPLE = Path(__file__).parent / "sample"
 
-Tags = Sequence[str | int]
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What JSON may hold as half of an escaped pair."""
 
 
 @dataclass(frozen=True)
@@ -220,11 +222,13 @@ def _checked(rows: Iterable[tuple[str, Any, Any]], language: str, names: Sequenc
             raise RunError(f"{where}: an empty sentence")
         if not all(isinstance(word, str) and word for word in words):
             raise RunError(f"{where}: each of tokens must be a string that is not empty")
+        if halves := [word for word in words if not word.isascii() and _SURROGATE.search(word)]:
+            raise RunError(f"{where}: {halves[0]!a} holds half a character, which UTF-8 cannot write")
         named = [
             names[tag] if isinstance(tag, int) and not isinstance(tag, bool) and 0 <= tag < len(names) else tag
             for tag in tags
         ]
-        unknown = [tag for tag in named if tag not in LABELS]
+        unknown = [tag for tag in named if not isinstance(tag, str) or tag not in LABELS]
         if unknown:
             raise RunError(f"{where}: unknown tag {unknown[0]!r}: use {', '.join(TAGS)} or 0 to {len(names) - 1}")
         sentences.words.append([_without_prefix(word, language) for word in words])
@@ -277,6 +281,8 @@ def _read_saved(path: Path, language: str) -> Sentences:
 
     try:
         dataset = datasets.load_from_disk(str(path))
+    except IndexError:  # datasets 5.2 saves a set without rows, but cannot load it
+        return Sentences([], [])
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{path} is no folder of datasets' save_to_disk: {error}") from error
     return _from_table(dataset, str(path), language)

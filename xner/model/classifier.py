@@ -14,6 +14,7 @@ from xner.backbone import load_config, load_network, packable, position_start
 from xner.batch import Batch
 from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
+from xner.model.attention import quicken, row_mask
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.vocabulary import CompactEmbedding, compact, load_rows, mapped_matrix, restore, save_rows
 
@@ -77,15 +78,21 @@ class TokenClassifier(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Load the network; Lightning calls this before it restores a checkpoint and makes the optimizer."""
+        self.load()
+        used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
+        rows = self.network.get_input_embeddings()
+        if self.compact_vocabulary and used and self.trainer.state.fn == "fit" and isinstance(rows, nn.Embedding):
+            compact(self.network, torch.from_numpy(used()), mapped_matrix(Path(self.backbone), rows.weight))
+
+    def load(self) -> None:
+        """Load the network unless it is there; without a Trainer this is all that ``forward`` needs."""
         if not hasattr(self, "network"):
             config = load_config(self.backbone)
             self.position_start = position_start(config)
             self.packable = packable(config)
             self.network = load_network(self.backbone)
-        used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
-        rows = self.network.get_input_embeddings()
-        if self.compact_vocabulary and used and self.trainer.state.fn == "fit" and isinstance(rows, nn.Embedding):
-            compact(self.network, torch.from_numpy(used()), mapped_matrix(Path(self.backbone), rows.weight))
+            if self.packable:
+                quicken(self.network)
 
     def on_fit_end(self) -> None:
         """Give the network its whole vocabulary back."""
@@ -101,10 +108,10 @@ class TokenClassifier(pl.LightningModule):
             ValueError: If windows share rows but the network could not keep them apart.
         """
         if self.packable:
-            # Padding has the number 0 and sees padding: no row of the mask is empty, which would give nan.
-            mask = batch.windows[:, None, :, None] == batch.windows[:, None, None, :]
             output = self.network(
-                input_ids=batch.pieces, attention_mask=mask, position_ids=batch.positions + self.position_start
+                input_ids=batch.pieces,
+                attention_mask=row_mask(batch.windows),
+                position_ids=batch.positions + self.position_start,
             )
         else:
             if bool((batch.windows != batch.windows[:, :1]).logical_and(batch.windows > 0).any()):
@@ -115,8 +122,18 @@ class TokenClassifier(pl.LightningModule):
 
     def predict_words(self, batch: Batch) -> Tensor:
         """Give every word the likeliest label of its first piece, ``O`` where it has none. *Shape:* (words,)."""
-        labels: Tensor = self(batch).argmax(dim=-1).flatten()[batch.word_piece.clamp(min=0)]
-        return labels.masked_fill(batch.word_piece < 0, OUTSIDE)
+        return self.word_logits(batch).argmax(dim=-1)
+
+    def word_logits(self, batch: Batch) -> Tensor:
+        """Score every label on every word as on its first piece; where it has none, ``O`` is certain.
+
+        Returns:
+            Logits. *Shape:* (words, labels)
+        """
+        logits: Tensor = self(batch).flatten(0, 1)[batch.word_piece.clamp(min=0)]
+        certain = logits.new_full(logits.shape[1:], -math.inf)
+        certain[OUTSIDE] = 0
+        return torch.where(batch.word_piece[:, None] < 0, certain, logits)
 
     def training_step(self, batch: Batch) -> Tensor:
         """The mean cross-entropy over all labelled words of the optimizer step, across ranks and accumulated batches.

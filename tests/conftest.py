@@ -1,0 +1,84 @@
+"""What all tests share: no network, no cache but their own, little noise, and a tiny backbone."""
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read when the libraries are imported, so set before.
+_HF_HOME = tempfile.mkdtemp(prefix="xner-tests-hf-")
+atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
+os.environ.update(
+    HF_HOME=_HF_HOME,
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    TRANSFORMERS_VERBOSITY="error",
+    WANDB_MODE="disabled",
+)
+for variable in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"):
+    os.environ.pop(variable, None)
+
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+from xner.backbone import new_backbone  # noqa: E402
+from xner.data.panx import SAMPLE  # noqa: E402
+
+# A machine that others use as well has no deadlines; fixtures here are never changed by an example.
+settings.register_profile("xner", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.load_profile("xner")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep encoded splits away from the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XNER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Leave out what Lightning says of devices, and of loaders whose workers nobody needs."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        yield
+
+
+@pytest.fixture(scope="session")
+def sample_backbone() -> str:
+    """The folder of the embedded sample's backbone, whose tokenizer is laid out as XLM-R's."""
+    return str(SAMPLE / "backbone")
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, sample_backbone: str) -> str:
+    """The folder of a network of one layer with random weights, on the sample's tokenizer."""
+    folder = tmp_path_factory.mktemp("backbones") / "tiny"
+    new_backbone(
+        sample_backbone,
+        str(folder),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real PAN-X beside the repository; a test that needs it is skipped where it is not."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} with the real data is not here")
+    return folder

@@ -1,0 +1,298 @@
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from itertools import chain, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from tests.sources import FORMATS, random_sentences
+from xner.backbone import load_tokenizer
+from xner.data import encode as encode_module
+from xner.data.encode import Encoded, Placement, default_cache, encode, encode_split, join
+from xner.data.panx import SAMPLE, SPLITS, Sentences, Split
+from xner.errors import RunError, UserError
+from xner.labels import IGNORE, LABELS, TAGS
+
+TOKENIZER = load_tokenizer(str(SAMPLE / "backbone"))
+SPECIALS = 2
+
+# Words of one piece and of many, words that the tokenizer normalises, does not know, or makes nothing of.
+word = st.one_of(
+    st.sampled_from(
+        ["the", "Ankara'da", "London", "Üniversitesi", "1990", "ﬁ", "x" * 9, "日本", "a b", "\u2028", "\xa0"]
+    ),
+    st.sampled_from(["\u200b", "\ufeff", "\u200b\ufeff"]),
+    st.text(st.characters(codec="utf-8", exclude_characters="\t\n"), min_size=1, max_size=12),
+)
+sentence = st.lists(st.tuples(word, st.sampled_from(TAGS)), min_size=1, max_size=12)
+some_sentences = st.lists(sentence, min_size=1, max_size=5).map(
+    lambda sentences: Sentences(
+        [[word for word, _ in words] for words in sentences], [[tag for _, tag in words] for words in sentences]
+    )
+)
+
+
+def windows_of(encoded: Encoded, sentence: int) -> list[range]:
+    """The places of each of a sentence's windows in ``pieces``."""
+    first, last = encoded.sentence_window[sentence : sentence + 2]
+    return [range(start, end) for start, end in pairwise(encoded.window_start[first : last + 1].tolist())]
+
+
+def word_pieces(encoded: Encoded, sentence: int) -> list[int]:
+    """Where each of a sentence's words has its first piece."""
+    found: list[int] = encoded.word_piece[slice(*encoded.sentence_word[sentence : sentence + 2])].tolist()
+    return found
+
+
+def assert_equal(one: Encoded, other: Encoded) -> None:
+    for field in fields(Encoded):
+        mine, yours = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(mine, np.ndarray):
+            assert mine.dtype == yours.dtype, field.name
+            assert np.array_equal(mine, yours), field.name
+        else:
+            assert mine == yours, field.name
+
+
+def pieces_a_word(sentences: Sequence[str]) -> list[list[int]]:
+    """The pieces of each word, as the tokenizer itself cuts them."""
+    encoding = TOKENIZER(list(sentences), is_split_into_words=True)
+    words = zip(encoding.word_ids(), encoding["input_ids"], strict=True)
+    found: list[list[int]] = [[] for _ in sentences]
+    for number, piece in words:
+        if number is not None:
+            found[number].append(piece)
+    return found
+
+
+@given(some_sentences)
+def test_short_sentences_are_cut_as_the_tokenizer_does(sentences: Sentences) -> None:
+    """Of a sentence that fits, the pieces are those of ``is_split_into_words``, and the first of each has the label."""
+    encoded = encode(sentences, TOKENIZER, max_length=512)
+    assert len(encoded) == len(sentences)
+    for number, (words, tags) in enumerate(zip(sentences.words, sentences.tags, strict=True)):
+        expected = TOKENIZER(words, is_split_into_words=True)
+        [window] = windows_of(encoded, number)
+        assert encoded.pieces[window].tolist() == expected["input_ids"]
+        labels = [IGNORE] * len(window)
+        for place, (before, here) in enumerate(pairwise(expected.word_ids()), start=1):
+            if here is not None and here != before:
+                labels[place] = LABELS[tags[here]]
+        assert encoded.labels[window].tolist() == labels
+    assert encoded.placement.windows == len(sentences)
+    assert encoded.placement.split_sentences == encoded.placement.cut_words == 0
+
+
+@given(some_sentences, st.integers(SPECIALS + 1, 30))
+def test_every_word_is_scored_once(sentences: Sentences, max_length: int) -> None:
+    """However short a window is, each word with a piece has one labelled piece, its first; the others have none."""
+    encoded = encode(sentences, TOKENIZER, max_length)
+    assert encoded.word_label.tolist() == [LABELS[tag] for tags in sentences.tags for tag in tags]
+    assert np.diff(encoded.sentence_word).tolist() == [len(words) for words in sentences.words]
+    pieces = [found for words in sentences.words for found in pieces_a_word(words)]
+    placed = encoded.word_piece[encoded.word_piece >= 0]
+    assert [place < 0 for place in encoded.word_piece] == [not found for found in pieces]
+    assert (np.diff(placed) > 0).all()
+    assert np.flatnonzero(encoded.labels != IGNORE).tolist() == placed.tolist()
+    assert np.array_equal(encoded.labels[placed], encoded.word_label[encoded.word_piece >= 0])
+    assert encoded.pieces[placed].tolist() == [found[0] for found in pieces if found]
+    labelled = np.split(encoded.word_piece >= 0, encoded.sentence_word[1:-1])
+    assert encoded.sentence_labelled.tolist() == [words.sum() for words in labelled]
+
+
+@given(some_sentences, st.integers(SPECIALS + 1, 30))
+def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
+    """No window is too long, each has the specials around it, and words lie in them whole; a longer one is cut."""
+    encoded = encode(sentences, TOKENIZER, max_length)
+    room = max_length - SPECIALS
+    for number, words in enumerate(sentences.words):
+        windows = windows_of(encoded, number)
+        parts = [encoded.pieces[window].tolist() for window in windows]
+        assert all(SPECIALS <= len(part) <= max_length for part in parts)
+        assert all(part[0] == TOKENIZER.bos_token_id and part[-1] == TOKENIZER.eos_token_id for part in parts)
+        pieces = pieces_a_word(words)
+        assert [*chain(*(part[1:-1] for part in parts))] == [*chain(*(found[:room] for found in pieces))]
+        for place, found in zip(word_pieces(encoded, number), pieces, strict=True):
+            if found:
+                [window] = [window for window in windows if place in window]
+                assert place + min(len(found), room) < window.stop
+        assert len(windows) == 1 or sum(map(len, pieces)) > room
+        assert encoded.sentence_pieces[number] == sum(map(len, parts))
+    placement = encoded.placement
+    every = [found for words in sentences.words for found in pieces_a_word(words)]
+    assert placement.sentences == len(sentences)
+    assert placement.words == len(every)
+    assert placement.pieces == len(encoded.pieces) == encoded.window_start[-1]
+    assert placement.windows == len(encoded.window_start) - 1
+    assert placement.split_sentences == (np.diff(encoded.sentence_window) > 1).sum()
+    assert placement.words_without_pieces == sum(not found for found in every)
+    assert placement.cut_words == sum(len(found) > room for found in every)
+    assert placement.illegal_tags == sentences.illegal_tags
+
+
+@given(some_sentences, st.integers(SPECIALS + 1, 30))
+def test_windows_are_as_few_as_can_be(sentences: Sentences, max_length: int) -> None:
+    """A window's first word would not have fitted behind the window before."""
+    encoded = encode(sentences, TOKENIZER, max_length)
+    for number, words in enumerate(sentences.words):
+        pieces = [len(found) for found in pieces_a_word(words) if found]
+        placed = [place for place in word_pieces(encoded, number) if place >= 0]
+        length_of = dict(zip(placed, pieces, strict=True))
+        for before, here in pairwise(windows_of(encoded, number)):
+            first = next((place for place in here if place in length_of), None)
+            assert first is not None, "a window of specials alone"
+            assert len(before) + length_of[first] > max_length
+
+
+def test_words_without_pieces() -> None:
+    """Characters of no width give no piece: such words have their gold label and nothing else."""
+    sentences = Sentences([["\u200b", "Ankara", "\ufeff"], ["\u200b"]], [["B-PER", "B-LOC", "O"], ["I-ORG"]])
+    encoded = encode(sentences, TOKENIZER, max_length=512)
+    assert encoded.placement.words_without_pieces == 3
+    assert (encoded.word_piece >= 0).tolist() == [False, True, False, False]
+    assert encoded.word_label.tolist() == [LABELS[tag] for tag in ("B-PER", "B-LOC", "O", "I-ORG")]
+    assert encoded.sentence_labelled.tolist() == [1, 0]
+    assert encoded.pieces[encoded.window_start[1] :].tolist() == [TOKENIZER.bos_token_id, TOKENIZER.eos_token_id]
+
+
+def test_word_longer_than_a_window() -> None:
+    """A word longer than a window is alone in one, of which it fills all; its neighbours are in others."""
+    words = ["the", "ğ" * 40, "\u200b", "the"]
+    [short, long, none, _] = pieces_a_word(words)
+    assert (len(short), len(none)) == (1, 0)
+    assert len(long) > 6
+    encoded = encode(Sentences([words], [["O", "B-PER", "O", "B-LOC"]]), TOKENIZER, max_length=6 + SPECIALS)
+    assert [len(window) - SPECIALS for window in windows_of(encoded, 0)] == [1, 6, 1]
+    assert encoded.placement.cut_words == 1
+    assert encoded.placement.split_sentences == 1
+    assert (encoded.word_piece >= 0).tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize("max_length", [2, 1, 0, -4])
+def test_no_room(max_length: int) -> None:
+    """A window that the specials fill is an error that says the least that would do."""
+    with pytest.raises(UserError, match=rf"^max_length={max_length} leaves no room for a piece: give 3 or more$"):
+        encode(random_sentences("tr", 2), TOKENIZER, max_length)
+
+
+def test_tokenizer_is_left_as_it_was() -> None:
+    """Truncation or padding that someone has switched on in the tokenizer changes nothing."""
+    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(SAMPLE / "backbone")
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=20)
+    sentences = random_sentences("tr", 10)
+    assert_equal(encode(sentences, tokenizer, 512), encode(sentences, TOKENIZER, 512))
+
+
+@given(st.lists(some_sentences, min_size=1, max_size=4), st.integers(SPECIALS + 1, 20))
+def test_join(parts: list[Sentences], max_length: int) -> None:
+    """Encoded splits laid end to end equal the encoding of all their sentences, but for the digest."""
+    joined = join([encode(part, TOKENIZER, max_length) for part in parts])
+    whole = Sentences([each for part in parts for each in part.words], [each for part in parts for each in part.tags])
+    assert_equal(replace(joined, digest=whole.digest), encode(whole, TOKENIZER, max_length))
+
+
+def test_join_keeps_digests_apart() -> None:
+    """A join's digest depends on its parts and their order."""
+    one, two = (encode(random_sentences(language, 3), TOKENIZER, 512) for language in ("en", "tr"))
+    assert len({join(parts).digest for parts in ([one, two], [two, one], [one, one], [one], [two])}) == 5
+
+
+def test_real_data(shared: Path) -> None:
+    """With XLM-R's vocabulary, Turkish test has the published 15.3 pieces a sentence, and every word is placed."""
+    tokenizer = load_tokenizer(str(shared / "xlmr-tokenizer"))
+    placement = encode(Split(str(shared / "panx"), "tr", "test").sentences, tokenizer, 512).placement
+    assert placement.pieces / placement.sentences - SPECIALS == pytest.approx(15.3, abs=2.1)
+    assert (placement.sentences, placement.words) == (10_000, 75_731)
+    assert placement.cut_words == placement.split_sentences == 0
+
+
+class TestCache:
+    @pytest.fixture
+    def split(self, tmp_path: Path) -> Split:
+        (tmp_path / "source" / "tr").mkdir(parents=True)
+        FORMATS["tsv"](tmp_path / "source" / "tr", "train", random_sentences("tr", 30))
+        return Split(str(tmp_path / "source"), "tr", "train")
+
+    @pytest.fixture
+    def no_tokenizer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(backbone: str) -> None:
+            raise AssertionError(f"the tokenizer of {backbone} was loaded")
+
+        monkeypatch.setattr(encode_module, "load_tokenizer", refuse)
+
+    def test_second_time(
+        self, split: Split, sample_backbone: str, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        """The second time, an equal object comes from the cache, with neither tokenizer nor parsing."""
+        first = encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        assert_equal(first, encode(split.sentences, TOKENIZER, 32))
+        request.getfixturevalue("no_tokenizer")
+        again = Split(split.source, split.language, split.name)
+        assert_equal(encode_split(again, sample_backbone, 32, tmp_path / "cache"), first)
+        assert "sentences" not in vars(again)
+
+    def test_what_makes_another(self, split: Split, tiny_backbone: str, sample_backbone: str, tmp_path: Path) -> None:
+        """The window's length and the content have a file each; backbones with the same tokenizer share it."""
+        cache = tmp_path / "cache"
+        encode_split(split, sample_backbone, 32, cache)
+        encode_split(split, tiny_backbone, 32, cache)
+        assert len([*cache.iterdir()]) == 1
+        encode_split(split, sample_backbone, 33, cache)
+        assert len([*cache.iterdir()]) == 2
+        FORMATS["tsv"](Path(split.source) / "tr", "train", random_sentences("tr", 30, seed=1))
+        changed = encode_split(Split(split.source, "tr", "train"), sample_backbone, 32, cache)
+        assert len([*cache.iterdir()]) == 3
+        assert changed.digest == random_sentences("tr", 30, seed=1).digest
+
+    @pytest.mark.parametrize("damage", [b"", b"nonsense", None, b"\2\0\0\0\0\0\0\0{}"], ids=repr)
+    def test_damaged(self, split: Split, sample_backbone: str, tmp_path: Path, damage: bytes | None) -> None:
+        """A damaged file is told by its name, with what to do; a cut one as well."""
+        encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        [path] = (tmp_path / "cache").iterdir()
+        path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
+        with pytest.raises(RunError) as caught:
+            encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        assert str(caught.value).startswith(f"{path} is damaged (")
+        assert str(caught.value).endswith("delete it, and it is made anew")
+        path.unlink()
+        assert len(encode_split(split, sample_backbone, 32, tmp_path / "cache")) == 30
+
+    def test_unwritable(
+        self, split: Split, sample_backbone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A cache that cannot be written is a warning, and the data is encoded all the same."""
+        (tmp_path / "file").write_text("no folder", encoding="utf-8")
+        with caplog.at_level(logging.WARNING):
+            encoded = encode_split(split, sample_backbone, 32, tmp_path / "file" / "cache")
+        assert_equal(encoded, encode(split.sentences, TOKENIZER, 32))
+        [record] = caplog.records
+        assert "tr/train cannot be cached in" in record.getMessage()
+        assert "Not a directory" in record.getMessage()
+
+    def test_where_it_is(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """The cache is where ``XNER_CACHE`` says, else in the user's cache folder."""
+        monkeypatch.setenv("XNER_CACHE", str(tmp_path))
+        assert default_cache() == tmp_path
+        monkeypatch.delenv("XNER_CACHE")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        assert default_cache() == tmp_path / "xdg" / "xner"
+
+    def test_all_of_the_sample(self, sample_backbone: str, tmp_path: Path) -> None:
+        """Every split of the sample is encoded, cached and read back equal, and every word of it has a piece."""
+        for language in ("en", "tr"):
+            for name in SPLITS:
+                split = Split("sample", language, name)
+                first = encode_split(split, sample_backbone, 512, tmp_path)
+                assert_equal(encode_split(split, sample_backbone, 512, tmp_path), first)
+                expected = Placement(**{**dict.fromkeys(asdict(first.placement), 0), **{
+                    "sentences": len(split.sentences), "windows": len(split.sentences),
+                    "words": sum(map(len, split.sentences.words)), "pieces": len(first.pieces),
+                }})  # fmt: skip
+                assert first.placement == expected
+        assert len([*tmp_path.iterdir()]) == 6

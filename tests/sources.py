@@ -1,0 +1,136 @@
+"""Sentences written in each format that a source may have."""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xner.data.panx import Sentences
+from xner.labels import LABELS, TAGS
+
+HUB_TAGS = ["B-ORG", "O", "I-LOC", "B-PER", "I-PER", "I-ORG", "B-LOC"]
+"""The tag set in another order than xner's, so that integers mean something else."""
+
+WORDS = {
+    "en": "the of in Paris Obama Google river club Smith visited London University and".split(),
+    "tr": "ve bir Ankara Atatürk nehri Fenerbahçe'nin Ayşe geldi kulübü İstanbul'da Üniversitesi ile".split(),
+}
+
+
+def random_sentences(language: str, number: int, *, seed: int = 0) -> Sentences:
+    """Sentences whose capitals are entities, of one to eight words."""
+    draw = random.Random(f"{language} {seed}")
+    words = [draw.choices(WORDS.get(language, WORDS["en"]), k=draw.randint(1, 8)) for _ in range(number)]
+    kinds = ("PER", "ORG", "LOC")
+    tags = [[f"B-{kinds[ord(word[0]) % 3]}" if word[0].isupper() else "O" for word in sentence] for sentence in words]
+    return Sentences(words, tags)
+
+
+def as_tsv(sentences: Sentences) -> str:
+    """The sentences as lines of word, tab, tag, a blank line after each."""
+    return "".join(
+        "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True)) + "\n"
+        for words, tags in zip(sentences.words, sentences.tags, strict=True)
+    )
+
+
+def as_rows(sentences: Sentences, label: Callable[[str], Any] = str) -> list[dict[str, Any]]:
+    """A row per sentence; each tag is what ``label`` makes of it."""
+    return [
+        {"tokens": words, "ner_tags": [label(tag) for tag in tags]}
+        for words, tags in zip(sentences.words, sentences.tags, strict=True)
+    ]
+
+
+def as_jsonl(rows: Sequence[Any]) -> str:
+    """Each row as one line of JSON."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def as_dataset(sentences: Sentences, names: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - datasets ships no types
+    """The sentences as a ``datasets.Dataset``; with names, tags are integers of that class label."""
+    import datasets
+
+    string = datasets.Value("string")
+    tag = datasets.ClassLabel(names=list(names)) if names else string
+    features = datasets.Features({"tokens": datasets.Sequence(string), "ner_tags": datasets.Sequence(tag)})
+    rows = as_rows(sentences, list(names).index if names else str)
+    columns = {name: [row[name] for row in rows] for name in features}
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def _write_text(suffix: str, text: Callable[[Sentences], str]) -> Callable[[Path, str, Sentences], None]:
+    def write(folder: Path, split: str, sentences: Sentences) -> None:
+        (folder / f"{split}{suffix}").write_bytes(text(sentences).encode())
+
+    return write
+
+
+def _write_parquet(sentences: Sentences, path: Path, label: Callable[[str], Any]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    tag = pyarrow.int64() if label("O") == 0 else pyarrow.string()
+    schema = pyarrow.schema({"tokens": pyarrow.list_(pyarrow.string()), "ner_tags": pyarrow.list_(tag)})
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(as_rows(sentences, label), schema), path)
+
+
+FORMATS: dict[str, Callable[[Path, str, Sentences], None]] = {
+    "tsv": _write_text(".tsv", as_tsv),
+    "conll": _write_text(".conll", as_tsv),
+    "txt": _write_text(".txt", as_tsv),
+    "jsonl of strings": _write_text(".jsonl", lambda sentences: as_jsonl(as_rows(sentences))),
+    "jsonl of integers": _write_text(".jsonl", lambda sentences: as_jsonl(as_rows(sentences, LABELS.__getitem__))),
+    "parquet of strings": lambda folder, split, sentences: _write_parquet(sentences, folder / f"{split}.parquet", str),
+    "parquet of integers": lambda folder, split, sentences: _write_parquet(
+        sentences, folder / f"{split}.parquet", LABELS.__getitem__
+    ),
+    "parquet of datasets": lambda folder, split, sentences: as_dataset(sentences, HUB_TAGS).to_parquet(
+        folder / f"{split}.parquet"
+    ),
+    "save_to_disk of strings": lambda folder, split, sentences: as_dataset(sentences).save_to_disk(folder / split),
+    "save_to_disk of a class label": lambda folder, split, sentences: as_dataset(sentences, HUB_TAGS).save_to_disk(
+        folder / split
+    ),
+}
+"""How a split is written into a language's folder, by the name of the format."""
+
+
+def write_source(folder: Path, sizes: dict[str, int], languages: Sequence[str] = ("en", "tr")) -> Path:
+    """Make a folder source of random sentences.
+
+    Args:
+        folder: The source's folder.
+        sizes: Sentences of each split.
+        languages: Its languages.
+    """
+    for language in languages:
+        (folder / language).mkdir(parents=True)
+        for seed, (split, size) in enumerate(sizes.items()):
+            FORMATS["tsv"](folder / language, split, random_sentences(language, size, seed=seed))
+    return folder
+
+
+def write_hub(folder: Path, language: str, splits: dict[str, Sentences]) -> Path:
+    """Write a language in the layout of the hub's ``google/xtreme``: parquet files, and their names in a README."""
+    import datasets
+
+    config = folder / f"PAN-X.{language}"
+    config.mkdir(parents=True)
+    files = []
+    for split, sentences in splits.items():
+        table = as_dataset(sentences, TAGS)
+        prefixed = [[f"{language}:{word}" for word in words] for words in sentences.words]
+        features = table.features
+        rows = {
+            "tokens": prefixed,
+            "ner_tags": table["ner_tags"][:],
+            "langs": [[language] * len(words) for words in prefixed],
+        }
+        features["langs"] = datasets.Sequence(datasets.Value("string"))
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(config / f"{split}-00000-of-00001.parquet")
+        files.append(f"  - split: {split}\n    path: PAN-X.{language}/{split}-*\n")
+    readme = f"---\nconfigs:\n- config_name: PAN-X.{language}\n  data_files:\n{''.join(files)}---\n# XTREME\n"
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    return folder

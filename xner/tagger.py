@@ -1,0 +1,244 @@
+"""Raw text -> words -> entities with character offsets, by the network of a model folder."""
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from json import dumps
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import NamedTuple
+
+from xner.columns import over
+from xner.errors import RunError, UserError
+from xner.labels import TAGS, spans
+
+
+class Word(NamedTuple):
+    """A word and where it stands in its text: ``text[start:end]`` is the word."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Entity(NamedTuple):
+    """An entity and where it stands in its text.
+
+    Attributes:
+        type: PER, ORG or LOC.
+        text: All from its first word to its last, as in ``text[start:end]``.
+        start: Its first character.
+        end: The character behind its last.
+        score: The probability of the least sure of its words' tags.
+    """
+
+    type: str
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+class Tagged(NamedTuple):
+    """A text and what was found in it.
+
+    Attributes:
+        text: The text; a lone surrogate in it has become a question mark.
+        words: Its words.
+        tags: A tag a word.
+        entities: What the tags make of the words, from left to right.
+    """
+
+    text: str
+    words: list[Word]
+    tags: list[str]
+    entities: list[Entity]
+
+    def to_json(self) -> str:
+        """One line of JSON: words without their places, scores with four decimals."""
+        return dumps(
+            {
+                "text": self.text,
+                "words": [word.text for word in self.words],
+                "tags": self.tags,
+                "entities": [entity._replace(score=round(entity.score, 4))._asdict() for entity in self.entities],
+            },
+            ensure_ascii=False,
+        )
+
+
+_BUDGET = 4096
+"""Pieces a batch."""
+
+_TEXTS = 256
+"""Texts that the command tags at once."""
+
+_APART = r"()\[\]{}<>/&;!?%\"“”„«»"
+"""Characters that PAN-X splits off wherever they stand; commas and colons too, but in numbers as 2,000 and 3:52."""
+
+_CHUNK = re.compile(rf"(?P<apart>[{_APART}])(?P=apart)*|[,:](?!\d)|(?:(?![{_APART}]|[,:](?!\d))\S)+")
+_ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+|(?:\d{1,2}|[IVX]+|Dr|Km|Mr|Mrs|No|Prof|St|Vol)\.")
+_CLITIC = re.compile(r"(?:'(?:s|m|d|ll|re|ve)|n't)$", re.IGNORECASE)
+_GOES_ON = re.compile(r"\s*\S")
+
+
+def split_words(text: str) -> list[Word]:
+    """Split raw text into words, much as PAN-X's sentences are split (Pan et al. 2017), in any script with spaces.
+
+    Words stand between spaces. Brackets, quotes and ``/&;!?%`` are words of their own wherever they stand, other
+    punctuation at a word's beginning and end; a run of one character is one word. Within a word it stays, so that
+    Turkish suffixes do (``Kapısı'ndan``); English ``'s`` and ``n't`` are split off. The dot stays with initials, short
+    ordinals and a few abbreviations, unless the text ends there.
+
+    >>> [word.text for word in split_words("Dr. A. Turing's friend left Ankara'dan (1954)...")]
+    ['Dr.', 'A.', 'Turing', "'s", 'friend', 'left', "Ankara'dan", '(', '1954', ')', '...']
+    """
+    return [Word(text[start:end], start, end) for chunk in _CHUNK.finditer(text) for start, end in _cut(text, chunk)]
+
+
+def _cut(text: str, chunk: re.Match[str]) -> Iterator[tuple[int, int]]:
+    """Split punctuation off a chunk's edges; gives the start and end of each word, from left to right."""
+    start, end = chunk.span()
+    if _CLITIC.fullmatch(text, start, end):
+        yield start, end
+        return
+    while start < end and _is_punctuation(text[start]):
+        first, character = start, text[start]
+        while start < end and text[start] == character:
+            start += 1
+        yield first, start
+    tail: list[tuple[int, int]] = []
+    while start < end and _is_punctuation(text[end - 1]):
+        if _ABBREVIATION.fullmatch(text, start, end) and _GOES_ON.match(text, end):
+            break
+        last, character = end, text[end - 1]
+        while text[end - 1] == character:  # start < end: what stands at start is no punctuation
+            end -= 1
+        tail.append((end, last))
+    if clitic := _CLITIC.search(text, start + 1, end):
+        tail.append((clitic.start(), end))
+        end = clitic.start()
+    if start < end:
+        yield start, end
+    yield from reversed(tail)
+
+
+def _is_punctuation(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "P" or category in ("Sc", "So")
+
+
+class Tagger:
+    """Tags raw texts with the network of a model folder.
+
+    Args:
+        folder: A model folder, as ``fit`` writes it.
+        max_length: Pieces a window, specials included; at most as many as the network has positions for.
+        longest: Words that a text is cut into stretches of before it is tagged, which bounds the memory it needs.
+
+    Raises:
+        UserError: If the folder holds no token classifier with PAN-X's tags, or no tokenizer.
+        RunError: If what it holds cannot be loaded.
+    """
+
+    def __init__(self, folder: str, *, max_length: int = 512, longest: int = 512) -> None:
+        import torch
+
+        from xner.backbone import load_config, load_tokenizer, longest_window
+        from xner.model.classifier import TokenClassifier
+
+        if not Path(folder).is_dir():
+            raise UserError(f"model={folder!r} is no folder: give a model folder, as fit writes it")
+        config = load_config(folder)
+        architectures = config.architectures or []
+        if not any(name.endswith("ForTokenClassification") for name in architectures):
+            raise UserError(
+                f"model={folder!r} has no head for tags ({', '.join(architectures) or 'no architecture'}): train it "
+                "with fit, and give the model folder that fit writes"
+            )
+        self.tokenizer = load_tokenizer(folder)
+        self.padding_id: int = config.pad_token_id
+        self.max_length = min(max_length, longest_window(config) or max_length)
+        self.longest = longest
+        self.model = TokenClassifier(backbone=folder)
+        self.model.load()
+        self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, texts: Sequence[str]) -> list[Tagged]:
+        """Tag some texts, each on its own; an empty one has no words."""
+        texts = [text.encode(errors="replace").decode() for text in texts]
+        words = [split_words(text) for text in texts]
+        found = self._tag([some[at : at + self.longest] for some in words for at in range(0, len(some), self.longest)])
+        tagged, done = [], 0
+        for text, some in zip(texts, words, strict=True):
+            tags, scores = (values[done : done + len(some)] for values in found)
+            tagged.append(Tagged(text, some, tags, _entities(text, some, tags, scores)))
+            done += len(some)
+        return tagged
+
+    def _tag(self, sentences: Sequence[Sequence[Word]]) -> tuple[list[str], list[float]]:
+        """Find each word's likeliest tag, and its probability; sentence after sentence. *Length of both:* words."""
+        import numpy as np
+        import torch
+
+        from xner.batch import Batch
+        from xner.data.encode import encode
+        from xner.data.order import EvaluationOrder
+        from xner.data.packing import RowDataset, stretches
+        from xner.data.panx import Sentences
+
+        if not sentences:
+            return [], []
+        words = [[word.text for word in sentence] for sentence in sentences]
+        untagged = [["O"] * len(sentence) for sentence in words]
+        encoded = encode(Sentences(words, untagged), self.tokenizer, self.max_length)
+        rows = RowDataset(encoded, padding_id=self.padding_id, packing=self.model.packable)
+        labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
+        scores = np.zeros(len(encoded.word_piece))
+        for share in EvaluationOrder(encoded.sentence_pieces, budget=_BUDGET):
+            batch = Batch(*(part.to(self.model.device) for part in rows[share]))
+            with torch.inference_mode():
+                best = self.model.word_logits(batch).float().softmax(dim=-1).max(dim=-1)
+            places, _ = stretches(encoded.sentence_word, share.sentences)
+            labels[places] = best.indices.cpu().numpy()
+            scores[places] = best.values.cpu().numpy()
+        return [TAGS[label] for label in labels], scores.tolist()
+
+
+def _entities(text: str, words: Sequence[Word], tags: Sequence[str], scores: Sequence[float]) -> list[Entity]:
+    found = []
+    for kind, first, last in spans(tags):
+        start, end = words[first].start, words[last].end
+        found.append(Entity(kind, text[start:end], start, end, min(scores[first : last + 1])))
+    return found
+
+
+def tag(*texts: str, model: str, json: bool = False) -> None:
+    """Find persons, organisations and locations in raw text: print its words over their tags.
+
+    Args:
+        texts: A text; each is tagged on its own. Where there is none, each line of standard input is one.
+        model: The model folder, as fit writes it to <root>/model.
+        json: Print a line of JSON a text: its words, their tags, and its entities with character offsets.
+    """
+    tagger = Tagger(model)
+    some = iter(texts or _lines())
+    separator = ""
+    while chosen := list(islice(some, _TEXTS)):
+        for tagged in tagger(chosen):
+            if json:
+                print(tagged.to_json())
+            else:
+                words = [word.text for word in tagged.words]
+                print(separator + over([words, tagged.tags], get_terminal_size().columns))
+                separator = "\n"
+
+
+def _lines() -> Iterator[str]:
+    try:
+        for line in sys.stdin:
+            yield line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise RunError(f"standard input is not UTF-8 ({error.reason}): convert it") from error
