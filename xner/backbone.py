@@ -25,12 +25,17 @@ _TOKENIZER_FILES = (
 ).split()
 
 
+def folder_of(backbone: str) -> Path:
+    """The folder that a backbone is, if it is one: ``sample`` is the embedded one, a hub name is none."""
+    return Path(__file__).parent / "data" / "sample" / "backbone" if backbone == "sample" else Path(backbone)
+
+
 @cache
 def load_config(backbone: str) -> "PreTrainedConfig":
     """Read a backbone's configuration.
 
     Args:
-        backbone: A hub name, or a folder in Hugging Face layout.
+        backbone: A hub name, a folder in Hugging Face layout, or ``sample``.
 
     Raises:
         UserError: If the folder holds no backbone, or a token classifier with other tags.
@@ -38,7 +43,7 @@ def load_config(backbone: str) -> "PreTrainedConfig":
     """
     from transformers import AutoConfig
 
-    if Path(backbone).is_dir() and not (Path(backbone) / "config.json").is_file():
+    if folder_of(backbone).is_dir() and not (folder_of(backbone) / "config.json").is_file():
         raise UserError(
             f"backbone={backbone!r} holds no config.json: give a folder in Hugging Face layout or a hub name"
         )
@@ -63,7 +68,7 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     """
     from transformers import AutoTokenizer
 
-    if Path(backbone).is_dir() and not any((Path(backbone) / name).is_file() for name in _TOKENIZER_FILES):
+    if folder_of(backbone).is_dir() and not any((folder_of(backbone) / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(f"backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json into it")
     tokenizer = _from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
     if not tokenizer.is_fast:
@@ -102,10 +107,10 @@ def load_network(backbone: str) -> "PreTrainedModel":
 
 def save_tokenizer(backbone: str, folder: Path) -> None:
     """Put a backbone's tokenizer into a model folder: a folder's files as they are, so that their digest stays."""
-    if Path(backbone).is_dir():
+    if folder_of(backbone).is_dir():
         for name in _TOKENIZER_FILES:
-            if (Path(backbone) / name).is_file():
-                shutil.copyfile(Path(backbone) / name, folder / name)
+            if (folder_of(backbone) / name).is_file():
+                shutil.copyfile(folder_of(backbone) / name, folder / name)
     else:
         load_tokenizer(backbone).save_pretrained(folder)
 
@@ -113,7 +118,7 @@ def save_tokenizer(backbone: str, folder: Path) -> None:
 @cache
 def backbone_digest(backbone: str) -> str:
     """A key that changes when a backbone's weights do; of a hub name, the name and the revision that is had."""
-    folder = Path(backbone)
+    folder = folder_of(backbone)
     if not folder.is_dir():
         return f"{backbone}@{getattr(load_config(backbone), '_commit_hash', None)}"
     digest = hashlib.sha256()
@@ -125,7 +130,7 @@ def backbone_digest(backbone: str) -> str:
 
 def tokenizer_digest(backbone: str) -> str:
     """A key that changes when the backbone's pieces do; found without loading the tokenizer where that is possible."""
-    path = Path(backbone) / "tokenizer.json"
+    path = folder_of(backbone) / "tokenizer.json"
     content = path.read_bytes() if path.is_file() else load_tokenizer(backbone).backend_tokenizer.to_str().encode()
     return hashlib.sha256(content).hexdigest()
 
@@ -208,10 +213,11 @@ def new_backbone(
 
 
 def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: ANN401 - one of transformers' Auto classes
-    if not Path(backbone).exists() and (backbone.count("/") > 1 or backbone.startswith((".", "/", "~"))):
+    if not folder_of(backbone).exists() and (backbone.count("/") > 1 or backbone.startswith((".", "/", "~"))):
         raise UserError(f"backbone={backbone!r} is no folder: give a folder in Hugging Face layout or a hub name")
     try:
-        return auto.from_pretrained(backbone, **options)
+        folder = folder_of(backbone)
+        return auto.from_pretrained(str(folder) if folder.is_dir() else backbone, **options)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(

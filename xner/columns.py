@@ -1,16 +1,19 @@
-"""Plain text in columns, as a terminal shows it."""
+"""Plain text in columns as a terminal shows it."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 _GAP = "  "
 
+Cell = str | int | float
+"""What stands in a table."""
+
 
 def shown(text: str) -> str:
-    """Text with its control characters escaped, and all of it where a terminal would show nothing.
+    r"""Text with its control characters escaped, and all of it where a terminal would show nothing.
 
-    >>> shown("Ankara"), shown("a\\x1bb"), shown("\\u200b")
-    ('Ankara', 'a\\\\x1bb', '\\\\u200b')
+    >>> print(shown("Ankara"), shown("a\tb"), shown("\u200b"))
+    Ankara a\tb \u200b
     """
     hidden = not any(map(_columns, text))
     return "".join(
@@ -19,7 +22,7 @@ def shown(text: str) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """Lay out rows under a head and a rule; numbers stand at the right, fractions with one decimal.
 
     >>> print(table(["split", "words"], [["train", 12], ["test", 5]]))

@@ -1,11 +1,11 @@
 """A first look at the data: sentences, tags, entities, and what a tokenizer makes of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
-from xner.columns import over, table
+from xner.columns import Cell, over, table
 from xner.data.panx import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
 from xner.labels import IGNORE, TAGS, TYPES
@@ -20,6 +20,12 @@ WINDOW = 512
 """Pieces a window, specials included: the commands' own default, so that encoded splits are cached for both."""
 
 
+FEATURES = table(
+    ["feature", "type"],
+    [["tokens", "list of strings: the words"], ["ner_tags", "list of integers: the label of each word's tag"]],
+)
+
+
 def explore(
     source: str = "panx",
     languages: Sequence[str] = ("en", "tr"),
@@ -31,7 +37,7 @@ def explore(
 
     Args:
         source: Where sentences come from: panx (the hub's google/xtreme), sample (embedded), or a folder that holds
-            <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
+            each language's splits, as tr/train.tsv (or .conll, .txt, .jsonl, .parquet).
         languages: Language codes.
         tokenizer: Backbone whose tokenizer is used: hub name, or folder with the tokenizer's files; if not given,
             xlm-roberta-base, and with the sample its own.
@@ -45,7 +51,7 @@ def explore(
     width = get_terminal_size().columns
 
     _show("Sentences and words", sentences_table(splits))
-    _show("Features of a sentence", table(["feature", "type"], [["tokens", "strings"], ["ner_tags", "labels"]]))
+    _show("Features of a sentence", FEATURES)
     _show("Tag set", table(["label", "tag"], list(enumerate(TAGS))))
     for split, sentence in examples:
         _show(f"{split}, sentence {example}: words and tags", over([sentence.words[0], sentence.tags[0]], width))
@@ -63,7 +69,7 @@ def explore(
 
 def sentences_table(splits: Sequence[Split]) -> str:
     """Count the sentences and words of splits."""
-    rows = [
+    rows: list[list[Cell]] = [
         [split.language, split.name, len(split.sentences), sum(map(len, split.sentences.words))] for split in splits
     ]
     return table(["language", "split", "sentences", "words"], rows)
@@ -71,7 +77,7 @@ def sentences_table(splits: Sequence[Split]) -> str:
 
 def entities_table(splits: Sequence[Split]) -> str:
     """Count the entities of splits by their ``B-`` tags."""
-    rows = []
+    rows: list[list[Cell]] = []
     for split in splits:
         counts = Counter(tag for tags in split.sentences.tags for tag in tags)
         found = [counts[f"B-{kind}"] for kind in TYPES]
@@ -86,7 +92,7 @@ def pieces_table(splits: Sequence[Split], backbone: str) -> str:
     from xner.data.encode import encode_split
 
     specials = _tokenizer(backbone).num_special_tokens_to_add()
-    rows = []
+    rows: list[list[Cell]] = []
     for split in splits:
         encoded = encode_split(split, backbone, WINDOW)
         # Each further window of a sentence has specials of its own.
@@ -118,7 +124,7 @@ def _encoded(sentence: Sentences, tokenizer: "PreTrainedTokenizerFast", width: i
     return _named(rows, width)
 
 
-def _named(rows: dict[str, list[str] | list[int]], width: int) -> str:
+def _named(rows: Mapping[str, Sequence[object]], width: int) -> str:
     return over([[str(cell) for cell in row] for row in rows.values()], width, list(rows))
 
 

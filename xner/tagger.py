@@ -89,7 +89,7 @@ def split_words(text: str) -> list[Word]:
 
     Words stand between spaces. Brackets, quotes and ``/&;!?%`` are words of their own wherever they stand, other
     punctuation at a word's beginning and end; a run of one character is one word. Within a word it stays, so that
-    Turkish suffixes do (``Kapısı'ndan``); English ``'s`` and ``n't`` are split off. The dot stays with initials, short
+    Turkish suffixes do (``Ankara'dan``); English ``'s`` and ``n't`` are split off. The dot stays with initials, short
     ordinals and a few abbreviations, unless the text ends there.
 
     >>> [word.text for word in split_words("Dr. A. Turing's friend left Ankara'dan (1954)...")]
@@ -170,12 +170,14 @@ class Tagger:
         """Tag some texts, each on its own; an empty one has no words."""
         texts = [text.encode(errors="replace").decode() for text in texts]
         words = [split_words(text) for text in texts]
-        found = self._tag([some[at : at + self.longest] for some in words for at in range(0, len(some), self.longest)])
-        tagged, done = [], 0
+        tags, scores = self._tag(
+            [some[first : first + self.longest] for some in words for first in range(0, len(some), self.longest)]
+        )
+        tagged, first = [], 0
         for text, some in zip(texts, words, strict=True):
-            tags, scores = (values[done : done + len(some)] for values in found)
-            tagged.append(Tagged(text, some, tags, _entities(text, some, tags, scores)))
-            done += len(some)
+            own = slice(first, first + len(some))
+            tagged.append(Tagged(text, some, tags[own], _entities(text, some, tags[own], scores[own])))
+            first += len(some)
         return tagged
 
     def _tag(self, sentences: Sequence[Sequence[Word]]) -> tuple[list[str], list[float]]:

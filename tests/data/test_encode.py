@@ -204,12 +204,14 @@ def test_join_keeps_digests_apart() -> None:
 
 
 def test_real_data(shared: Path) -> None:
-    """With XLM-R's vocabulary, Turkish test has the published 15.3 pieces a sentence, and every word is placed."""
+    """The two sentences of real English that are longer than 512 pieces are split, and every word is scored."""
     tokenizer = load_tokenizer(str(shared / "xlmr-tokenizer"))
-    placement = encode(Split(str(shared / "panx"), "tr", "test").sentences, tokenizer, 512).placement
-    assert placement.pieces / placement.sentences - SPECIALS == pytest.approx(15.3, abs=2.1)
-    assert (placement.sentences, placement.words) == (10_000, 75_731)
-    assert placement.cut_words == placement.split_sentences == 0
+    encoded = encode(Split(str(shared / "panx"), "en", "train").sentences, tokenizer, 512)
+    placement = encoded.placement
+    assert (placement.sentences, placement.words) == (20_000, 160_394)
+    assert round(placement.pieces / placement.sentences, 1) == 14.1
+    assert (placement.split_sentences, placement.cut_words) == (2, 0)
+    assert encoded.sentence_labelled.sum() == placement.words - placement.words_without_pieces
 
 
 class TestCache:

@@ -10,8 +10,6 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrai
 from xner.data.sample import backbone, sentences, turkish
 from xner.labels import TYPES, illegal_tags, spans
 
-# ruff: noqa: RUF001 - Turkish has a dotless i
-
 FOLDER = Path(sentences.__file__).parent
 BACKBONE = FOLDER / "backbone"
 LANGUAGES = ("en", "tr")

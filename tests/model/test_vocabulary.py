@@ -2,19 +2,20 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
 from tests.model.tiny import Fitted, fit, pretrained_backbone, quiet_trainer, write_split
 from xner.data.datamodule import PanxDataModule
-from xner.data.panx import Sentences, Split
+from xner.data.panx import Split
 from xner.model.classifier import TokenClassifier
 from xner.model.vocabulary import CompactEmbedding, compact, mapped_matrix, restore
 from xner.transfer.lineage import Lineage
@@ -22,7 +23,7 @@ from xner.transfer.run import write_model
 
 EMBEDDING = "roberta.embeddings.word_embeddings.weight"
 
-NO_LINEAGE: Lineage = {"start": "tests", "episodes": []}
+NO_LINEAGE: Lineage = {"origin": "tests", "episodes": []}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_plain_loop(backbone: Path) -> None:
     compact(compacted, used)
     generator = torch.Generator().manual_seed(0)
     losses: dict[str, list[float]] = {}
-    batches = [used[4 + torch.randint(len(used) - 4, (8, 12), generator=generator)] for _ in range(100)]
+    batches = [used[torch.randint(len(used), (8, 12), generator=generator)] for _ in range(100)]
     for name, network in {"whole": whole, "compacted": compacted}.items():
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.1)
         losses[name] = []
@@ -69,3 +70,209 @@ def test_plain_loop(backbone: Path) -> None:
     assert_same_training(dict(compacted.named_parameters()), dict(whole.named_parameters()), used)
     after = compacted.get_input_embeddings().weight
     torch.testing.assert_close(after[4], before[4] * (1 - 1e-4) ** 100, rtol=1e-5, atol=0)
+
+
+SHORT = {"data": {"num_samples": 200, "batch_size": 8}, "model": {"learning_rate": 1e-3, "weight_decay": 0.1}}
+"""Fits of 25 steps an epoch."""
+
+
+def fit_short(backbone: Path, *, compact_vocabulary: bool, epochs: int = 2, **options: Any) -> Fitted:  # noqa: ANN401
+    """Fit on English, or as ``SHORT`` and the options say."""
+    return fit(
+        backbone,
+        data={**SHORT["data"], **options.pop("data", {})},
+        model={**SHORT["model"], "compact_vocabulary": compact_vocabulary},
+        trainer={"max_epochs": epochs, "enable_checkpointing": "callbacks" in options},
+        **options,
+    )
+
+
+def test_lightning(backbone: Path) -> None:
+    """A hundred steps of a real fit leave the same network, losses and scores with and without CompactEmbedding."""
+    rows: list[type] = []
+    bare, whole = (
+        fit_short(backbone, compact_vocabulary=compact_vocabulary, epochs=4, callbacks=[WhatIsTrained(rows)])
+        for compact_vocabulary in (True, False)
+    )
+    assert rows == [CompactEmbedding, nn.Embedding]
+    assert len(whole.record.losses) == 100
+    assert bare.record.losses == whole.record.losses
+    assert bare.record.norms == whole.record.norms
+    assert bare.record.scores == whole.record.scores
+    assert whole.record.losses[-1] < whole.record.losses[0] / 4
+    assert_same_training(bare.weights, whole.weights, torch.from_numpy(whole.data.used_pieces()))
+
+
+class WhatIsTrained(Callback):
+    """Notes what kind of embedding a fit trains."""
+
+    def __init__(self, kinds: list[type]) -> None:
+        self.kinds = kinds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:  # noqa: ANN401 - a TokenClassifier
+        self.kinds.append(type(pl_module.network.get_input_embeddings()))
+
+
+def test_fitting_again(backbone: Path) -> None:
+    """A model that was fitted and then is fitted on another language is the one that trained all rows both times."""
+    networks = []
+    for compact_vocabulary in (True, False):
+        fitted = fit_short(backbone, compact_vocabulary=compact_vocabulary, epochs=1)
+        turkish = PanxDataModule(
+            source="sample", languages=["tr"], num_samples=80, batch_size=8, backbone=str(backbone)
+        )
+        quiet_trainer(max_epochs=1).fit(fitted.model, datamodule=turkish)
+        networks.append(fitted.weights)
+    both = np.intersect1d(fitted.data.used_pieces(), turkish.used_pieces())
+    assert_same_training(*networks, used=torch.from_numpy(both))
+
+
+def test_piece_not_in_use() -> None:
+    """A piece that is not in use never passes: the error names it."""
+    rows = CompactEmbedding(torch.randn(10, 4), torch.tensor([1, 3, 7]), padding_idx=1)
+    assert torch.equal(rows(torch.tensor([[3, 7, 1]])), rows.matrix[[3, 7, 1]][None])
+    for absent in (0, 2, 8, 9):
+        with pytest.raises(IndexError, match=rf"pieces \[{absent}\] are not among the 3 in use"):
+            rows(torch.tensor([[3, absent], [7, 1]]))
+    with pytest.raises(IndexError):
+        rows(torch.tensor([[3, 10]]))
+
+
+def test_network_refuses_absent_pieces(backbone: Path) -> None:
+    """A compacted network refuses a sentence with a piece that is not in use, and takes it once it is restored."""
+    network = AutoModelForTokenClassification.from_pretrained(backbone).eval()
+    sentence = torch.tensor([[0, 100, 200, 2]])
+    expected = network(input_ids=sentence).logits
+    compact(network, torch.tensor([0, 1, 2, 100]))
+    with pytest.raises(IndexError, match=r"pieces \[200\] are not among the 4 in use"):
+        network(input_ids=sentence)
+    restore(network)
+    assert torch.equal(network(input_ids=sentence).logits, expected)
+    assert isinstance(network.get_input_embeddings(), nn.Embedding)
+    restore(network)  # has nothing to do
+
+
+def test_padding_gets_no_gradient() -> None:
+    """As in an Embedding, the padding piece's row has no gradient, and neither has the ghost row."""
+    rows = CompactEmbedding(torch.randn(10, 4), torch.tensor([1, 3, 7]), padding_idx=1)
+    rows(torch.tensor([[1, 3, 3, 1]])).sum().backward()
+    assert rows.weight.grad.tolist() == [[0.0] * 4, [2.0] * 4, [0.0] * 4, [0.0] * 4]
+
+
+def test_mapped_matrix(backbone: Path, tmp_path: Path) -> None:
+    """The matrix is found in a model folder's file, and nowhere else: other weights, shapes or types are not it."""
+    matrix = AutoModelForTokenClassification.from_pretrained(backbone).get_input_embeddings().weight.detach()
+    found = mapped_matrix(backbone, matrix)
+    assert torch.equal(found, matrix)
+    assert found.data_ptr() != matrix.data_ptr()
+    assert mapped_matrix(backbone, matrix + 1e-6) is None
+    assert mapped_matrix(backbone, matrix[:-1]) is None
+    assert mapped_matrix(backbone, matrix.double()) is None
+    assert mapped_matrix(tmp_path, matrix) is None
+    tensors = load_file(backbone / "model.safetensors")
+    save_file({name: tensor for name, tensor in tensors.items() if name != EMBEDDING}, tmp_path / "model.safetensors")
+    assert mapped_matrix(tmp_path, matrix) is None
+
+
+def test_backbone_is_left_alone(backbone: Path) -> None:
+    """A fit whose absent rows lie in the backbone's mapped file does not write into it."""
+    before = hashlib.sha256((backbone / "model.safetensors").read_bytes()).hexdigest()
+    fit_short(backbone, compact_vocabulary=True, epochs=1)
+    assert hashlib.sha256((backbone / "model.safetensors").read_bytes()).hexdigest() == before
+
+
+class Sources(NamedTuple):
+    """Two folders of the same training sentences whose validation has other pieces."""
+
+    one: Path
+    other: Path
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    folder = tmp_path_factory.mktemp("sources")
+    made = Sources(folder / "one", folder / "other")
+    for source, language in zip(made, ("en", "tr"), strict=True):
+        for split, its in {"train": "en", "validation": language, "test": "tr"}.items():
+            write_split(source / "en" / f"{split}.tsv", Split("sample", its, split).sentences)
+    return made
+
+
+class Runs(NamedTuple):
+    """Uninterrupted runs of two epochs, with their checkpoints of the first."""
+
+    whole: Fitted
+    whole_checkpoint: Path
+    compact: Fitted
+    compact_checkpoint: Path
+
+
+@pytest.fixture(scope="module")
+def runs(backbone: Path, sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    made: list[Any] = []
+    for compact_vocabulary in (False, True):
+        folder = tmp_path_factory.mktemp("checkpoints")
+        each = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
+        data = {"source": str(sources.one)}
+        made.append(fit_short(backbone, compact_vocabulary=compact_vocabulary, data=data, callbacks=[each]))
+        made.append(folder / "epoch=0.ckpt")
+    return Runs(*made)
+
+
+@pytest.mark.parametrize("after", ["compact", "whole", "other pieces"])
+@pytest.mark.parametrize("before", ["compact", "whole"])
+def test_resuming(backbone: Path, sources: Sources, runs: Runs, before: str, after: str) -> None:
+    """A run that goes on from a checkpoint ends as the uninterrupted one, whichever of the two was compact."""
+    source = sources.other if after == "other pieces" else sources.one
+    resumed = fit_short(
+        backbone,
+        compact_vocabulary=after != "whole",
+        data={"source": str(source)},
+        ckpt_path=runs.compact_checkpoint if before == "compact" else runs.whole_checkpoint,
+    )
+    assert len(resumed.record.losses) == 25
+    assert resumed.record.losses == runs.whole.record.losses[25:]
+    assert resumed.record.rates == runs.whole.record.rates[25:]
+    used = [data.used_pieces() for data in (runs.whole.data, resumed.data)]
+    if after == "other pieces":
+        assert len(np.setdiff1d(*used)) > 0
+        assert len(np.setdiff1d(*reversed(used))) > 0
+    assert_same_training(resumed.weights, runs.whole.weights, torch.from_numpy(np.intersect1d(*used)))
+    if before == after:
+        uninterrupted = runs.whole if after == "whole" else runs.compact
+        everything = torch.arange(len(resumed.weights[EMBEDDING]) - 1)
+        assert_same_training(resumed.weights, uninterrupted.weights, everything)
+
+
+def test_checkpoint_is_tested(backbone: Path, sources: Sources, runs: Runs) -> None:
+    """A compact fit's checkpoint can be tested at once, with pieces that the fit did not use."""
+    scores = []
+    for path in (runs.compact_checkpoint, runs.whole_checkpoint):
+        model = TokenClassifier(backbone=str(backbone))
+        data = PanxDataModule(source=str(sources.one), backbone=str(backbone))
+        quiet_trainer().test(model, datamodule=data, ckpt_path=path, verbose=False)
+        scores.append(model.tested[0].scores)
+    assert scores[0] == scores[1]
+
+
+def test_whole_vocabulary_after_fit(backbone: Path, sources: Sources, runs: Runs, tmp_path: Path) -> None:
+    """After a compact fit the network and its model folder have all rows, and read what no row was trained for."""
+    network = runs.compact.model.network
+    assert isinstance(network.get_input_embeddings(), nn.Embedding)
+    assert network.get_input_embeddings().weight.shape == (1800, 64)
+    write_model(tmp_path / "model", runs.compact.model, NO_LINEAGE)
+    written = AutoModelForTokenClassification.from_pretrained(tmp_path / "model")
+    for name, weight in written.named_parameters():
+        assert torch.equal(weight, runs.compact.weights[name]), name
+
+    # The folder's test split is Turkish, its train and validation are English.
+    data = PanxDataModule(source=str(sources.one), backbone=str(tmp_path / "model"))
+    read = data.encoded(data.split("en", "test")).pieces
+    assert len(np.setdiff1d(read, runs.compact.data.used_pieces())) > 100
+    tested = []
+    for model in (TokenClassifier(backbone=str(tmp_path / "model")), runs.compact.model, runs.whole.model):
+        quiet_trainer().test(model, datamodule=data, verbose=False)
+        tested.append(model.tested[0])
+    for other in tested[1:]:
+        assert other.scores == tested[0].scores
+        assert torch.equal(other.labels, tested[0].labels)

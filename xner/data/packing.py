@@ -77,7 +77,7 @@ class RowDataset(Dataset[Batch]):
         longest = int(lengths.max(initial=1))
         if self.packing:
             row, column, rows, width = _fit_tightly(lengths.tolist(), max(self.row_length, longest))
-            first = np.array(row, dtype=np.int64) * width + column
+            first = np.array(row, dtype=np.int64) * width + np.array(column, dtype=np.int64)
         else:
             rows, width = max(len(windows), 1), longest
             first = np.arange(len(windows)) * width

@@ -1,7 +1,6 @@
 """TokenClassifier: a pretrained encoder with a linear layer over its pieces, its loss, its scores and its optimizer."""
 
 import math
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
@@ -10,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from xner.backbone import load_config, load_network, packable, position_start
+from xner.backbone import folder_of, load_config, load_network, packable, position_start
 from xner.batch import Batch
 from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
@@ -37,8 +36,8 @@ class TokenClassifier(pl.LightningModule):
     """XLM-R (Conneau et al. 2020), or another encoder, that labels the first piece of each word.
 
     Args:
-        backbone: Hub name, or folder in Hugging Face layout. A folder that already holds a token classifier with the
-            same tags keeps its head; otherwise the head is new.
+        backbone: Hub name, folder in Hugging Face layout, or 'sample' (embedded in the package). A folder that already
+            holds a token classifier with the same tags keeps its head; otherwise the head is new.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: AdamW's weight decay, a step and unit of learning rate; biases and LayerNorm have none.
         warmup_ratio: Share of all optimizer steps over which the learning rate rises from zero to its peak.
@@ -82,7 +81,7 @@ class TokenClassifier(pl.LightningModule):
         used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
         rows = self.network.get_input_embeddings()
         if self.compact_vocabulary and used and self.trainer.state.fn == "fit" and isinstance(rows, nn.Embedding):
-            compact(self.network, torch.from_numpy(used()), mapped_matrix(Path(self.backbone), rows.weight))
+            compact(self.network, torch.from_numpy(used()), mapped_matrix(folder_of(self.backbone), rows.weight))
 
     def load(self) -> None:
         """Load the network unless it is there; without a Trainer this is all that ``forward`` needs."""

@@ -5,9 +5,9 @@ A zero-shot score is only worth what the history of its weights says.
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypedDict
 
+from xner.backbone import folder_of
 from xner.errors import RunError
 
 FILE = "lineage.json"
@@ -43,7 +43,7 @@ def read_lineage(backbone: str) -> Lineage:
     Raises:
         RunError: If the file is no lineage.
     """
-    path = Path(backbone) / FILE
+    path = folder_of(backbone) / FILE
     if not path.is_file():
         return {"origin": backbone, "episodes": []}
     try:

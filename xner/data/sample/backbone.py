@@ -41,9 +41,7 @@ TOKENIZER_CONFIG = {
     "pad_token": "<pad>",
     "mask_token": MASK,
 }
-ALPHABET = (
-    "".join(map(chr, range(0x21, 0x7F))) + "ÂÇÉÎÖÛÜâáàãçéèêëíîïñóôõöúùûüÄäåøæßĞğİıŞşčšžńłćř–—’‘“”…«»·"  # noqa: RUF001 - letters
-)
+ALPHABET = "".join(map(chr, range(0x21, 0x7F))) + "ÂÇÉÎÖÛÜâáàãçéèêëíîïñóôõöúùûüÄäåøæßĞğİıŞşčšžńłćř–—’‘“”…«»·"
 """Letters and signs that have a piece even where no text holds them."""
 
 PAD = SPECIALS.index("<pad>")

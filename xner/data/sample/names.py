@@ -4,8 +4,6 @@ Some names stand in several lists on purpose: ``Washington`` is a surname, a cit
 a given name, a surname and a city. Only the words around such a name tell its type.
 """
 
-# ruff: noqa: RUF001, RUF002 - Turkish has a dotless i
-
 
 def listed(text: str) -> tuple[str, ...]:
     """Cut a list at its commas.

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from xner.data.sample import names
 from xner.data.sample.names import listed
 
-# ruff: noqa: RUF001 - Turkish has a dotless i, and Wikipedia writes scores and years with a long dash
-
 Kinds = Mapping[str, tuple[str, ...]]
 
 ENTITY_TYPES = {

@@ -4,8 +4,6 @@ from types import MappingProxyType
 
 from xner.data.sample.names import listed
 
-# ruff: noqa: RUF001, RUF002 - Turkish has a dotless i
-
 VOWELS = "aıoueiöü"
 VOICELESS = "çfhkpsşt"
 

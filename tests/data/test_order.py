@@ -1,0 +1,134 @@
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xner.data.order import EvaluationOrder, Share, TrainOrder
+
+RANKS_AND_ACCUMULATION = [*product((1, 2, 3, 4), (1, 2, 3))]
+
+SENTENCES = np.random.default_rng(5).permutation(150)[:101]
+"""Numbers of the sentences of a subset, which are fewer than the data set's 150."""
+
+LABELLED = np.random.default_rng(6).integers(0, 30, size=150)
+
+Step = list[list[Share]]
+"""The shares of one optimizer step: of each accumulated batch, those of all ranks."""
+
+
+def order(**options: Any) -> TrainOrder:  # noqa: ANN401 - TrainOrder's own
+    return TrainOrder(SENTENCES, LABELLED, **{"batch_size": 8, "seed": 3, **options})
+
+
+def steps(*, world_size: int, accumulate: int, epoch: int = 0, **options: Any) -> list[Step]:  # noqa: ANN401 - as above
+    """An epoch's optimizer steps, as Lightning takes them: every ``accumulate`` batches, and after the last."""
+    orders = [order(rank=rank, world_size=world_size, accumulate=accumulate, **options) for rank in range(world_size)]
+    for one in orders:
+        one.set_epoch(epoch)
+    batches = [*zip(*orders, strict=True)]
+    assert all(len(one) == len(batches) for one in orders)
+    return [[*map(list, batches[first : first + accumulate])] for first in range(0, len(batches), accumulate)]
+
+
+def sentences_of(step: Step) -> list[int]:
+    return sorted(int(sentence) for batch in step for share in batch for sentence in share.sentences)
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), RANKS_AND_ACCUMULATION)
+def test_ranks_share_the_sentences(world_size: int, accumulate: int) -> None:
+    """Over all ranks and steps of an epoch each sentence is trained on once; ranks take turns within a batch."""
+    found = steps(world_size=world_size, accumulate=accumulate)
+    assert sorted(sentence for step in found for sentence in sentences_of(step)) == sorted(SENTENCES)
+    for step in found:
+        for batch in step:
+            sizes = [len(share.sentences) for share in batch]
+            assert max(sizes) <= 8
+            assert max(sizes) - min(sizes) <= 1
+    assert all(len(sentences_of(step)) == 8 * world_size * accumulate for step in found[:-1])
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), RANKS_AND_ACCUMULATION)
+def test_step_words(world_size: int, accumulate: int) -> None:
+    """Every share of a step knows the labelled words of the whole step."""
+    for step in steps(world_size=world_size, accumulate=accumulate):
+        words = LABELLED[sentences_of(step)].sum()
+        assert {share.step_words for batch in step for share in batch} == {words}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "world_size", "accumulate"), [(16, 2, 1), (8, 4, 1), (16, 1, 2), (8, 2, 2), (4, 4, 2), (11, 3, 1)]
+)
+def test_any_number_of_ranks_takes_the_same_steps(batch_size: int, world_size: int, accumulate: int) -> None:
+    """Two ranks of 16 sentences, or 16 twice, take the steps of one rank of 32: the same sentences and words."""
+    whole = batch_size * world_size * accumulate
+    alone = [steps(world_size=1, accumulate=1, batch_size=whole, epoch=epoch) for epoch in range(2)]
+    shared = [
+        steps(world_size=world_size, accumulate=accumulate, batch_size=batch_size, epoch=epoch) for epoch in range(2)
+    ]
+    for one, other in zip(alone, shared, strict=True):
+        assert [*map(sentences_of, one)] == [*map(sentences_of, other)]
+        assert [step[0][0].step_words for step in one] == [step[0][0].step_words for step in other]
+
+
+def epoch_of(one: TrainOrder, epoch: int) -> list[int]:
+    one.set_epoch(epoch)
+    return [int(sentence) for share in one for sentence in share.sentences]
+
+
+def test_epochs_have_orders_of_their_own() -> None:
+    """Each epoch has another order, the same for the same seed whoever asks and how often; without, always one."""
+    orders = [epoch_of(order(), epoch) for epoch in range(3)]
+    assert all(one != other for one, other in pairwise(orders))
+    again = order()
+    assert [epoch_of(again, epoch) for epoch in (2, 0, 1, 0)] == [orders[epoch] for epoch in (2, 0, 1, 0)]
+    assert epoch_of(order(seed=4), 0) != orders[0]
+    fixed = order(reshuffle=False)
+    assert [epoch_of(fixed, epoch) for epoch in range(3)] == [orders[0]] * 3
+
+
+def test_empty_shares() -> None:
+    """Where the last sentences do not go round all ranks, a rank takes the step without any."""
+    orders = [
+        TrainOrder(np.arange(9), LABELLED, batch_size=2, seed=0, rank=rank, world_size=4, accumulate=1)
+        for rank in range(4)
+    ]
+    assert [len(one) for one in orders] == [2] * 4
+    last = [[*one][-1] for one in orders]
+    assert [len(share.sentences) for share in last] == [1, 0, 0, 0]
+    assert len({share.step_words for share in last}) == 1
+
+
+pieces = st.lists(st.integers(1, 60), min_size=1, max_size=60)
+
+
+def evaluation_orders(pieces: Sequence[int], budget: int, world_size: int) -> list[EvaluationOrder]:
+    return [
+        EvaluationOrder(np.array(pieces), budget=budget, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+
+
+@given(pieces, st.integers(1, 200), st.integers(1, 4))
+def test_every_sentence_is_evaluated_once(pieces: list[int], budget: int, world_size: int) -> None:
+    """Over all ranks each sentence is in one batch; a rank may have none at all, and says how many it has."""
+    orders = evaluation_orders(pieces, budget, world_size)
+    found = [int(sentence) for one in orders for share in one for sentence in share.sentences]
+    assert sorted(found) == [*range(len(pieces))]
+    assert all(len(one) == len([*one]) for one in orders)
+    loads = [sum(len(share.sentences) for share in one) for one in orders]
+    assert max(loads) - min(loads) <= 1
+
+
+@given(pieces, st.integers(1, 200), st.integers(1, 4))
+def test_budget(pieces: list[int], budget: int, world_size: int) -> None:
+    """With padding a batch stays within the budget, unless one sentence alone is over it; lengths fall."""
+    for one in evaluation_orders(pieces, budget, world_size):
+        longest = []
+        for share in one:
+            lengths = [pieces[sentence] for sentence in share.sentences]
+            assert len(lengths) == 1 or max(lengths) * len(lengths) <= budget
+            longest += lengths
+        assert longest == sorted(longest, reverse=True)

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.sources import random_sentences
+from xner.backbone import load_tokenizer
+from xner.batch import Batch
+from xner.data.encode import Encoded, encode
+from xner.data.order import Share
+from xner.data.packing import RowDataset, fit_rows, stretches
+from xner.data.panx import SAMPLE, Sentences
+from xner.labels import IGNORE
+
+PADDING = 1
+
+lengths_and_width = st.integers(1, 70).flatmap(
+    lambda width: st.tuples(st.lists(st.integers(1, width), max_size=40), st.just(width))
+)
+
+
+def random_encoded() -> Encoded:
+    """Sentences of one to four windows, with words that have no piece."""
+    sentences = random_sentences("tr", 40)
+    for number in (3, 17, 18):
+        sentences.words[number].insert(1, "\u200b")
+        sentences.tags[number].insert(1, "B-PER")
+    sentences.words.append(["\u200b"])
+    sentences.tags.append(["O"])
+    return encode(sentences, load_tokenizer(str(SAMPLE / "backbone")), max_length=9)
+
+
+ENCODED = random_encoded()
+
+shares = st.lists(st.integers(0, len(ENCODED) - 1), min_size=1, max_size=32, unique=True).map(
+    lambda sentences: Share(np.array(sentences, dtype=np.int64), 7)
+)
+datasets = st.builds(
+    RowDataset,
+    st.just(ENCODED),
+    padding_id=st.just(PADDING),
+    row_length=st.sampled_from([None, 1, 16, 64]),
+    packing=st.booleans(),
+)
+
+
+@given(lengths_and_width)
+def test_fit_rows(lengths_and_width: tuple[list[int], int]) -> None:
+    """Stretches lie inside their rows and never on one another, no row is empty, and few rows are needed."""
+    lengths, width = lengths_and_width
+    row, column, rows = fit_rows(lengths, width)
+    taken = np.zeros((rows, width), dtype=int)
+    for length, line, first in zip(lengths, row, column, strict=True):
+        assert first + length <= width
+        taken[line, first : first + length] += 1
+    assert taken.max(initial=0) <= 1
+    assert (taken[:, :1] == 1).all()
+    filled = taken.sum(axis=1)
+    # First-fit: two rows that would go into one do not exist.
+    assert all(filled[one] + filled[other] > width for one in range(rows) for other in range(one))
+
+
+def test_stretches() -> None:
+    """The content of the chosen stretches comes in the order of choice; empty ones give nothing."""
+    bounds = np.array([0, 3, 3, 5, 9])
+    found, lengths = stretches(bounds, np.array([2, 0, 1]))
+    assert found.tolist() == [3, 4, 0, 1, 2]
+    assert lengths.tolist() == [2, 3, 0]
+    assert stretches(bounds, np.array([], dtype=np.int64))[0].tolist() == []
+
+
+def check(batch: Batch, share: Share) -> None:
+    """Hold a batch against the sentences that it is made of."""
+    rows, width = batch.pieces.shape
+    for field in ("positions", "windows", "labels"):
+        assert getattr(batch, field).shape == (rows, width)
+    for field in batch._fields:
+        assert getattr(batch, field).dtype == torch.int64, field
+    padding = batch.windows == 0
+    assert (batch.pieces[padding] == PADDING).all()
+    assert (batch.positions[padding] == 0).all()
+    assert (batch.labels[padding] == IGNORE).all()
+
+    expected = [
+        (ENCODED.pieces[start:end].tolist(), ENCODED.labels[start:end].tolist())
+        for sentence in share.sentences
+        for window in range(*ENCODED.sentence_window[sentence : sentence + 2])
+        for start, end in [ENCODED.window_start[window : window + 2]]
+    ]
+    found = []
+    for number in range(1, int(batch.windows.max()) + 1):
+        places = (batch.windows.flatten() == number).nonzero().flatten()
+        assert (places // width).unique().numel() == 1, "a window lies in one row"
+        assert (places.diff() == 1).all(), "in one stretch"
+        assert batch.positions.flatten()[places].tolist() == [*range(len(places))]
+        found.append((batch.pieces.flatten()[places].tolist(), batch.labels.flatten()[places].tolist()))
+    assert found == expected
+
+    words = [range(*ENCODED.sentence_word[sentence : sentence + 2]) for sentence in share.sentences]
+    gold = [ENCODED.word_label[list(numbers)].tolist() for numbers in words]
+    assert batch.word_label.tolist() == sum(gold, [])  # noqa: RUF017 - short
+    assert batch.word_sentence.tolist() == [place for place, numbers in enumerate(words) for _ in numbers]
+    assert batch.sentences.tolist() == share.sentences.tolist()
+    assert int(batch.step_words) == share.step_words
+    without = [bool(ENCODED.word_piece[word] < 0) for numbers in words for word in numbers]
+    assert (batch.word_piece < 0).tolist() == without
+    placed = batch.word_piece[batch.word_piece >= 0]
+    assert batch.labels.flatten()[placed].tolist() == batch.word_label[batch.word_piece >= 0].tolist()
+    assert sorted(placed.tolist()) == (batch.labels.flatten() != IGNORE).nonzero().flatten().tolist()
+    pieces = [ENCODED.pieces[ENCODED.word_piece[word]] for numbers in words for word in numbers]
+    assert batch.pieces.flatten()[placed].tolist() == [
+        piece for piece, no_piece in zip(pieces, without, strict=True) if not no_piece
+    ]
+
+
+@given(datasets, shares)
+def test_every_piece_is_in_one_place(rows: RowDataset, share: Share) -> None:
+    """Packed or not, each window lies once, whole, with its own number, its positions and its words' labels."""
+    check(rows[share], share)
+
+
+@given(shares, st.sampled_from([None, 16, 64]))
+def test_packed_and_unpacked_agree(share: Share, row_length: int | None) -> None:
+    """Packing moves pieces, and nothing that is known of a word changes."""
+    packed, padded = (
+        RowDataset(ENCODED, padding_id=PADDING, row_length=row_length, packing=packing)[share]
+        for packing in (True, False)
+    )
+    for field in ("word_label", "word_sentence", "sentences", "step_words"):
+        assert torch.equal(getattr(packed, field), getattr(padded, field))
+    for field in ("pieces", "positions", "labels"):
+        of_word = [getattr(batch, field).flatten()[batch.word_piece.clamp(min=0)] for batch in (packed, padded)]
+        assert torch.equal(*(values.masked_fill(packed.word_piece < 0, 0) for values in of_word))
+    assert packed.pieces.numel() <= max(padded.pieces.numel(), (row_length or 0) * len(packed.pieces))
+
+
+@given(shares)
+def test_padded_rows(share: Share) -> None:
+    """Without packing, a window has a row of its own, from the first column, as wide as the longest."""
+    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=64, packing=False)[share]
+    assert (batch.windows[:, 0] == torch.arange(1, len(batch.windows) + 1)).all()
+    assert (batch.windows > 0).any(dim=0).all()
+
+
+@given(shares, st.sampled_from([None, 1, 16, 64]))
+def test_width(share: Share, row_length: int | None) -> None:
+    """A packed row is about as long as was asked for, and as the longest window at least; shorter where that does."""
+    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[share]
+    windows = [number for sentence in share.sentences for number in range(*ENCODED.sentence_window[sentence:][:2])]
+    lengths = np.diff(ENCODED.window_start)[windows].tolist()
+    width = max(row_length or 0, *lengths)
+    assert max(lengths) <= batch.pieces.shape[1] <= width * 5 // 4
+    assert len(batch.pieces) <= fit_rows(lengths, width)[2]
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("row_length", [None, 64])
+def test_empty_share(packing: bool, row_length: int | None) -> None:
+    """A share without sentences is padding alone, so that its rank can take part in the step."""
+    share = Share(np.array([], dtype=np.int64), 12)
+    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length, packing=packing)[share]
+    assert batch.pieces.shape[0] == 1
+    assert batch.pieces.shape[1] >= 1
+    assert not batch.windows.any()
+    assert all(len(values) == 0 for values in (batch.word_piece, batch.word_label, batch.word_sentence))
+    check(batch, share)
+
+
+def test_words_without_any_piece() -> None:
+    """A sentence whose words have no piece at all keeps its words, which point nowhere."""
+    share = Share(np.array([len(ENCODED) - 1]), 0)
+    batch = RowDataset(ENCODED, padding_id=PADDING)[share]
+    assert batch.word_piece.tolist() == [-1]
+    assert (batch.labels == IGNORE).all()
+
+
+def test_one_sentence_of_one_word() -> None:
+    """The smallest data set has one row."""
+    encoded = encode(Sentences([["London"]], [["B-LOC"]]), load_tokenizer(str(SAMPLE / "backbone")), 512)
+    rows = RowDataset(encoded, padding_id=PADDING)
+    assert len(rows) == 1
+    assert rows[Share(np.array([0]), 1)].word_piece.tolist() == [1]
