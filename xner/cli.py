@@ -10,6 +10,7 @@ from xner.errors import UserError
 TOOLS = {
     "explore": "xner.explore:explore",
     "tag": "xner.tagger:tag",
+    "report": "xner.report.build:report",
     "new-backbone": "xner.backbone:new_backbone",
 }
 """The tools, and where each is; nothing is imported but the one that is asked for."""
@@ -29,7 +30,13 @@ def main(args: Sequence[str] | None = None) -> None:
             _run_lightning(args)
     except UserError as error:
         _leave(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Who read the output, as head does, has seen enough; what is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.errno is None:
+            _leave(str(error), 1)  # Lightning's own, of a checkpoint
         if error.filename is None or error.strerror is None:
             raise
         _leave(f"{error.filename}: {error.strerror}", 1)
@@ -42,6 +49,7 @@ def _run_tool(name: str, args: Sequence[str]) -> None:
 
     module, _, function = TOOLS[name].partition(":")
     run_command(getattr(importlib.import_module(module), function), args, prog=f"xner {name}")
+    sys.stdout.flush()
 
 
 def _run_lightning(args: Sequence[str]) -> None:
@@ -57,5 +65,5 @@ def _run_lightning(args: Sequence[str]) -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    print(f"xner: error: {message}", file=sys.stderr)
+    print("xner: error:", " ".join(message.splitlines()), file=sys.stderr)
     sys.exit(code)

@@ -6,7 +6,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from xner.columns import Cell, over, table
-from xner.data.panx import SAMPLE, SPLITS, Sentences, Split
+from xner.data.panx import SPLITS, Sentences, Split
 from xner.errors import UserError
 from xner.labels import IGNORE, TAGS, TYPES
 
@@ -39,8 +39,8 @@ def explore(
         source: Where sentences come from: panx (the hub's google/xtreme), sample (embedded), or a folder that holds
             each language's splits, as tr/train.tsv (or .conll, .txt, .jsonl, .parquet).
         languages: Language codes.
-        tokenizer: Backbone whose tokenizer is used: hub name, or folder with the tokenizer's files; if not given,
-            xlm-roberta-base, and with the sample its own.
+        tokenizer: Backbone whose tokenizer is used: hub name, folder with the tokenizer's files, or sample (embedded);
+            if not given, xlm-roberta-base, and of source sample its own.
         text: A text to cut into pieces.
         example: Number of the training sentence that is shown of each language, from 0.
     """
@@ -58,7 +58,7 @@ def explore(
     _show("Entities (B- tags) by type", entities_table(splits))
 
     # Last, since it may have to be downloaded, and what is above can be said without.
-    backbone = tokenizer or (str(SAMPLE / "backbone") if source == "sample" else BACKBONE)
+    backbone = tokenizer or ("sample" if source == "sample" else BACKBONE)
     cut = _tokenizer(backbone)
     _show(f"Pieces a sentence, specials included, by {backbone}", pieces_table(splits, backbone))
     ids = cut(text)["input_ids"]

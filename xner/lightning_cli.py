@@ -1,25 +1,30 @@
 """The commands that need a Trainer: fit, validate, test, predict and transfer."""
 
 import json
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from xner.data.datamodule import PanxDataModule
-from xner.errors import UserError
+from xner.errors import Stopped, UserError
 from xner.files import write_atomically
 from xner.labels import TAGS
 from xner.model.classifier import TokenClassifier
-from xner.report.curve import draw
+from xner.report.build import FILES, write_report
 from xner.report.table import render
 from xner.transfer.lineage import extend, read_lineage, zero_shot
-from xner.transfer.plan import SIZES, plan
+from xner.transfer.plan import SIZES, plan_table
+from xner.transfer.plan import plan as list_stages
 from xner.transfer.run import (
     Experiment,
     Keep,
@@ -31,6 +36,27 @@ from xner.transfer.run import (
     run_experiment,
     write_model,
 )
+
+lightning_logger = logging.getLogger("lightning.pytorch")
+
+
+def quiet() -> None:
+    """Leave out what Lightning, transformers and jsonargparse say of themselves; xner's own lines are shown."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for pattern in (
+        "The number of training batches .* is smaller than the logging interval",
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*does not have many workers.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    rank_zero.addFilter(lambda record: "Tip:" not in record.getMessage())
+    own = logging.getLogger("xner")
+    own.setLevel(logging.INFO)
+    if not own.handlers:
+        own.addHandler(logging.StreamHandler())
 
 
 def _by_sentence(labels: Tensor, sentences: Tensor) -> dict[int, list[str]]:
@@ -63,6 +89,7 @@ class Trainer(pl.Trainer):
         seeds: Sequence[int] = (42,),
         keep: Keep = "source",
         select: Select = "last",
+        plan: bool = False,
     ) -> None:
         """Train on one language, evaluate zero-shot on another, adapt to it with more and more of its sentences.
 
@@ -77,6 +104,7 @@ class Trainer(pl.Trainer):
             seeds: Seeds of training and of the subsets; the whole experiment is run for each.
             keep: Stages whose model folders stay: none, source, last (those nothing starts from) or all.
             select: Epoch whose weights count: last, or best by F1 on validation.
+            plan: Print the stages, what each starts from and trains on, and its optimizer steps; run none.
         """
         raise TypeError("transfer builds a trainer for every stage: call it through the command line")
 
@@ -85,10 +113,12 @@ class XnerCLI(LightningCLI):
     """LightningCLI over the one model and the one data module, with the transfer experiment."""
 
     def __init__(self, args: Sequence[str]) -> None:
+        quiet()
         super().__init__(
             TokenClassifier,
             PanxDataModule,
-            args=list(args),
+            # --plan is a flag; jsonargparse would have a value with it.
+            args=["--plan=true" if arg == "--plan" else arg for arg in args],
             trainer_class=Trainer,
             trainer_defaults={
                 "max_epochs": 3,
@@ -131,10 +161,14 @@ class XnerCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True):
             kwargs.setdefault("logger", CSVLogger(trainer.default_root_dir, name="logs"))
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            raise UserError(f"no trainer can be had with these options: {' '.join(str(error).split())}") from error
 
     def before_fit(self) -> None:
-        """Keep the configuration."""
+        """Keep the configuration, once nothing is found wrong with it and the data."""
+        self.datamodule.check("fit")
         self._write_config()
 
     def after_fit(self) -> None:
@@ -194,20 +228,47 @@ class XnerCLI(LightningCLI):
         seeds: Sequence[int],
         keep: Keep,
         select: Select,
+        plan: bool,
     ) -> None:
         """Run the experiment, stage after stage; see ``Trainer.transfer``."""
         for option in ("limit_test_batches", "fast_dev_run"):
-            if self._get(self.config, "trainer")[option] not in (None, False, 1.0):
+            value = self._get(self.config, "trainer")[option]
+            # To Lightning, 1.0 is all batches and 1 is one batch.
+            if not (value is None or value is False or (isinstance(value, float) and value == 1)):
                 raise UserError(f"trainer.{option} would leave words unscored: transfer evaluates all of them")
-        stages = plan(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
+        if datamodule.num_samples is not None:
+            raise UserError("data.num_samples has no meaning in transfer, whose sizes say how many: leave it out")
+        stages = list_stages(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
         largest = len(datamodule.split(target, "train").sentences)
         if sizes[-1] > largest:
             raise UserError(f"sizes: {sizes[-1]} exceeds the {largest} sentences of {target}/train")
-        experiment = Experiment(root=self.root, stages=stages, evaluated=[source, target], keep=keep, select=select)
-        results = run_experiment(experiment, Workshop(self._settings(), self._build))
+        if plan:
+            sentences = {language: len(datamodule.split(language, "train").sentences) for language in (source, target)}
+            batch = datamodule.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
+            epochs = self.trainer.max_epochs or 1
+            print(plan_table(stages, backbone=model.backbone, sentences=sentences, batch=batch, epochs=epochs))
+            return
+        also = self._get(self.config, "data").test_languages or []
+        evaluated = list(dict.fromkeys([source, target, *also]))
+        # What is wrong with the data is said before anything is written, not when its stage comes.
+        splits = [datamodule.split(language, name) for language in (source, target) for name in ("train", "validation")]
+        splits += [datamodule.split(language, "test") for language in evaluated]
+        datamodule.read(splits)
+        digests = {str(split): datamodule.encoded(split).digest for split in splits}
+        experiment = Experiment(
+            root=self.root, stages=stages, evaluated=evaluated, digests=digests, keep=keep, select=select
+        )
+        lightning_logger.setLevel(logging.WARNING)  # what it says of the machine would be said again for every stage
+        if not (self.root / "config.yaml").is_file():
+            self._write_config()
+        try:
+            results = run_experiment(experiment, Workshop(self._settings(), self._build))
+        except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:
+            code = 143 if isinstance(stop, SIGTERMException) else 130
+            raise Stopped("stopped: the same command goes on from the last whole epoch", code) from stop
         self._write_config()
-        draw(results, self.root / "curve.png", self.root / "curve.svg")
-        print(f"\n{render(results)}\n{self.root / 'results.csv'}, curve.png, curve.svg")
+        write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
+        print(f"\n{render(results)}\n{self.root}: results.csv, {', '.join(FILES.values())}")
 
     def _settings(self) -> Settings:
         """The options of model, data and trainer, flat, without those that ``transfer`` sets for each stage."""

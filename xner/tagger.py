@@ -149,8 +149,9 @@ class Tagger:
         from xner.backbone import load_config, load_tokenizer, longest_window
         from xner.model.classifier import TokenClassifier
 
-        if not Path(folder).is_dir():
-            raise UserError(f"model={folder!r} is no folder: give a model folder, as fit writes it")
+        if not (Path(folder) / "config.json").is_file():
+            problem = "holds no config.json" if Path(folder).is_dir() else "is no folder"
+            raise UserError(f"model={folder!r} {problem}: give a model folder, as fit writes it")
         config = load_config(folder)
         architectures = config.architectures or []
         if not any(name.endswith("ForTokenClassification") for name in architectures):
@@ -225,6 +226,9 @@ def tag(*texts: str, model: str, json: bool = False) -> None:
         model: The model folder, as fit writes it to <root>/model.
         json: Print a line of JSON a text: its words, their tags, and its entities with character offsets.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     tagger = Tagger(model)
     some = iter(texts or _lines())
     separator = ""

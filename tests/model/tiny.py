@@ -33,15 +33,13 @@ def make_backbone(folder: Path, config: PreTrainedConfig, *, tokenizer: Path = S
     return folder
 
 
-def pretrained_backbone(folder: Path, *, seed: int = 0, dropout: float = 0.0) -> Path:
-    """Write the sample's pretrained backbone with a head of random weights, and with dropout as asked."""
-    config = AutoConfig.from_pretrained(
-        SAMPLE_BACKBONE, id2label=dict(enumerate(TAGS)), label2id=dict(LABELS), dtype="float32"
-    )
+def pretrained_backbone(folder: Path, *, source: Path = SAMPLE_BACKBONE, seed: int = 0, dropout: float = 0.0) -> Path:
+    """Write a backbone that another folder has, with a head of random weights, and with dropout as asked."""
+    config = AutoConfig.from_pretrained(source, id2label=dict(enumerate(TAGS)), label2id=dict(LABELS), dtype="float32")
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     torch.manual_seed(seed)
-    AutoModelForTokenClassification.from_pretrained(SAMPLE_BACKBONE, config=config).save_pretrained(folder)
-    for path in SAMPLE_BACKBONE.glob("tokenizer*"):
+    AutoModelForTokenClassification.from_pretrained(source, config=config).save_pretrained(folder)
+    for path in source.glob("*token*"):
         shutil.copyfile(path, folder / path.name)
     return folder
 
@@ -170,6 +168,5 @@ def fit(
 def loaded(backbone: Path) -> TokenClassifier:
     """A classifier that is ready to evaluate, without a fit."""
     model = TokenClassifier(backbone=str(backbone))
-    model.trainer = quiet_trainer()
-    model.configure_model()
+    model.load()
     return model.eval()

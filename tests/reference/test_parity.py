@@ -1,26 +1,36 @@
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from tests.model.tiny import Fitted, fit, pretrained_backbone, quiet_trainer, write_split
 from tests.reference.trainer import Outcome, Sentences, train_and_evaluate
-from xner.backbone import load_config, new_backbone
+from xner.backbone import load_tokenizer, new_backbone
+from xner.batch import Batch
+from xner.data.encode import encode
 from xner.data.panx import Split
 from xner.model.vocabulary import CompactEmbedding
 
 SCORES = ("f1", "precision", "recall", "accuracy")
 
 
-def train_sentences(fitted: Fitted) -> Sentences:
-    """The train splits of a fit's languages end to end, numbered as in its batches."""
-    return joined(fitted, "train")
+class WhatIsTrained(Callback):
+    """Notes whether the embedding is compact and whether sentences share rows."""
+
+    compact = packed = False
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
+        self.compact = isinstance(pl_module.network.get_input_embeddings(), CompactEmbedding)
+        self.packed = len(batch.pieces) < len(batch.sentences)
 
 
 def joined(fitted: Fitted, name: str) -> Sentences:
-    """A split of all of a fit's languages."""
+    """One split of a fit's languages, end to end, numbered as in its batches."""
     splits = [fitted.data.split(language, name).sentences for language in fitted.data.languages]
     return Sentences(
         words=[words for split in splits for words in split.words],
@@ -61,3 +71,94 @@ def assert_parity(fitted: Fitted, outcome: Outcome) -> None:
 
 def splits_of(fitted: Fitted) -> list[tuple[str, str]]:
     return [(language, name) for language in fitted.data.languages for name in ("train", "validation")]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Both sides on one thread: so small a network only loses by waiting for others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.1])
+def test_parity_on_the_sample(tmp_path: Path, warmup_ratio: float) -> None:
+    """On both languages of the sample, packed and with a compact vocabulary, every step and score is the Trainer's."""
+    backbone = pretrained_backbone(tmp_path / "backbone")
+    watch = WhatIsTrained()
+    fitted = fit(
+        backbone,
+        data={"languages": ["en", "tr"]},
+        model={"learning_rate": 2e-3, "warmup_ratio": warmup_ratio},
+        trainer={"max_epochs": 2},
+        callbacks=[watch],
+    )
+    assert watch.compact
+    assert watch.packed
+    outcome = reference(fitted, tmp_path / "trainer")
+    assert len(outcome.losses) == 2 * 38
+    assert outcome.losses[-1] < outcome.losses[0] / 2
+    assert outcome.scores[-1]["f1"] > 0.3
+    assert_parity(fitted, outcome)
+
+
+def test_scores_to_the_last_digit(tmp_path: Path) -> None:
+    """A test of the fitted model finds on the validation sentences what the Trainer finds, in full precision."""
+    backbone = pretrained_backbone(tmp_path / "backbone")
+    for name, split in {"train": "train", "validation": "validation", "test": "validation"}.items():
+        write_split(tmp_path / "panx" / "tr" / f"{name}.tsv", Split("sample", "tr", split).sentences)
+    fitted = fit(
+        backbone,
+        data={"source": str(tmp_path / "panx"), "languages": ["tr"], "num_samples": 400},
+        model={"learning_rate": 2e-3},
+    )
+    outcome = reference(fitted, tmp_path / "trainer")
+    quiet_trainer().test(fitted.model, datamodule=fitted.data, verbose=False)
+    assert {name: fitted.model.tested[0].scores[name] for name in SCORES} == {
+        name: outcome.scores[-1][name] for name in SCORES
+    }
+    assert 0 < outcome.scores[-1]["f1"] < 1
+
+
+@pytest.mark.slow
+def test_parity_on_real_sentences(tmp_path: Path, shared: Path, record_property: Callable[[str, object], None]) -> None:
+    """On 2,000 real sentences and a network with XLM-R's vocabulary, every step and score is the Trainer's."""
+    for name in ("train", "validation"):
+        write_split(tmp_path / "panx" / "en" / f"{name}.tsv", placeable(shared, name, 2000))
+    new_backbone(
+        str(shared / "xlmr-tokenizer"),
+        str(tmp_path / "mini"),
+        hidden_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=1024,
+    )
+    watch = WhatIsTrained()
+    fitted = fit(
+        pretrained_backbone(tmp_path / "backbone", source=tmp_path / "mini"),
+        data={"source": str(tmp_path / "panx"), "languages": ["en"]},
+        model={"learning_rate": 5e-4},
+        trainer={"max_epochs": 2},
+        callbacks=[watch],
+    )
+    assert watch.compact
+    assert watch.packed
+    outcome = reference(fitted, tmp_path / "trainer")
+    differences = np.abs(np.subtract(fitted.record.losses, outcome.losses))
+    record_property("greatest loss difference", float(differences.max()))
+    record_property("f1", [scores["f1"] for scores in outcome.scores])
+    print(f"{len(differences)} steps, losses {outcome.losses[0]:.4f} to {outcome.losses[-1]:.4f}")
+    print(f"greatest difference {differences.max():.2e}, of the first step {differences[0]:.2e}")
+    print([fitted.record.scores, outcome.scores])
+    assert_parity(fitted, outcome)
+
+
+def placeable(shared: Path, name: str, number: int) -> Sentences:
+    """The first real sentences all of whose words have pieces in one window; others the reference would cut."""
+    sentences = Split(str(shared / "panx"), "en", name).sentences
+    encoded = encode(sentences, load_tokenizer(str(shared / "xlmr-tokenizer")), 512)
+    whole = np.minimum.reduceat(encoded.word_piece, encoded.sentence_word[:-1]) >= 0
+    whole &= np.diff(encoded.sentence_window) == 1
+    chosen = np.flatnonzero(whole)[:number]
+    return Sentences([sentences.words[place] for place in chosen], [sentences.tags[place] for place in chosen])

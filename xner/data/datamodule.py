@@ -1,5 +1,6 @@
 """PanxDataModule: which data takes which steps at which hook."""
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -7,7 +8,6 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from xner.backbone import load_config, longest_window, packable
@@ -20,6 +20,8 @@ from xner.data.subset import subset
 from xner.errors import UserError
 
 Int64 = npt.NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
 
 
 class PanxDataModule(pl.LightningDataModule):
@@ -69,8 +71,12 @@ class PanxDataModule(pl.LightningDataModule):
                 raise UserError(f"data.{option}={number} must be 1 or more")
         if not languages or (test_languages is not None and not test_languages):
             raise UserError("data.languages and data.test_languages must name a language each, as [en]")
-        if len({*languages}) < len(languages):
-            raise UserError(f"data.languages={list(languages)} names a language twice")
+        for option, named in {"languages": languages, "test_languages": test_languages or ()}.items():
+            if len({*named}) < len(named):
+                raise UserError(f"data.{option}={list(named)} names a language twice")
+        for language in num_samples if isinstance(num_samples, dict) else ():
+            if language not in languages:
+                raise UserError(f"data.num_samples names {language!r}: data.languages are {', '.join(languages)}")
         self.source = source
         self.languages = list(languages)
         self.test_languages = list(languages if test_languages is None else test_languages)
@@ -91,16 +97,31 @@ class PanxDataModule(pl.LightningDataModule):
             for split in self._splits(self.trainer.state.fn):
                 self.encoded(split)
 
-    def setup(self, stage: str) -> None:
-        """Check the options against the data and the backbone; encode what the stage needs."""
-        config = load_config(self.backbone)
-        limit = longest_window(config)
+    def read(self, splits: Sequence[Split]) -> None:
+        """Hold the options against the backbone, and encode some splits.
+
+        Raises:
+            UserError: If a split cannot be had or a window is too long: said before anything is written.
+        """
+        limit = longest_window(load_config(self.backbone))
         if limit is not None and self.max_length > limit:
             raise UserError(f"data.max_length={self.max_length} exceeds the {limit} pieces of {self.backbone}")
+        for split in splits:
+            self.encoded(split)
+
+    def check(self, stage: str) -> None:
+        """Encode what a stage needs, and hold the options against it; see ``read``."""
+        self.read(self._splits(stage))
+        if stage == "fit":
+            for language in self.languages:
+                self.training_sentences(language)
+
+    def setup(self, stage: str) -> None:
+        """Check the options against the data and the backbone; encode what the stage needs."""
+        self.check(stage)
+        config = load_config(self.backbone)
         if self.packing and not packable(config):
-            rank_zero_info(
-                f"{self.backbone} ({config.model_type}) cannot keep sentences of a row apart: it gets padding"
-            )
+            self._note(f"{self.backbone} ({config.model_type}) cannot keep sentences of a row apart: it gets padding")
             self.packing = False
         for split in self._splits(stage):
             placement = self.encoded(split).placement
@@ -112,7 +133,11 @@ class PanxDataModule(pl.LightningDataModule):
             }
             found = "; ".join(f"{count} {oddity}" for oddity, count in oddities.items() if count)
             if found:
-                rank_zero_info(f"{split}: {placement.sentences} sentences, {placement.words} words; {found}")
+                self._note(f"{split}: {placement.sentences} sentences, {placement.words} words; {found}")
+
+    def _note(self, line: str) -> None:
+        if self.trainer is None or self.trainer.is_global_zero:
+            logger.info(line)
 
     def encoded(self, split: Split) -> Encoded:
         """A split's pieces and labels, in the order of its source."""
@@ -207,4 +232,11 @@ class PanxDataModule(pl.LightningDataModule):
         padding_id = load_config(self.backbone).pad_token_id
         rows = RowDataset(encoded, padding_id=padding_id, row_length=row_length, packing=self.packing)
         # Laying out a batch takes a fraction of a millisecond, less than handing it over from a worker process.
-        return DataLoader(rows, batch_size=None, sampler=order, pin_memory=torch.cuda.is_available())
+        return DataLoader(
+            rows,
+            batch_size=None,
+            sampler=order,
+            pin_memory=torch.cuda.is_available(),
+            # Without one of its own, a loader draws from the global random numbers, and dropout's would depend on it.
+            generator=torch.Generator(),
+        )

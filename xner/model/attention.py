@@ -1,7 +1,7 @@
 """Attention within rows, and dropout, as fast as a CPU allows; both compute what transformers and torch do.
 
-On a CPU, PyTorch's scaled dot product falls back to a general path in training: it prepares the mask anew in every layer
-and draws dropout's random numbers one by one. With rows of 64 pieces that costs as much as the products themselves.
+On a CPU, PyTorch's scaled dot product takes a general path in training: it prepares the mask anew in every layer and
+draws dropout's random numbers one by one. With rows of 64 pieces that costs as much as the products themselves.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ def row_attention(
 class Dropout(nn.Dropout):
     """Dropout (Srivastava et al. 2014) whose random numbers a CPU draws in bulk, 32 bits each."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base class's name
+    def forward(self, input: Tensor) -> Tensor:
         """Drop in training, and only then. *Shapes:* any."""
         if not self.training or self.p == 0:
             return input

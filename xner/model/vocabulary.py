@@ -134,7 +134,7 @@ def mapped_matrix(folder: Path, like: Tensor) -> Tensor | None:
 
 
 def save_rows(rows: CompactEmbedding, name: str, checkpoint: dict[str, Any]) -> None:
-    """Put the whole matrix into a checkpoint, and beside it which rows the optimizer's states are of.
+    """Put the whole matrix into a checkpoint, and beside it the ghost and which rows the optimizer's states are of.
 
     Args:
         rows: The embedding.
@@ -143,13 +143,15 @@ def save_rows(rows: CompactEmbedding, name: str, checkpoint: dict[str, Any]) -> 
     """
     checkpoint["state_dict"][name] = rows.expand()
     checkpoint["compact_pieces"] = rows.pieces
+    checkpoint["compact_ghost"] = rows.weight[-1].detach().cpu()
 
 
 def load_rows(embedding_: nn.Module, name: str, place: int, checkpoint: dict[str, Any]) -> None:
     """Make a checkpoint fit an embedding that may be compact, or be of other pieces than the one that was saved.
 
     Args:
-        embedding_: The network's embedding; a compact one takes its absent rows from the checkpoint.
+        embedding_: The network's embedding; a compact one goes on with its own absent rows and the checkpoint's ghost
+            where they make the checkpoint's absent rows, to the bit, and otherwise takes those and a new ghost.
         name: Its weight's name in the checkpoint's ``state_dict``.
         place: Which of the optimizer's parameters the weight is.
         checkpoint: A checkpoint of Lightning, with the whole matrix; it is changed in place.
@@ -160,8 +162,12 @@ def load_rows(embedding_: nn.Module, name: str, place: int, checkpoint: dict[str
     new = everything
     if isinstance(embedding_, CompactEmbedding):
         new = embedding_.pieces
-        embedding_.matrix = whole
-        checkpoint["state_dict"][name] = torch.cat([whole[new], whole.new_ones(1, whole.shape[1])])
+        ghost = checkpoint.get("compact_ghost", whole.new_ones(whole.shape[1]))
+        weight = torch.cat([whole[new], ghost[None]])
+        if not torch.equal(embedding_.expand(weight), whole):
+            embedding_.matrix = whole
+            weight[-1] = 1
+        checkpoint["state_dict"][name] = weight
     for states in checkpoint.get("optimizer_states", ()):
         if place in states["state"]:
             states["state"][place] = _moved(states["state"][place], old, new, ghost=new is not everything)

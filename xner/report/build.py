@@ -4,11 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from xner.errors import UserError
 from xner.files import write_atomically
 from xner.report.analysis import analyse
 from xner.report.curve import overlay
 from xner.report.page import page
 from xner.report.runs import Run, load_run
+
+FILES = {"html": "report.html", "png": "curve.png", "svg": "curve.svg"}
+"""What a report consists of, by the names of ``write_report``'s arguments."""
 
 
 def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> None:
@@ -28,6 +32,23 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> N
     analyses = [analyse(run) for run in loaded]
     overlay({run.name if len(loaded) > 1 else "": run.results for run in loaded}, png, svg)
     write_atomically(html, page(analyses, svg.read_text(encoding="utf-8")))
+
+
+def report(*runs: str, output: str | None = None) -> None:
+    """Write report.html, curve.png and curve.svg of a run that transfer left, or of several laid over one another.
+
+    Args:
+        runs: Run folders; the first is what the others are compared with.
+        output: Folder to write to; by default the first run's.
+    """
+    if not runs:
+        raise UserError("name at least one run folder, as runs/transfer")
+    folder = Path(output or runs[0])
+    paths = {name: folder / file for name, file in FILES.items()}
+    loaded = [load_run(Path(run)).path for run in runs]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_report(loaded, **paths)
+    print(f"{folder}: {', '.join(FILES.values())}")
 
 
 def _named_apart(runs: Sequence[Run]) -> list[Run]:

@@ -3,7 +3,7 @@
 Pure: no torch, no files. Only this module knows what a regime is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xner.errors import UserError
@@ -83,6 +83,29 @@ def plan(
                 stages.append(Stage(name, regime, seed, parent, train, size))
                 before = name
     return stages
+
+
+def plan_table(stages: Sequence[Stage], *, backbone: str, sentences: Mapping[str, int], batch: int, epochs: int) -> str:
+    """Lay out the stages: what each starts from, trains on, and how many optimizer steps it takes.
+
+    Args:
+        stages: As ``plan`` lists them.
+        backbone: What stages without a parent start from.
+        sentences: How many training sentences each language has.
+        batch: Sentences an optimizer step, over all processes.
+        epochs: Epochs a stage.
+    """
+    rows = [("stage", "starts from", "trains on", "optimizer steps")]
+    for stage in stages:
+        counts = [(language, sentences[language] if samples is None else samples) for language, samples in stage.train]
+        steps = epochs * -(-sum(count for _, count in counts) // batch)
+        trained = " + ".join(f"{language} {count:,}" for language, count in counts)
+        rows.append((stage.id, stage.parent or backbone, trained, f"{steps:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)), row[3].rjust(widths[3])])
+        for row in rows
+    )
 
 
 def _check(*, source: str, target: str, sizes: Sequence[int], regimes: Sequence[str], seeds: Sequence[int]) -> None:

@@ -27,6 +27,7 @@ from xner.model.metrics import span_counts
 from xner.transfer.lineage import FILE, Episode, Lineage, extend, read_lineage, zero_shot
 from xner.transfer.plan import Stage
 from xner.transfer.result import Counts, Evaluation, Result, read_result, write_csv, write_result, write_sentences
+from xner.transfer.resume import RandomStateKeeper, epoch_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Experiment:
         root: The run's folder.
         stages: As ``plan`` lists them.
         evaluated: The languages that each stage is tested on.
+        digests: The digest of each split in use, as ``Sentences.digest``, by its name, as ``tr/train``.
         keep: Which stages' model folders stay: none, the source stages', those nothing starts from, or all.
         select: Which epoch's weights count: the last one's, or those with the best F1 on validation.
     """
@@ -73,6 +75,7 @@ class Experiment:
     root: Path
     stages: Sequence[Stage]
     evaluated: Sequence[str]
+    digests: Mapping[str, str]
     keep: Keep = "source"
     select: Select = "last"
 
@@ -138,15 +141,21 @@ def _run_stage(
             "data.subset_seed": stage.seed,
             "data.test_languages": list(experiment.evaluated),
             "trainer.default_root_dir": str(folder),
+            # A stage has a checkpoint of its own, to go on from; Lightning's would be a second one.
+            "trainer.enable_checkpointing": bool(workshop.settings["trainer.callbacks"]),
         }
     )
     trainer, model, data = workers
-    best = ModelCheckpoint(folder / "best", monitor="val/f1", mode="max") if experiment.select == "best" else None
-    if best:
-        trainer.callbacks.append(best)  # type: ignore[attr-defined] # set by Lightning
+    best = ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val/f1", mode="max")
+    trainer.callbacks += [  # type: ignore[attr-defined] # set by Lightning
+        RandomStateKeeper(),
+        epoch_checkpoint(folder / "checkpoints"),
+        *([best] if experiment.select == "best" else []),
+    ]
+    last = folder / "checkpoints" / "last.ckpt"
     pl.seed_everything(stage.seed, workers=True, verbose=False)
-    trainer.fit(model, datamodule=data)
-    if best:
+    trainer.fit(model, datamodule=data, ckpt_path=last if last.is_file() else None)
+    if best.best_model_path:
         model.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
     lineage = extend(read_lineage(backbone), episodes(data, stage.seed))
     write_model(folder / "model", model, lineage)
@@ -170,6 +179,7 @@ def _run_stage(
         "versions": versions(),
     }
     write_result(folder, result, counts)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
 
 
@@ -252,6 +262,8 @@ def versions() -> dict[str, str]:
 
 def _definition(stage: Stage, experiment: Experiment, settings: Settings, parent: Result | None) -> dict[str, Any]:
     """What a stage's result depends on, in words that JSON keeps."""
+    splits = [f"{language}/{name}" for language, _ in stage.train for name in ("train", "validation")]
+    splits += [f"{language}/test" for language in experiment.evaluated]
     definition = {
         **{name: value for name, value in settings.items() if not name.startswith("trainer.") or name in _DECISIVE},
         "stage": stage.id,
@@ -259,6 +271,7 @@ def _definition(stage: Stage, experiment: Experiment, settings: Settings, parent
         "evaluated": list(experiment.evaluated),
         "select": experiment.select,
         "data.subset_seed": stage.seed,
+        **{f"sentences of {split}": experiment.digests[split] for split in splits},
         "start_from": parent["fingerprint"] if parent else backbone_digest(settings["model.backbone"]),
     }
     return json.loads(json.dumps(definition))  # type: ignore[no-any-return]

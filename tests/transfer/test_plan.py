@@ -1,0 +1,90 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xner.errors import UserError
+from xner.transfer.plan import REGIMES, SIZES, plan
+
+sizes = st.lists(st.integers(1, 30_000), min_size=1, max_size=7, unique=True).map(sorted)
+regimes = st.lists(st.sampled_from([*REGIMES]), min_size=1, unique=True)
+seeds = st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True)
+
+
+def test_the_missions_experiment() -> None:
+    """By default a chain: the source stage, then seven sizes of the target, each from the stage before it."""
+    stages = plan(source="en", target="tr")
+    names = [f"progressive-tr-{size}-seed42" for size in SIZES]
+    assert SIZES == (250, 500, 1000, 2000, 5000, 10000, 20000)
+    assert [stage.id for stage in stages] == ["source-en-seed42", *names]
+    assert [stage.parent for stage in stages] == [None, "source-en-seed42", *names[:-1]]
+    assert [stage.train for stage in stages] == [(("en", None),), *((("tr", size),) for size in SIZES)]
+    assert [stage.target_samples for stage in stages] == [0, *SIZES]
+    assert {stage.seed for stage in stages} == {42}
+
+
+@pytest.mark.parametrize(
+    ("regime", "parents", "train"),
+    [
+        ("progressive", ["source-en-seed7", "progressive-tr-10-seed7"], []),
+        ("independent", ["source-en-seed7"] * 2, []),
+        ("scratch", [None] * 2, []),
+        ("joint", [None] * 2, [("en", None)]),
+    ],
+)
+def test_regimes(regime: str, parents: list[str | None], train: list[tuple[str, int | None]]) -> None:
+    """Each regime says where its stages start and what they train on; names and seeds are its own."""
+    _, *stages = plan(source="en", target="tr", sizes=[10, 20], regimes=[regime], seeds=[7])
+    assert [stage.id for stage in stages] == [f"{regime}-tr-10-seed7", f"{regime}-tr-20-seed7"]
+    assert [stage.parent for stage in stages] == parents
+    assert [stage.train for stage in stages] == [(*train, ("tr", 10)), (*train, ("tr", 20))]
+    assert {(stage.regime, stage.seed) for stage in stages} == {(regime, 7)}
+
+
+@given(sizes, regimes, seeds)
+def test_regimes_sizes_and_seeds_multiply(sizes: list[int], regimes: list[str], seeds: list[int]) -> None:
+    """There is a stage per regime, size and seed, and a source stage per seed; each stands behind its parent."""
+    stages = plan(source="en", target="tr", sizes=sizes, regimes=regimes, seeds=seeds)
+    assert len(stages) == len(seeds) * (1 + len(regimes) * len(sizes))
+    assert len({stage.id for stage in stages}) == len(stages)
+    done: set[str] = set()
+    for stage in stages:
+        assert stage.parent is None or stage.parent in done
+        assert stage.parent is None or stage.parent.endswith(f"-seed{stage.seed}")
+        done.add(stage.id)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"sizes": []}, "sizes is empty: name at least one, as sizes=[250,500]"),
+        ({"regimes": []}, "regimes is empty: name at least one, as regimes=[progressive]"),
+        ({"seeds": []}, "seeds is empty: name at least one, as seeds=[42]"),
+        ({"sizes": [500, 250]}, "sizes=[500, 250] must be increasing numbers of sentences, 1 or more"),
+        ({"sizes": [0, 250]}, "sizes=[0, 250] must be increasing numbers of sentences, 1 or more"),
+        ({"sizes": [-1]}, "sizes=[-1] must be increasing numbers of sentences, 1 or more"),
+        ({"sizes": [250, 250]}, "sizes=[250, 250] names one twice"),
+        ({"seeds": [1, 1]}, "seeds=[1, 1] names one twice"),
+        ({"seeds": [-1]}, "seeds=[-1] must be 0 or more"),
+        ({"regimes": ["joint", "joint"]}, "regimes=['joint', 'joint'] names one twice"),
+        (
+            {"regimes": ["progresive"]},
+            "regimes=['progresive']: 'progresive' is none of progressive, independent, scratch, joint",
+        ),
+        ({"target": "en"}, "source and target are both 'en': name two languages"),
+    ],
+)
+def test_mistakes(options: dict[str, object], expected: str) -> None:
+    """A list that is empty, repeats itself or falls, and a regime or pair that is none, are one line each."""
+    with pytest.raises(UserError) as caught:
+        plan(**{"source": "en", "target": "tr", **options})  # type: ignore[arg-type] # options are of several types
+    assert str(caught.value) == expected
+
+
+def test_pure() -> None:
+    """Planning needs neither torch nor Lightning nor transformers."""
+    program = "import sys, xner.transfer.plan; print({'torch', 'lightning', 'transformers', 'numpy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

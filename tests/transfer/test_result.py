@@ -1,0 +1,173 @@
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xner.transfer.result import (
+    CSV_COLUMNS,
+    Counts,
+    Evaluation,
+    Result,
+    csv_rows,
+    read_counts,
+    read_result,
+    read_sentences,
+    write_csv,
+    write_result,
+    write_sentences,
+)
+
+CONTRACT = (
+    "stage, regime, seed, start_from, train_languages, train_samples, eval_language, split, zero_shot, f1, precision, "
+    "recall, accuracy, f1_PER, f1_ORG, f1_LOC, f1_strict, sentences, words, entities, unscored_words, seconds"
+).split(", ")
+"""The columns that other tools rely on, as DESIGN.md section 3 lists them."""
+
+
+def evaluation(language: str, **changes: Any) -> Evaluation:  # noqa: ANN401 - Evaluation's own
+    scores = {
+        name: 0.1 + 0.2 for name in "f1 precision recall accuracy f1_PER f1_ORG f1_LOC f1_strict f1_macro".split()
+    }
+    counts = dict.fromkeys("sentences words entities unscored_words".split(), 3)
+    return {"language": language, "split": "test", "zero_shot": language == "tr", **scores, **counts, **changes}  # type: ignore[typeddict-item] # fmt: skip
+
+
+def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
+    return {
+        "stage": stage,
+        "regime": "joint",
+        "seed": 42,
+        "start_from": "bäckbone, with a comma",
+        "train_languages": ["en", "tr"],
+        "train_samples": 20_250,
+        "target_samples": 250,
+        "evaluations": [evaluation("en"), evaluation("tr")],
+        "seconds": 1.5,
+        "definition": {"model.learning_rate": 2e-5, "train": [["en", None]]},
+        "fingerprint": "0a1b",
+        "lineage": {"origin": "x", "episodes": []},
+        **changes,
+    }  # type: ignore[typeddict-item] # the changes are Result's own
+
+
+def counts() -> Counts:
+    per_type = {name: np.arange(6, dtype=np.int32).reshape(2, 3) for name in ("correct", "predicted", "gold")}
+    words = {name: np.array([0, 1, 6], dtype=np.int8) for name in ("word_gold", "word_predicted")}
+    others = {name: np.array([True, False, True]) for name in {*Counts._fields} - {*per_type, *words, "sentence_words"}}
+    return Counts(**per_type, sentence_words=np.array([1, 2], dtype=np.int32), **words, **others)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """A stage's result and its evidence are read as they were written, to the last digit and type."""
+    evidence = {("en", "test"): counts(), ("tr", "test"): counts()._replace(gold=np.ones((2, 3), dtype=np.int32))}
+    write_result(tmp_path, result("one"), evidence)
+    assert read_result(tmp_path) == result("one")
+    for (language, split), expected in evidence.items():
+        found = read_counts(tmp_path, language, split)
+        for name in Counts._fields:
+            assert getattr(found, name).dtype == getattr(expected, name).dtype
+            assert np.array_equal(getattr(found, name), getattr(expected, name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.npz", "result.json"]
+
+
+def test_result_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evidence is there before ``result.json`` says that the stage is complete."""
+    written: list[str] = []
+    replace = Path.replace
+
+    def note(self: Path, target: Path) -> Path:
+        written.append(Path(target).name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    write_result(tmp_path, result("one"), {("en", "test"): counts()})
+    assert written == ["counts.npz", "result.json"]
+
+
+@pytest.mark.parametrize("failing", ["counts.npz", "result.json"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_failing_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, step: str) -> None:
+    """A write that fails, at the disk or at the rename, leaves the old files whole and no part of the new."""
+    write_result(tmp_path, result("old"), {("en", "test"): counts()})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    if failing == "result.json":
+        before.pop("counts.npz")
+    fsync, replace = os.fsync, Path.replace
+
+    def refuse_fsync(descriptor: int) -> None:
+        if failing in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    def refuse_replace(self: Path, target: Path) -> Path:
+        if Path(target).name == failing:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", refuse_fsync)
+    else:
+        monkeypatch.setattr(Path, "replace", refuse_replace)
+    with pytest.raises(OSError, match="No space left"):
+        write_result(tmp_path, result("new"), {("tr", "test"): counts()})
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.keys() == {"counts.npz", "result.json"}
+    assert before.items() <= after.items()
+    assert read_result(tmp_path) == result("old")
+
+
+def test_incomplete_stage(tmp_path: Path) -> None:
+    """A stage without ``result.json`` is not complete, whatever else it holds."""
+    (tmp_path / "counts.npz").write_bytes(b"")
+    assert read_result(tmp_path) is None
+    assert read_result(tmp_path / "nowhere") is None
+
+
+def test_csv(tmp_path: Path) -> None:
+    """``results.csv`` has the contract's columns first and in order, and a row per stage and evaluation."""
+    write_csv(tmp_path / "results.csv", [result("one"), result("two", evaluations=[evaluation("de")])])
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[: len(CONTRACT)] == CONTRACT
+    assert tuple(head) == CSV_COLUMNS
+    assert [(row[0], row[6]) for row in rows] == [("one", "en"), ("one", "tr"), ("two", "de")]
+    first = dict(zip(head, rows[0], strict=True))
+    assert first["train_languages"] == "en+tr"
+    assert first["start_from"] == "bäckbone, with a comma"
+    assert (first["zero_shot"], dict(zip(head, rows[1], strict=True))["zero_shot"]) == ("False", "True")
+    assert float(first["f1"]) == 0.1 + 0.2
+    assert first["target_samples"] == "250"
+
+
+def test_csv_rows_have_all_columns() -> None:
+    """Each row has every column and no other."""
+    for row in csv_rows([result("one")]):
+        assert row.keys() == {*CSV_COLUMNS}
+
+
+def test_csv_of_nothing(tmp_path: Path) -> None:
+    """Without results there is the head alone."""
+    write_csv(tmp_path / "results.csv", [])
+    assert (tmp_path / "results.csv").read_text(encoding="utf-8") == ",".join(CSV_COLUMNS) + "\n"
+
+
+def test_result_is_plain_json(tmp_path: Path) -> None:
+    """``result.json`` is JSON that any tool reads, in UTF-8 and without escapes."""
+    write_result(tmp_path, result("one"), {})
+    text = (tmp_path / "result.json").read_text(encoding="utf-8")
+    assert json.loads(text)["start_from"] == "bäckbone, with a comma"
+    assert "bäckbone" in text
+
+
+def test_sentences(tmp_path: Path) -> None:
+    """The words of an evaluated split are kept once and read as they were, odd characters included."""
+    words = [["a\u2028", "İstanbul"], ["\u200b"]]
+    write_sentences(tmp_path, "tr", "test", words)
+    assert read_sentences(tmp_path, "tr", "test") == words
+    before = (tmp_path / "sentences" / "tr-test.json").stat().st_mtime_ns
+    write_sentences(tmp_path, "tr", "test", words)
+    assert (tmp_path / "sentences" / "tr-test.json").stat().st_mtime_ns == before
