@@ -20,6 +20,8 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TRANSFORMERS_VERBOSITY="error",
     WANDB_MODE="disabled",
+    # Networks here are tiny: threads would wait for one another.
+    OMP_NUM_THREADS="1",
 )
 for variable in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"):
     os.environ.pop(variable, None)

@@ -275,6 +275,7 @@ class TestTransfer:
             ("--model.learning_rate=1e-3", "model.learning_rate"),
             ("--data.batch_size=16", "data.batch_size"),
             ("--trainer.max_epochs=2", "trainer.max_epochs"),
+            ("--select=best", "select"),
         ],
     )
     def test_folder_of_another_configuration(
@@ -288,6 +289,24 @@ class TestTransfer:
         )
         assert_one_line(outcome, 1, f"{name}=", "source-en-seed42", "--trainer.default_root_dir")
         assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
+
+    def test_folder_of_other_sizes(self, run: Run, done: Path, source: Path, tiny_backbone: str) -> None:
+        """A later stage that would start elsewhere is told before a new one is trained for it."""
+        before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
+        outcome = run("transfer", *options(source, tiny_backbone, done), "--sizes=[5,20]", "--model.learning_rate=5e-3")
+        assert_one_line(outcome, 1, "progressive-tr-20-seed42 was run with parent='progressive-tr-10-seed42', not")
+        assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
+
+    def test_damaged_result(self, run: Run, done: Path, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+        """A stage's result that is no JSON is told by its file."""
+        shutil.copytree(done, tmp_path / "run")
+        path = tmp_path / "run" / "stages" / "progressive-tr-10-seed42" / "result.json"
+        path.write_text("{", encoding="utf-8")
+        outcome = run(
+            *("transfer", *options(source, tiny_backbone, tmp_path / "run"), "--sizes=[10,20]"),
+            "--model.learning_rate=5e-3",
+        )
+        assert_one_line(outcome, 1, f"{path} is damaged", f"delete {path.parent} to run the stage again")
 
     @pytest.mark.parametrize("moment", ["fit", "test"])
     def test_interruption(

@@ -205,12 +205,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 
 class Runs(NamedTuple):
-    """Uninterrupted runs of two epochs, with their checkpoints of the first."""
+    """Uninterrupted runs of two epochs of 25 steps, with a checkpoint every five."""
 
     whole: Fitted
-    whole_checkpoint: Path
+    whole_checkpoints: Path
     compact: Fitted
-    compact_checkpoint: Path
+    compact_checkpoints: Path
 
 
 @pytest.fixture(scope="module")
@@ -218,18 +218,19 @@ def runs(backbone: Path, sources: Sources, tmp_path_factory: pytest.TempPathFact
     made: list[Any] = []
     for compact_vocabulary in (False, True):
         folder = tmp_path_factory.mktemp("checkpoints")
-        each = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
+        each = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=5, save_top_k=-1)
         data = {"source": str(sources.one)}
         options = {"data": data, "callbacks": [each], "trainer": {"enable_checkpointing": True}}
         made.append(fit_short(backbone, compact_vocabulary=compact_vocabulary, **options))
-        made.append(folder / "epoch=0.ckpt")
+        made.append(folder)
     return Runs(*made)
 
 
 @pytest.mark.parametrize("after", ["compact", "whole", "other pieces"])
 @pytest.mark.parametrize("before", ["compact", "whole"])
-def test_resuming(backbone: Path, sources: Sources, runs: Runs, before: str, after: str) -> None:
-    """A run that goes on from a checkpoint ends as the uninterrupted one, whichever of the two was compact.
+@pytest.mark.parametrize("step", [10, 25])
+def test_resuming(backbone: Path, sources: Sources, runs: Runs, step: int, before: str, after: str) -> None:
+    """A run that goes on from an epoch's end, or from within, ends as the uninterrupted one, either of them compact.
 
     With the same pieces in use before and after, absent rows are the same to the bit, too.
     """
@@ -238,11 +239,12 @@ def test_resuming(backbone: Path, sources: Sources, runs: Runs, before: str, aft
         backbone,
         compact_vocabulary=after != "whole",
         data={"source": str(source)},
-        ckpt_path=runs.compact_checkpoint if before == "compact" else runs.whole_checkpoint,
+        ckpt_path=(runs.compact_checkpoints if before == "compact" else runs.whole_checkpoints) / f"step={step}.ckpt",
     )
-    assert len(resumed.record.losses) == 25
-    assert resumed.record.losses == runs.whole.record.losses[25:]
-    assert resumed.record.rates == runs.whole.record.rates[25:]
+    assert len(resumed.record.losses) == 50 - step
+    assert resumed.record.sentences == runs.whole.record.sentences[step:]
+    assert resumed.record.losses == runs.whole.record.losses[step:]
+    assert resumed.record.rates == runs.whole.record.rates[step:]
     used = [data.used_pieces() for data in (runs.whole.data, resumed.data)]
     if after == "other pieces":
         assert len(np.setdiff1d(*used)) > 0
@@ -255,10 +257,10 @@ def test_resuming(backbone: Path, sources: Sources, runs: Runs, before: str, aft
 def test_checkpoint_is_tested(backbone: Path, sources: Sources, runs: Runs) -> None:
     """A compact fit's checkpoint can be tested at once, with pieces that the fit did not use."""
     scores = []
-    for path in (runs.compact_checkpoint, runs.whole_checkpoint):
+    for folder in (runs.compact_checkpoints, runs.whole_checkpoints):
         model = TokenClassifier(backbone=str(backbone))
         data = PanxDataModule(source=str(sources.one), backbone=str(backbone))
-        quiet_trainer().test(model, datamodule=data, ckpt_path=path, verbose=False)
+        quiet_trainer().test(model, datamodule=data, ckpt_path=folder / "step=25.ckpt", verbose=False)
         scores.append(model.tested[0].scores)
     assert scores[0] == scores[1]
 

@@ -193,6 +193,7 @@ class PanxDataModule(pl.LightningDataModule):
             world_size=trainer.world_size if trainer else 1,
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
             reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning,
+            taken=self._taken,
         )
         return self._loader(encoded, order, row_length=self.row_length)
 
@@ -207,6 +208,12 @@ class PanxDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
         """As ``test_dataloader``."""
         return self.test_dataloader()
+
+    def _taken(self) -> int:
+        """How many of the epoch's batches the trainer has taken: some where it goes on from within an epoch."""
+        if self.trainer is None or not self.trainer.training:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _splits(self, stage: str) -> list[Split]:
         """The splits that Lightning's stage needs, ``fit``, ``validate``, ``test`` or ``predict``."""
@@ -232,7 +239,7 @@ class PanxDataModule(pl.LightningDataModule):
         padding_id = load_config(self.backbone).pad_token_id
         rows = RowDataset(encoded, padding_id=padding_id, row_length=row_length, packing=self.packing)
         # Laying out a batch takes a fraction of a millisecond, less than handing it over from a worker process.
-        return DataLoader(
+        return ResumableLoader(
             rows,
             batch_size=None,
             sampler=order,
@@ -240,3 +247,14 @@ class PanxDataModule(pl.LightningDataModule):
             # Without one of its own, a loader draws from the global random numbers, and dropout's would depend on it.
             generator=torch.Generator(),
         )
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """Tells Lightning that it can go on within an epoch; ``TrainOrder`` sees to it and needs no state of its own."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """As ``state_dict``."""

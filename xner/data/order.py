@@ -1,6 +1,7 @@
 """Which sentences make up each batch of each rank: seeded and reshuffled for training, by length for evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,8 @@ class TrainOrder(SequentialSampler):
         world_size: How many processes there are.
         accumulate: Batches an optimizer step.
         reshuffle: Whether each epoch has an order of its own.
+        taken: Says, when an epoch's first batch is asked for, how many of its batches a run that goes on from a
+            checkpoint has behind it.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class TrainOrder(SequentialSampler):
         world_size: int = 1,
         accumulate: int = 1,
         reshuffle: bool = True,
+        taken: Callable[[], int] = lambda: 0,
     ) -> None:
         self.sentences = sentences
         self.labelled = labelled
@@ -61,6 +65,7 @@ class TrainOrder(SequentialSampler):
         self.world_size = world_size
         self.accumulate = accumulate
         self.reshuffle = reshuffle
+        self.taken = taken
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -71,6 +76,9 @@ class TrainOrder(SequentialSampler):
         return -(-len(self.sentences) // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[Share]:  # type: ignore[override] # the base class counts; this one deals out shares
+        yield from islice(self._shares(), self.taken(), None)
+
+    def _shares(self) -> Iterator[Share]:
         epoch = self.epoch if self.reshuffle else 0
         order = self.sentences[np.random.default_rng((self.seed, epoch)).permutation(len(self.sentences))]
         size = self.batch_size * self.world_size

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from xner.errors import RunError
 from xner.files import write_atomically
 
 
@@ -107,12 +108,19 @@ def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Cou
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read a stage's result; ``None`` where the stage is not complete."""
+    """Read a stage's result; ``None`` where the stage is not complete.
+
+    Raises:
+        RunError: If the file is no result.
+    """
     path = folder / "result.json"
     if not path.is_file():
         return None
-    result: Result = json.loads(path.read_text(encoding="utf-8"))
-    return result
+    try:
+        result: Result = json.loads(path.read_text(encoding="utf-8"))
+        return {**result}
+    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged ({error}): delete {folder} to run the stage again") from error
 
 
 def read_counts(folder: Path, language: str, split: str) -> Counts:

@@ -99,18 +99,23 @@ def run_experiment(experiment: Experiment, workshop: Workshop) -> list[Result]:
             f"{experiment.root} is in use by another process: wait for it, or name another folder"
         ) from error
     with lock:
+        definitions: dict[str, dict[str, Any]] = {}
+        complete: dict[str, Result] = {}
+        # All are compared before any is run, so that a folder of another configuration stays as it is.
+        for stage in experiment.stages:
+            definition = definitions[stage.id] = _definition(stage, experiment, workshop.settings, definitions)
+            if found := read_result(experiment.folder(stage.id)):
+                _check_same(definition, found, experiment.folder(stage.id))
+                complete[stage.id] = found
         results: dict[str, Result] = {}
         for number, stage in enumerate(experiment.stages, start=1):
-            parent = results[stage.parent] if stage.parent else None
-            definition = _definition(stage, experiment, workshop.settings, parent)
-            result = read_result(experiment.folder(stage.id))
+            definition, result = definitions[stage.id], complete.get(stage.id)
             line = f"[{number}/{len(experiment.stages)}] {stage.id}"
             if result:
-                _check_same(definition, result, experiment.folder(stage.id))
                 print(f"{line}: complete, F1 {_scores(result)}", flush=True)
             else:
                 print(f"{line}: from {stage.parent or definition['model.backbone']}", flush=True)
-                result = _run_stage(stage, experiment, workshop, definition, parent)
+                result = _run_stage(stage, experiment, workshop, definition)
                 print(f"{line}: F1 {_scores(result)} in {result['seconds']:.0f} s", flush=True)
             results[stage.id] = result
             write_csv(experiment.root / "results.csv", list(results.values()))
@@ -118,9 +123,7 @@ def run_experiment(experiment: Experiment, workshop: Workshop) -> list[Result]:
         return list(results.values())
 
 
-def _run_stage(
-    stage: Stage, experiment: Experiment, workshop: Workshop, definition: dict[str, Any], parent: Result | None
-) -> Result:
+def _run_stage(stage: Stage, experiment: Experiment, workshop: Workshop, definition: dict[str, Any]) -> Result:
     began = time.monotonic()
     folder = experiment.folder(stage.id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -260,8 +263,10 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _definition(stage: Stage, experiment: Experiment, settings: Settings, parent: Result | None) -> dict[str, Any]:
-    """What a stage's result depends on, in words that JSON keeps."""
+def _definition(
+    stage: Stage, experiment: Experiment, settings: Settings, definitions: Mapping[str, Settings]
+) -> dict[str, Any]:
+    """What a stage's result depends on, in words that JSON keeps; ``definitions`` has its parent's."""
     splits = [f"{language}/{name}" for language, _ in stage.train for name in ("train", "validation")]
     splits += [f"{language}/test" for language in experiment.evaluated]
     definition = {
@@ -272,7 +277,10 @@ def _definition(stage: Stage, experiment: Experiment, settings: Settings, parent
         "select": experiment.select,
         "data.subset_seed": stage.seed,
         **{f"sentences of {split}": experiment.digests[split] for split in splits},
-        "start_from": parent["fingerprint"] if parent else backbone_digest(settings["model.backbone"]),
+        "parent": stage.parent,
+        "start_from": _fingerprint(definitions[stage.parent])
+        if stage.parent
+        else backbone_digest(settings["model.backbone"]),
     }
     return json.loads(json.dumps(definition))  # type: ignore[no-any-return]
 

@@ -1,0 +1,49 @@
+"""Every command in the README can be given as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from xner.cli import TOOLS, main
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"(<!-- \w+ -->\n)?```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+COMMANDS = [line for marker, block in BLOCKS if not marker for line in block.strip().splitlines()]
+
+
+def test_marked_commands_are_run_by_ci() -> None:
+    """The two commands at the README's head are those that CI takes from there."""
+    markers = [marker.strip("<!-> \n") for marker, _ in BLOCKS if marker]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert markers == ["demo", "tests"]
+    assert all(f"readme_block {marker}" in script for marker in markers)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "train.py" in command])
+def test_options_parse(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that needs a Trainer has the options that the README gives it."""
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(command)
+    with pytest.raises(SystemExit) as end:
+        main([*words[words.index("train.py") + 1 :], "--print_config"])
+    assert end.value.code == 0
+    assert "backbone:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("xner ")])
+def test_tools_are_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tool has the options that the README gives it."""
+    name, *rest = shlex.split(command)[1:]
+    assert name in TOOLS
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(option in text for option in rest if option.startswith("--"))
+
+
+def test_nothing_else() -> None:
+    """Every command of the README is one of the two kinds above."""
+    assert all(command.startswith("xner ") or "train.py" in command for command in COMMANDS)
