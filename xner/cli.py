@@ -57,9 +57,12 @@ def _run_lightning(args: Sequence[str]) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from xner.lightning_cli import XnerCLI
 
-    argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI warns of arguments that it was not handed
+    # Where there are several processes, Lightning starts the others by what stands here. --plan is a flag; jsonargparse
+    # would have a value with it.
+    argv = sys.argv
+    sys.argv = [argv[0], *("--plan=true" if arg == "--plan" else arg for arg in args)]
     try:
-        XnerCLI(args)
+        XnerCLI()
     finally:
         sys.argv = argv
 

@@ -112,13 +112,11 @@ class Trainer(pl.Trainer):
 class XnerCLI(LightningCLI):
     """LightningCLI over the one model and the one data module, with the transfer experiment."""
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self) -> None:
         quiet()
         super().__init__(
             TokenClassifier,
             PanxDataModule,
-            # --plan is a flag; jsonargparse would have a value with it.
-            args=["--plan=true" if arg == "--plan" else arg for arg in args],
             trainer_class=Trainer,
             trainer_defaults={
                 "max_epochs": 3,
@@ -140,7 +138,10 @@ class XnerCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Lightning's commands, and transfer."""
-        return {**LightningCLI.subcommands(), "transfer": {"model", "datamodule"}}
+        commands = LightningCLI.subcommands()
+        # Lightning's table of what was tested says less than seqeval's report, which is printed instead.
+        commands["test"].add("verbose")
+        return {**commands, "transfer": {"model", "datamodule"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Take the tokenizer from the model's backbone."""
@@ -179,10 +180,14 @@ class XnerCLI(LightningCLI):
             write_model(self.root / "model", self.model, lineage)
             print(f"model folder: {self.root / 'model'}")
 
-    def after_test(self) -> None:
-        """Print seqeval's report of each language."""
+    # Lightning's own options are handed on as they come, here and in predict.
+    def test(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
+        """Test, and print seqeval's report of each language."""
         from seqeval.metrics import classification_report
 
+        self.trainer.test(model, datamodule=datamodule, verbose=False, **options)
+        if not self.trainer.is_global_zero:
+            return
         lineage = read_lineage(self.model.backbone)
         for language, tested in zip(self.datamodule.test_languages, self.model.tested, strict=True):
             predicted = _by_sentence(tested.labels, tested.sentences)
@@ -192,7 +197,6 @@ class XnerCLI(LightningCLI):
             print(f"\n{language}/test{note}: F1 {tested.scores['f1']:.4f}, strict {tested.scores['f1_strict']:.4f}")
             print(classification_report(gold, [*predicted.values()], digits=4, zero_division=0))
 
-    # Lightning's own options are handed on as they come.
     def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Write each test language's sentences with their predicted tags."""
         found: Any = self.trainer.predict(model, datamodule=datamodule, **options)

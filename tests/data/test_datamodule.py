@@ -183,7 +183,7 @@ class TestTraining:
         for rank in range(3):
             module = data(languages=["tr"], batch_size=4)
             module.trainer = SimpleNamespace(
-                global_rank=rank, world_size=3, accumulate_grad_batches=2, overfit_batches=0.0
+                global_rank=rank, world_size=3, accumulate_grad_batches=2, overfit_batches=0.0, training=False
             )
             numbers["train"] += sentence_numbers(module.train_dataloader())
             numbers["validation"] += sentence_numbers(module.val_dataloader())

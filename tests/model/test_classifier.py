@@ -44,7 +44,7 @@ ROW_LENGTH = 16
 WORDS = ["a", ".", "Ankara'da", "İstanbul", "Alan", "Mathison", "Üniversitesi'nde", "the", "1912", "xqzjw", "\u200b"]
 
 PACKABLE = (
-    *("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+    *("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl"),
     *("bert", "electra", "ernie", "rembert"),
 )
 
@@ -83,7 +83,6 @@ def small_config(model_type: str) -> PreTrainedConfig:
         bos_token_id=0,
         eos_token_id=2,
         initializer_range=0.2,
-        **({"default_language": "en_XX"} if model_type == "xmod" else {}),
     )
 
 
