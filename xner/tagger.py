@@ -197,7 +197,7 @@ class Tagger:
         words = [[word.text for word in sentence] for sentence in sentences]
         untagged = [["O"] * len(sentence) for sentence in words]
         encoded = encode(Sentences(words, untagged), self.tokenizer, self.max_length)
-        rows = RowDataset(encoded, padding_id=self.padding_id, packing=self.model.packable)
+        rows = RowDataset(encoded, padding_id=self.padding_id)
         labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
         scores = np.zeros(len(encoded.word_piece))
         for share in EvaluationOrder(encoded.sentence_pieces, budget=_BUDGET):

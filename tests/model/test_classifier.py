@@ -115,7 +115,7 @@ def encoded(model: TokenClassifier, sentences: Sentences) -> Encoded:
 
 def laid_out(sentences: Encoded, *, packing: bool) -> Batch:
     """All sentences in one batch."""
-    rows = RowDataset(sentences, padding_id=1, row_length=ROW_LENGTH, packing=packing)
+    rows = RowDataset(sentences, padding_id=1, row_length=ROW_LENGTH if packing else None)
     return rows[Share(np.arange(len(sentences)), int(sentences.sentence_labelled.sum()))]
 
 

@@ -39,7 +39,8 @@ class PanxDataModule(pl.LightningDataModule):
         batch_size: Training sentences a device and step.
         max_length: Pieces a window, specials included; a longer sentence is split at the borders of words.
         packing: Lay several sentences into one row (exact: none sees another). False pads each to the longest.
-        row_length: Pieces a row in training; a longer window makes its batch's rows longer.
+        few_shapes: Round the number of rows and their length up, so that torch.compile sees few shapes.
+        row_length: Pieces a row in training, about; a longer window makes its batch's rows longer.
         evaluation_pieces: Pieces a batch in evaluation, where sentences come by length.
         backbone: Whose tokenizer is used: hub name, or folder in Hugging Face layout.
     """
@@ -56,6 +57,7 @@ class PanxDataModule(pl.LightningDataModule):
         batch_size: int = 32,
         max_length: int = 512,
         packing: bool = True,
+        few_shapes: bool = False,
         row_length: int = 64,
         evaluation_pieces: int = 4096,
         backbone: str = "xlm-roberta-base",
@@ -86,6 +88,7 @@ class PanxDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.max_length = max_length
         self.packing = packing
+        self.few_shapes = few_shapes
         self.row_length = row_length
         self.evaluation_pieces = evaluation_pieces
         self.backbone = backbone
@@ -195,7 +198,7 @@ class PanxDataModule(pl.LightningDataModule):
             reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning,
             taken=self._taken,
         )
-        return self._loader(encoded, order, row_length=self.row_length)
+        return self._loader(encoded, order, row_length=self.row_length if self.packing else None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation splits of all ``languages``, concatenated."""
@@ -237,7 +240,7 @@ class PanxDataModule(pl.LightningDataModule):
         self, encoded: Encoded, order: TrainOrder | EvaluationOrder, row_length: int | None = None
     ) -> DataLoader[Batch]:
         padding_id = load_config(self.backbone).pad_token_id
-        rows = RowDataset(encoded, padding_id=padding_id, row_length=row_length, packing=self.packing)
+        rows = RowDataset(encoded, padding_id=padding_id, row_length=row_length, few_shapes=self.few_shapes)
         # Laying out a batch takes a fraction of a millisecond, less than handing it over from a worker process.
         return ResumableLoader(
             rows,

@@ -53,17 +53,18 @@ class RowDataset(Dataset[Batch]):
     Args:
         encoded: The sentences.
         padding_id: The piece id that fills a row's rest.
-        row_length: Pieces a row (longer where a window is); ``None`` makes a row as long as the batch's longest window.
-        packing: Whether windows share rows. Otherwise each has a row of its own, as long as the longest window.
+        row_length: Pieces a row, about (longer where a window is); ``None`` gives each window a row of its own, as long
+            as the longest window.
+        few_shapes: Whether to round the number of rows and their length up, so that few shapes occur.
     """
 
     def __init__(
-        self, encoded: Encoded, *, padding_id: int, row_length: int | None = None, packing: bool = True
+        self, encoded: Encoded, *, padding_id: int, row_length: int | None = None, few_shapes: bool = False
     ) -> None:
         self.encoded = encoded
         self.padding_id = padding_id
-        self.row_length = row_length or 0
-        self.packing = packing
+        self.row_length = row_length
+        self.few_shapes = few_shapes
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -74,13 +75,7 @@ class RowDataset(Dataset[Batch]):
         windows, _ = stretches(encoded.sentence_window, sentences)
         words, sentence_words = stretches(encoded.sentence_word, sentences)
         source, lengths = stretches(encoded.window_start, windows)
-        longest = int(lengths.max(initial=1))
-        if self.packing:
-            row, column, rows, width = _fit_tightly(lengths.tolist(), max(self.row_length, longest))
-            first = np.array(row, dtype=np.int64) * width + np.array(column, dtype=np.int64)
-        else:
-            rows, width = max(len(windows), 1), longest
-            first = np.arange(len(windows)) * width
+        first, rows, width = self._lay_out(lengths)
         within = np.arange(len(source)) - np.repeat(starts(lengths)[:-1], lengths)
         target = np.repeat(first, lengths) + within
 
@@ -111,17 +106,45 @@ class RowDataset(Dataset[Batch]):
             step_words=torch.tensor(share.step_words),
         )
 
+    def _lay_out(self, lengths: Int64) -> tuple[Int64, int, int]:
+        """Give each window a place: where in rows laid end to end it starts, how many rows there are, and their width.
+
+        *Shape of lengths and places:* (windows,)
+        """
+        longest = int(lengths.max(initial=1))
+        if not len(lengths) or self.row_length is None:
+            rows, width = max(len(lengths), 1), longest
+            if self.few_shapes:
+                rows, width = _round_up(rows, 8), _round_up(width, 16)
+            return np.arange(len(lengths)) * width, rows, width
+        if self.few_shapes:
+            width = self.row_length
+            while width < longest:
+                width *= 2
+            row, column, rows = fit_rows(lengths.tolist(), width)
+            rows = _round_up(rows, 4)
+        else:
+            row, column, rows, width = _fit_tightly(lengths.tolist(), max(self.row_length, longest))
+        return np.array(row, dtype=np.int64) * width + np.array(column, dtype=np.int64), rows, width
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
 
 def _fit_tightly(lengths: list[int], width: int) -> tuple[list[int], list[int], int, int]:
-    """Lay stretches into as few rows as hold them, no wider than need be; returns rows, columns and both numbers."""
-    rows = -(-sum(lengths) // width)
-    least = max(-(-sum(lengths) // max(rows, 1)), max(lengths, default=1))
-    for narrow in range(least, width + width // 4):
+    """Lay stretches into as few rows as they need at a width, but no wider than these need to be.
+
+    Returns:
+        Each stretch's row and first column, the number of rows, and their width, which may be a little over the one
+        asked for where that saves a row.
+    """
+    rows = max(-(-sum(lengths) // width), 1)
+    for narrow in range(max(-(-sum(lengths) // rows), *lengths), width + width // 4):
         row, column, needed = fit_rows(lengths, narrow)
         if needed <= rows:
-            return row, column, max(needed, 1), narrow
-    row, column, needed = fit_rows(lengths, width)
-    return row, column, max(needed, 1), width
+            return row, column, needed, narrow
+    return *fit_rows(lengths, width), width
 
 
 def stretches(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:

@@ -44,6 +44,7 @@ class TokenClassifier(pl.LightningModule):
         schedule: What becomes of the learning rate afterwards: 'linear' or 'cosine' to zero, or 'constant'.
         compact_vocabulary: Train only the embedding rows of pieces that the data uses (exact: the others would get
             nothing but weight decay, and they do).
+        compile: Compile the network with torch.compile; worth its start on a GPU, together with data.few_shapes.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class TokenClassifier(pl.LightningModule):
         warmup_ratio: float = 0.0,
         schedule: Literal["linear", "cosine", "constant"] = "linear",
         compact_vocabulary: bool = True,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
@@ -70,6 +72,7 @@ class TokenClassifier(pl.LightningModule):
         self.warmup_ratio = warmup_ratio
         self.schedule = schedule
         self.compact_vocabulary = compact_vocabulary
+        self.compile_network = compile
         self.validation_score = SpanF1()
         self.test_scores: list[SpanF1] = []
         self.test_predictions: list[WordPredictions] = []
@@ -92,6 +95,9 @@ class TokenClassifier(pl.LightningModule):
             self.network = load_network(self.backbone)
             if self.packable:
                 quicken(self.network)
+            if self.compile_network:
+                # The network alone: a whole LightningModule cannot be compiled (lightning 21836).
+                self.network.compile()
 
     def on_fit_end(self) -> None:
         """Give the network its whole vocabulary back."""

@@ -1,0 +1,104 @@
+"""What this machine is, and how fast it multiplies matrices."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a measurement was made on.
+
+    Attributes:
+        processor: The CPU's model.
+        cores: Cores that this process may use.
+        threads: Threads of torch within an operation.
+        memory_gb: Memory in 10^9 bytes.
+        gpu: The GPU's name, if one is measured.
+        packages: The versions of what both sides are made of.
+    """
+
+    processor: str
+    cores: int
+    threads: int
+    memory_gb: float
+    gpu: str | None
+    packages: dict[str, str]
+
+    def __str__(self) -> str:
+        packages = ", ".join(f"{name} {number}" for name, number in self.packages.items())
+        parts = [self.processor, f"{self.cores} cores", f"{self.threads} threads", f"{self.memory_gb:.0f} GB"]
+        return f"{', '.join([*([self.gpu] if self.gpu else []), *parts])}; {packages}"
+
+
+def this_machine(*, device: str, threads: int) -> Machine:
+    """Describe this machine as a process with that many threads has it."""
+    info = _values(Path("/proc/cpuinfo"))
+    memory = _values(Path("/proc/meminfo")).get("MemTotal", "0 kB")
+    return Machine(
+        processor=info.get("model name") or platform.processor() or platform.machine(),
+        cores=len(os.sched_getaffinity(0)),
+        threads=threads,
+        memory_gb=int(memory.split()[0]) * 1024 / 1e9,
+        gpu=torch.cuda.get_device_name() if device == "cuda" else None,
+        packages={name: version(name) for name in ("torch", "transformers", "lightning")},
+    )
+
+
+def _values(path: Path) -> dict[str, str]:
+    """The first value of each ``name: value`` in a file of the kernel's."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    pairs = [line.partition(":") for line in reversed(lines)]
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def product_rate(
+    *, rows: int, width: int, inner: int, device: str, dtype: torch.dtype = torch.float32, repeats: int = 20
+) -> float:
+    """Measure what a plain matrix product, (rows, width) by (width, inner), reaches at its best.
+
+    Args:
+        rows: Pieces, as it were.
+        width: As of a piece's vector.
+        inner: As of the feed-forward layers.
+        device: ``cpu`` or ``cuda``.
+        dtype: Type of the numbers.
+        repeats: Measurements, of which the fastest counts.
+
+    Returns:
+        Floating-point operations a second.
+    """
+    # Numbers of their own, so that those of training are not drawn on.
+    generator = torch.Generator().manual_seed(0)
+    left, right = (
+        torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
+        for shape in ((rows, width), (width, inner))
+    )
+    result = torch.empty(rows, inner, device=device, dtype=dtype)
+    # Enough products that reading the clock, and waiting for a GPU, do not count.
+    products = max(1, round((1e11 if device == "cuda" else 2e9) / (2 * rows * width * inner)))
+    seconds = []
+    for _ in range(repeats):
+        _wait(device)
+        started = time.perf_counter()
+        for _ in range(products):
+            torch.mm(left, right, out=result)
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * rows * width * inner * products / min(seconds)
+
+
+def clock(device: str) -> float:
+    """Read the clock in seconds, once the device has done what it was told."""
+    _wait(device)
+    return time.perf_counter()
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,260 @@
+"""The two sides of a comparison: what both start from, and a run of each in a fresh process.
+
+The peer is ``tests.reference.trainer``, the path of Hugging Face's Trainer; the other side is ``train.py fit`` itself.
+Both are given the same weights with the same head, the same sentences, batches of as many, two epochs, and an
+evaluation after each. The first evaluation warms up and the second counts. Checkpoints, loggers and progress bars are
+off, and sentences are cut into pieces before the clock starts.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tests.reference.trainer import encode
+from xner.backbone import load_network, load_tokenizer, new_backbone, save_tokenizer
+from xner.data.encode import encode_split
+from xner.data.panx import Sentences, Split
+from xner.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = 2
+WINDOW = 512
+"""Pieces a window, the default of both sides."""
+
+
+class Geometry(NamedTuple):
+    """The sizes of a network."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+
+
+GEOMETRIES = {
+    "base": Geometry(768, 12, 12, 3072),
+    "mini": Geometry(256, 4, 4, 1024),
+    "tiny": Geometry(32, 1, 2, 64),
+}
+"""XLM-R base, the one of the experiments without a GPU, and one for the tests of the benchmarks themselves."""
+
+
+def new_classifier(tokenizer: str, geometry: str, folder: Path) -> None:
+    """Make a token classifier with random weights, its head among them, in Hugging Face layout."""
+    if geometry not in GEOMETRIES:
+        raise UserError(f"geometry={geometry!r} is none of {', '.join(GEOMETRIES)}")
+    headless = folder.with_name(f"{folder.name}-headless")
+    new_backbone(tokenizer, str(headless), **GEOMETRIES[geometry]._asdict())
+    load_network(str(headless)).save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+    shutil.rmtree(headless)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What each side does.
+
+    Attributes:
+        folder: A temporary folder: ``backbone``, ``data`` with the chosen sentences, and the cache of encoded splits.
+        source: The data that the sentences were chosen from.
+        language: Language trained and evaluated on.
+        device: ``cpu`` or ``cuda``.
+        steps: Optimizer steps, in two epochs of equally many.
+        batch_size: Sentences a step.
+        threads: Of torch, within an operation; ``None`` leaves them as they are.
+        train_pieces: Pieces that the peer trains on in all, counted by its own tokenization.
+        evaluation_pieces: Pieces that the peer evaluates.
+    """
+
+    folder: Path
+    source: str
+    language: str
+    device: str
+    steps: int
+    batch_size: int
+    threads: int | None
+    train_pieces: int
+    evaluation_pieces: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What both sides' processes are told."""
+        return environment(cache=self.folder / "cache", threads=self.threads)
+
+    @property
+    def backbone(self) -> str:
+        """The folder of the weights both start from."""
+        return str(self.folder / "backbone")
+
+    def split(self, name: str) -> str:
+        """The file of the sentences to train or evaluate on."""
+        return str(self.folder / "data" / self.language / f"{name}.tsv")
+
+
+def prepare(
+    *,
+    folder: Path,
+    data: str,
+    language: str,
+    tokenizer: str,
+    geometry: str,
+    device: str,
+    steps: int,
+    evaluation_sentences: int,
+    batch_size: int,
+    threads: int | None,
+) -> Task:
+    """Make the weights, choose the sentences at random, and encode them for xner's cache."""
+    if steps < 4 or steps % EPOCHS:
+        raise UserError(f"steps={steps} are not {EPOCHS} epochs of equally many steps, 2 at least: give an even number")
+    new_classifier(tokenizer, geometry, folder / "backbone")
+    backbone = str(folder / "backbone")
+    numbers = {"train": steps // EPOCHS * batch_size, "validation": evaluation_sentences}
+    pieces = {}
+    for name, number in numbers.items():
+        sentences = _choose(Split(data, language, name), number)
+        path = folder / "data" / language / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_tsv(sentences), encoding="utf-8")
+        encoded = encode(
+            words=sentences.words,
+            tags=sentences.tags,
+            tokenizer=load_tokenizer(backbone),
+            max_length=WINDOW,
+        )
+        pieces[name] = sum(map(len, encoded["input_ids"][:]))
+        for source in (data, str(folder / "data")):
+            encode_split(Split(source, language, name), backbone, WINDOW, folder / "cache")
+    return Task(
+        folder=folder,
+        source=str(Path(data).resolve()) if Path(data).is_dir() else data,
+        language=language,
+        device=device,
+        steps=steps,
+        batch_size=batch_size,
+        threads=threads,
+        train_pieces=EPOCHS * pieces["train"],
+        evaluation_pieces=pieces["validation"],
+    )
+
+
+def _choose(split: Split, number: int) -> Sentences:
+    sentences = split.sentences
+    if not 0 < number <= len(sentences):
+        raise UserError(f"{number} sentences of {split} are asked for, which has {len(sentences)}")
+    chosen = np.random.default_rng(0).permutation(len(sentences))[:number]
+    return Sentences(*([values[sentence] for sentence in chosen] for values in (sentences.words, sentences.tags)))
+
+
+def _tsv(sentences: Sentences) -> str:
+    return "\n".join(
+        "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True))
+        for words, tags in zip(sentences.words, sentences.tags, strict=True)
+    )
+
+
+class Run(NamedTuple):
+    """What one side did in one process.
+
+    Attributes:
+        train_sentences_per_second: From the end of the warm-up, the first step, to the end of the last step.
+        evaluation_sentences_per_second: From the first batch to the scores, in the second evaluation.
+        peak_memory_bytes: Of the process, on a GPU of its memory.
+        threads: torch's.
+        train_sentences: Trained on in all.
+        train_pieces: Trained on in all, without padding.
+        reading: All that the side wrote down.
+    """
+
+    train_sentences_per_second: float
+    evaluation_sentences_per_second: float
+    peak_memory_bytes: int
+    threads: int
+    train_sentences: int
+    train_pieces: int
+    reading: Mapping[str, Any]
+
+
+Side = Callable[[Task], Run]
+
+
+def run_trainer(task: Task, *extra: str) -> Run:
+    """Train and evaluate by the Trainer, with further options of ``tests.reference.trainer``."""
+    output = task.folder / "trainer.json"
+    files = ["--backbone", task.backbone, "--train", task.split("train"), "--validation", task.split("validation")]
+    sizes = ["--epochs", str(EPOCHS), "--batch_size", str(task.batch_size), "--device", task.device]
+    fresh_process(["-m", "tests.reference.trainer", *files, *sizes, "--output", str(output), *extra], task.environment)
+    reading = json.loads(output.read_text(encoding="utf-8"))
+    return Run(
+        *(reading[name] for name in Run._fields[:4]),
+        train_sentences=reading["timing"]["train_sentences"],
+        train_pieces=task.train_pieces,
+        reading=reading,
+    )
+
+
+def run_xner(task: Task, *extra: str) -> Run:
+    """Train and evaluate by ``train.py fit``, with further options of its own."""
+    output = task.folder / "xner.json"
+    root = task.folder / "run"
+    options = {
+        "model.backbone": task.backbone,
+        "data.source": str(task.folder / "data"),
+        "data.languages": f"[{task.language}]",
+        "data.batch_size": task.batch_size,
+        "trainer.max_epochs": EPOCHS,
+        "trainer.accelerator": task.device,
+        "trainer.devices": 1,
+        "trainer.logger": "false",
+        "trainer.enable_checkpointing": "false",
+        "trainer.enable_progress_bar": "false",
+        "trainer.default_root_dir": str(root),
+        "trainer.callbacks+": "tests.benchmarks.stopwatch.Stopwatch",
+        "trainer.callbacks.output": str(output),
+        "trainer.callbacks.vocabulary": task.source,
+        # On a GPU a network may be compiled, shape by shape, in the first epoch; the Trainer's is not.
+        "trainer.callbacks.warmup_steps": task.steps // EPOCHS if task.device == "cuda" else 1,
+    }
+    fit(options, *extra, environment=task.environment)
+    shutil.rmtree(root)
+    reading = json.loads(output.read_text(encoding="utf-8"))
+    return Run(*(reading[name] for name in Run._fields[:-1]), reading=reading)
+
+
+def fit(options: Mapping[str, object], *extra: str, environment: Mapping[str, str]) -> None:
+    """Run ``train.py fit`` in a fresh process."""
+    given = [f"--{name}={value}" for name, value in options.items()]
+    fresh_process([str(ROOT / "train.py"), "fit", *extra, *given], environment)
+
+
+def environment(*, cache: Path, threads: int | None) -> dict[str, str]:
+    """What a fresh process is told: no network, its cache of encoded splits, and threads where they are given."""
+    told = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "XNER_CACHE": str(cache)}
+    return told if threads is None else told | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+
+
+def fresh_process(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run Python anew in the repository's root.
+
+    Args:
+        arguments: Python's arguments.
+        environment: Variables over those of this process.
+
+    Raises:
+        RuntimeError: If it fails, with the end of what it printed.
+    """
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"{' '.join(arguments)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}"
+        )

@@ -1,0 +1,207 @@
+"""How fast xner is beside Hugging Face's Trainer: ``python -m tests.benchmarks.speed --help``.
+
+Both sides train and evaluate the same real sentences from the same random weights, in fresh processes and in turns; see
+``sides``. What counts is the median over the rounds. Evaluations include their scores: seqeval's there, ``SpanF1`` here.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from tests.benchmarks.machine import Machine, this_machine
+from tests.benchmarks.sides import GEOMETRIES, ROOT, Run, Side, Task, prepare, run_trainer, run_xner
+from xner.command import run_command
+from xner.errors import UserError
+
+FIGURES = ("train_sentences_per_second", "evaluation_sentences_per_second", "peak_memory_bytes")
+OURS = "xner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All that was measured.
+
+    Attributes:
+        title: What was done.
+        machine: On what.
+        runs: The runs of each side, in the order of the rounds; ``OURS`` is the last side.
+    """
+
+    title: str
+    machine: Machine
+    runs: dict[str, list[Run]]
+
+    def medians(self, side: str) -> dict[str, float]:
+        """A side's median of each of ``FIGURES``."""
+        return {figure: median(getattr(run, figure) for run in self.runs[side]) for figure in FIGURES}
+
+    def ratios(self) -> dict[str, dict[str, float]]:
+        """By peer, xner's medians over the peer's."""
+        ours = self.medians(OURS)
+        peers = [side for side in self.runs if side != OURS]
+        return {peer: {name: ours[name] / value for name, value in self.medians(peer).items()} for peer in peers}
+
+    def shares(self) -> dict[str, float]:
+        """The share of the machine's rate of matrix products that xner's useful arithmetic reaches, and that rate."""
+        names = ("train_share", "evaluation_share", "product_rate")
+        return {name: median(run.reading[name] for run in self.runs[OURS]) for name in names}
+
+    def table(self) -> str:
+        """A table in Markdown, and what machine it is of."""
+        lines = ["| | training, sentences/s | evaluation, sentences/s | peak memory, GB |", "| --- | --- | --- | --- |"]
+        for side, runs in self.runs.items():
+            cells = (
+                _spread([getattr(run, figure) / unit for run in runs])
+                for figure, unit in zip(FIGURES, (1, 1, 1e9), strict=True)
+            )
+            lines.append(f"| {side} | {' | '.join(cells)} |")
+        for peer, ratios in self.ratios().items():
+            lines.append(f"| {OURS} / {peer} | {' | '.join(f'**{ratio:.2f}**' for ratio in ratios.values())} |")
+        shares = self.shares()
+        lines.append(
+            f"| {OURS}, useful share of the matrix-product rate | {shares['train_share']:.0%} "
+            f"| {shares['evaluation_share']:.0%} | |"
+        )
+        rate = f"plain matrix products reach {shares['product_rate'] / 1e9:,.0f} GFLOP/s"
+        return "\n".join([f"{self.title}.", "", *lines, "", f"Measured on: {self.machine}; {rate}."])
+
+    def to_json(self) -> str:
+        """Everything."""
+        content = {
+            "title": self.title,
+            "machine": asdict(self.machine),
+            "medians": {side: self.medians(side) for side in self.runs},
+            "ratios": self.ratios(),
+            "shares": self.shares(),
+            "runs": {side: [run._asdict() for run in runs] for side, runs in self.runs.items()},
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{_three_digits(median(values))} ({_three_digits(min(values))} to {_three_digits(max(values))})"
+
+
+def _three_digits(value: float) -> str:
+    """Round to three digits, or to whole numbers.
+
+    >>> _three_digits(8.1234), _three_digits(41.27), _three_digits(1234.5)
+    ('8.12', '41.3', '1234')
+    """
+    return f"{value:.{max(0, 2 - max(0, len(str(int(value))) - 1))}f}"
+
+
+def sides_of(device: str, config: Sequence[str]) -> dict[str, Side]:
+    """The sides of a comparison, xner last; on a GPU the Trainer has two, as it comes and at its best."""
+    if device == "cpu":
+        overlays, peers = list(config), {"Trainer": run_trainer}
+    elif device == "cuda":
+        shipped = ROOT / "configs" / "gpu.yaml"
+        overlays = list(config) or ([str(shipped)] if shipped.is_file() else [])
+        # Its AdamW is the fused one in any case.
+        best = partial(_with, run_trainer, ["--precision", "bf16", "--group_by_length"])
+        peers = {"Trainer, float32": run_trainer, "Trainer, bf16, by length, fused": best}
+    else:
+        raise UserError(f"device={device!r} is neither cpu nor cuda")
+    extra = [f"--config={Path(overlay).resolve()}" for overlay in overlays]
+    if device == "cuda" and not overlays:
+        extra = ["--trainer.precision=bf16-mixed"]
+    return {**peers, OURS: partial(_with, run_xner, extra)}
+
+
+def _with(run: Side, extra: Sequence[str], task: Task) -> Run:
+    return run(task, *extra)
+
+
+def compare(task: Task, sides: dict[str, Side], *, rounds: int, title: str) -> Comparison:
+    """Let the sides take turns.
+
+    Raises:
+        RuntimeError: If they did not do the same: other sentences, or other threads.
+    """
+    runs: dict[str, list[Run]] = {side: [] for side in sides}
+    for number in range(1, rounds + 1):
+        for side, run in sides.items():
+            runs[side].append(run(task))
+            training, evaluation, _ = (getattr(runs[side][-1], figure) for figure in FIGURES)
+            print(
+                f"round {number}, {side}: {training:.1f} sentences/s trained, {evaluation:.1f} evaluated",
+                file=sys.stderr,
+                flush=True,
+            )
+    for name in ("threads", "train_sentences", "train_pieces"):
+        seen = {side: [getattr(run, name) for run in runs[side]] for side in runs}
+        if len({value for values in seen.values() for value in values}) != 1:
+            raise RuntimeError(f"the sides did not do the same: {name} are {seen}")
+    machine = this_machine(device=task.device, threads=runs[OURS][0].threads)
+    return Comparison(title=title, machine=machine, runs=runs)
+
+
+def speed(
+    data: str,
+    tokenizer: str,
+    language: str = "en",
+    geometry: str = "base",
+    device: str = "cpu",
+    rounds: int = 3,
+    steps: int = 24,
+    evaluation_sentences: int = 400,
+    batch_size: int = 32,
+    threads: int | None = None,
+    config: Sequence[str] = (),
+    output: str | None = None,
+) -> None:
+    """Train and evaluate by Hugging Face's Trainer and by xner in turns; print both sides' medians and their ratios.
+
+    Args:
+        data: Folder that holds <language>/{train,validation}.{tsv,conll,txt,jsonl,parquet}, or 'sample'.
+        tokenizer: Folder with a tokenizer's files.
+        language: Language whose sentences are used.
+        geometry: Size of the network, of random weights: base, mini or tiny.
+        device: cpu or cuda.
+        rounds: Runs of each side.
+        steps: Optimizer steps a run, in two epochs; the first step is not timed.
+        evaluation_sentences: Sentences of the validation split that are evaluated after each epoch; the second counts.
+        batch_size: Sentences an optimizer step.
+        threads: Threads of torch on both sides; those it chooses by itself unless given.
+        config: Overlays for xner's side; on cuda configs/gpu.yaml unless given.
+        output: JSON file for all figures.
+    """
+    sides = sides_of(device, config)
+    if rounds < 1:
+        raise UserError(f"rounds={rounds} must be 1 or more")
+    with tempfile.TemporaryDirectory(prefix="xner-speed-") as folder:
+        task = prepare(
+            folder=Path(folder),
+            data=data,
+            language=language,
+            tokenizer=tokenizer,
+            geometry=geometry,
+            device=device,
+            steps=steps,
+            evaluation_sentences=evaluation_sentences,
+            batch_size=batch_size,
+            threads=threads,
+        )
+        sizes = GEOMETRIES[geometry]
+        title = (
+            f"XLM-R's {geometry} geometry ({sizes.num_hidden_layers} layers of {sizes.hidden_size}) on "
+            f"{'a GPU' if device == 'cuda' else 'a CPU'}, medians (least to most) of {rounds} alternating runs of "
+            f"{steps} steps of {batch_size} sentences and {evaluation_sentences} sentences evaluated"
+        )
+        comparison = compare(task, sides, rounds=rounds, title=title)
+    print(comparison.table())
+    if output:
+        Path(output).write_text(comparison.to_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        run_command(speed, sys.argv[1:], "python -m tests.benchmarks.speed")
+    except UserError as error:
+        sys.exit(f"error: {error}")
