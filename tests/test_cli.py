@@ -98,7 +98,8 @@ class TestFit:
     def test_model_folder(self, model: Path, tiny_backbone: str, source: Path) -> None:
         """Fitting leaves a Hugging Face folder with tags, weights, tokenizer and the lineage of the weights."""
         assert {path.name for path in model.iterdir()} == {
-            *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "lineage.json")
+            *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+            *("lineage.json", "seen.safetensors"),
         }
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))
         assert config["id2label"] == {str(label): tag for label, tag in enumerate(TAGS)}

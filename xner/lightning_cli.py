@@ -4,6 +4,7 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,21 +22,15 @@ from xner.files import write_atomically
 from xner.labels import TAGS
 from xner.model.classifier import TokenClassifier
 from xner.report.build import FILES, write_report
-from xner.report.table import render
-from xner.transfer.lineage import extend, read_lineage, zero_shot
+from xner.report.table import describe, render
+from xner.transfer.evaluation import evaluate
+from xner.transfer.experiment import Experiment, Keep, Select, Settings
+from xner.transfer.history import read_history, trained_further
 from xner.transfer.plan import SIZES, plan_table
 from xner.transfer.plan import plan as list_stages
-from xner.transfer.run import (
-    Experiment,
-    Keep,
-    Select,
-    Settings,
-    Workers,
-    Workshop,
-    episodes,
-    run_experiment,
-    write_model,
-)
+from xner.transfer.run import claim, complete_stages, run_experiment, serially
+from xner.transfer.stage import Workers, run_stage, write_model
+from xner.transfer.stop import exit_code, leave, on_signals
 
 lightning_logger = logging.getLogger("lightning.pytorch")
 
@@ -176,8 +171,8 @@ class XnerCLI(LightningCLI):
         """Write the model folder."""
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             seed = self._get(self.config, "seed_everything")
-            lineage = extend(read_lineage(self.model.backbone), episodes(self.datamodule, seed))
-            write_model(self.root / "model", self.model, lineage)
+            history = trained_further(read_history(self.model.backbone), self.datamodule, seed)
+            write_model(self.root / "model", self.model, history)
             print(f"model folder: {self.root / 'model'}")
 
     # Lightning's own options are handed on as they come, here and in predict.
@@ -188,13 +183,12 @@ class XnerCLI(LightningCLI):
         self.trainer.test(model, datamodule=datamodule, verbose=False, **options)
         if not self.trainer.is_global_zero:
             return
-        lineage = read_lineage(self.model.backbone)
-        for language, tested in zip(self.datamodule.test_languages, self.model.tested, strict=True):
+        evaluations, _ = evaluate(self.model, self.datamodule, read_history(self.model.backbone))
+        for evaluation, tested in zip(evaluations, self.model.tested, strict=True):
             predicted = _by_sentence(tested.labels, tested.sentences)
-            tags = self.datamodule.split(language, "test").sentences.tags
+            tags = self.datamodule.split(evaluation["language"], "test").sentences.tags
             gold = [tags[sentence] for sentence in predicted]
-            note = " (zero-shot)" if zero_shot(lineage, language) else ""
-            print(f"\n{language}/test{note}: F1 {tested.scores['f1']:.4f}, strict {tested.scores['f1_strict']:.4f}")
+            print(f"\n{describe(evaluation)}")
             print(classification_report(gold, [*predicted.values()], digits=4, zero_division=0))
 
     def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
@@ -243,11 +237,12 @@ class XnerCLI(LightningCLI):
         if datamodule.num_samples is not None:
             raise UserError("data.num_samples has no meaning in transfer, whose sizes say how many: leave it out")
         stages = list_stages(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
-        largest = len(datamodule.split(target, "train").sentences)
+        train = {language: datamodule.training_split(language) for language in (source, target)}
+        largest = len(train[target].sentences)
         if sizes[-1] > largest:
-            raise UserError(f"sizes: {sizes[-1]} exceeds the {largest} sentences of {target}/train")
+            raise UserError(f"sizes: {sizes[-1]} exceeds the {largest} sentences of {train[target]}")
         if plan:
-            sentences = {language: len(datamodule.split(language, "train").sentences) for language in (source, target)}
+            sentences = {language: len(split.sentences) for language, split in train.items()}
             batch = datamodule.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
             epochs = self.trainer.max_epochs or 1
             print(plan_table(stages, backbone=model.backbone, sentences=sentences, batch=batch, epochs=epochs))
@@ -255,23 +250,34 @@ class XnerCLI(LightningCLI):
         also = self._get(self.config, "data").test_languages or []
         evaluated = list(dict.fromkeys([source, target, *also]))
         # What is wrong with the data is said before anything is written, not when its stage comes.
-        splits = [datamodule.split(language, name) for language in (source, target) for name in ("train", "validation")]
+        splits = [*train.values(), *(datamodule.split(language, "validation") for language in train)]
         splits += [datamodule.split(language, "test") for language in evaluated]
         datamodule.read(splits)
-        digests = {str(split): datamodule.encoded(split).digest for split in splits}
         experiment = Experiment(
-            root=self.root, stages=stages, evaluated=evaluated, digests=digests, keep=keep, select=select
+            root=self.root,
+            stages=stages,
+            evaluated=evaluated,
+            settings=self._settings(),
+            digests={str(split): datamodule.encoded(split).digest for split in splits},
+            keep=keep,
+            select=select,
         )
         lightning_logger.setLevel(logging.WARNING)  # what it says of the machine would be said again for every stage
-        if not (self.root / "config.yaml").is_file():
-            self._write_config()
+        work = partial(run_stage, experiment=experiment, build=self._build)
+        if not self.trainer.is_global_zero:
+            # The first process does all that is not training; this one helps it with that.
+            done = complete_stages(experiment)
+            for stage in (stage for stage in stages if stage.id not in done):
+                work(stage)
+            return
         try:
-            results = run_experiment(experiment, Workshop(self._settings(), self._build))
+            with on_signals(leave), claim(self.root):
+                done = complete_stages(experiment)
+                self._write_config()
+                results = run_experiment(experiment, done, partial(serially, work=work))
+                write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
         except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:
-            code = 143 if isinstance(stop, SIGTERMException) else 130
-            raise Stopped("stopped: the same command goes on from the last whole epoch", code) from stop
-        self._write_config()
-        write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
+            raise Stopped("stopped: the same command goes on from here", exit_code(stop)) from stop
         print(f"\n{render(results)}\n{self.root}: results.csv, {', '.join(FILES.values())}")
 
     def _settings(self) -> Settings:

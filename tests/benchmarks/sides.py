@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from transformers.utils import logging as transformers_logging
 
 from tests.reference.trainer import encode
 from xner.backbone import load_network, load_tokenizer, new_backbone, save_tokenizer
@@ -51,6 +52,7 @@ def new_classifier(tokenizer: str, geometry: str, folder: Path) -> None:
     """Make a token classifier with random weights, its head among them, in Hugging Face layout."""
     if geometry not in GEOMETRIES:
         raise UserError(f"geometry={geometry!r} is none of {', '.join(GEOMETRIES)}")
+    transformers_logging.disable_progress_bar()
     headless = folder.with_name(f"{folder.name}-headless")
     new_backbone(tokenizer, str(headless), **GEOMETRIES[geometry]._asdict())
     load_network(str(headless)).save_pretrained(folder)

@@ -1,7 +1,8 @@
 """How fast xner is beside Hugging Face's Trainer: ``python -m tests.benchmarks.speed --help``.
 
-Both sides train and evaluate the same real sentences from the same random weights, in fresh processes and in turns; see
-``sides``. What counts is the median over the rounds. Evaluations include their scores: seqeval's there, ``SpanF1`` here.
+Both sides train and evaluate the same real sentences from the same random weights, in fresh processes and in turns
+(see ``sides``). What counts is the median over the rounds. An evaluation includes its scores, seqeval's there and
+``SpanF1`` here.
 """
 
 import json
@@ -53,7 +54,7 @@ class Comparison:
 
     def table(self) -> str:
         """A table in Markdown, and what machine it is of."""
-        lines = ["| | training, sentences/s | evaluation, sentences/s | peak memory, GB |", "| --- | --- | --- | --- |"]
+        lines = ["| | training, sentences/s | evaluation, sentences/s | peak memory, GB |", "| --- | ---: | ---: | ---: |"]
         for side, runs in self.runs.items():
             cells = (
                 _spread([getattr(run, figure) / unit for run in runs])
@@ -190,7 +191,7 @@ def speed(
         )
         sizes = GEOMETRIES[geometry]
         title = (
-            f"XLM-R's {geometry} geometry ({sizes.num_hidden_layers} layers of {sizes.hidden_size}) on "
+            f"XLM-R, {geometry} geometry ({sizes.num_hidden_layers} layers of {sizes.hidden_size} units), on "
             f"{'a GPU' if device == 'cuda' else 'a CPU'}, medians (least to most) of {rounds} alternating runs of "
             f"{steps} steps of {batch_size} sentences and {evaluation_sentences} sentences evaluated"
         )

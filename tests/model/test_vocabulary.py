@@ -18,12 +18,10 @@ from xner.data.datamodule import PanxDataModule
 from xner.data.panx import Split
 from xner.model.classifier import TokenClassifier
 from xner.model.vocabulary import CompactEmbedding, compact, mapped_matrix, restore
-from xner.transfer.lineage import Lineage
-from xner.transfer.run import write_model
+from xner.transfer.history import NOTHING_SEEN
+from xner.transfer.stage import write_model
 
 EMBEDDING = "roberta.embeddings.word_embeddings.weight"
-
-NO_LINEAGE: Lineage = {"origin": "tests", "episodes": []}
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +268,7 @@ def test_whole_vocabulary_after_fit(backbone: Path, sources: Sources, runs: Runs
     network = runs.compact.model.network
     assert isinstance(network.get_input_embeddings(), nn.Embedding)
     assert network.get_input_embeddings().weight.shape == (1800, 64)
-    write_model(tmp_path / "model", runs.compact.model, NO_LINEAGE)
+    write_model(tmp_path / "model", runs.compact.model, NOTHING_SEEN)
     written = AutoModelForTokenClassification.from_pretrained(tmp_path / "model")
     for name, weight in written.named_parameters():
         assert torch.equal(weight, runs.compact.weights[name]), name

@@ -65,8 +65,7 @@ def count(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
         "word_gold": np.array([LABELS[tag] for tags in gold for tag in tags], dtype=np.int8),
         "word_predicted": np.array([LABELS[tag] for tags in predicted for tag in tags], dtype=np.int8),
     }
-    if "word_seen" in Counts._fields:
-        values["word_seen"] = values["word_gold"] % 2 == 0
+    values["word_seen"] = values["word_gold"] % 2 == 0
     return Counts(**values)
 
 
@@ -83,7 +82,7 @@ def evaluate(language: str, counts: Counts, *, zero_shot: bool) -> Evaluation:
         precision=correct / max(predicted, 1), recall=correct / max(gold, 1), accuracy=0.9,
         f1_PER=kinds[0], f1_ORG=kinds[1], f1_LOC=kinds[2], f1_strict=f1(correct, predicted, gold),
         f1_macro=sum(kinds) / 3, sentences=len(counts.sentence_words), words=len(counts.word_gold), entities=gold,
-        unscored_words=0,
+        unscored_words=0, seen_sentences=0, f1_unseen=f1(correct, predicted, gold), contaminated=False,
     )  # fmt: skip
 
 

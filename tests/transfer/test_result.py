@@ -29,11 +29,9 @@ CONTRACT = (
 
 
 def evaluation(language: str, **changes: Any) -> Evaluation:  # noqa: ANN401 - Evaluation's own
-    scores = {
-        name: 0.1 + 0.2 for name in "f1 precision recall accuracy f1_PER f1_ORG f1_LOC f1_strict f1_macro".split()
-    }
-    counts = dict.fromkeys("sentences words entities unscored_words".split(), 3)
-    return {"language": language, "split": "test", "zero_shot": language == "tr", **scores, **counts, **changes}  # type: ignore[typeddict-item] # fmt: skip
+    blank = {int: 3, bool: False}
+    values = {name: blank.get(kind, 0.1 + 0.2) for name, kind in Evaluation.__annotations__.items()}
+    return {**values, "language": language, "split": "test", "zero_shot": language == "tr", **changes}  # type: ignore[typeddict-item] # fmt: skip
 
 
 def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from typing import Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -34,6 +35,9 @@ class PanxDataModule(pl.LightningDataModule):
         test_languages: Languages tested on, one dataloader each, in this order; null stands for the languages.
         num_samples: Training sentences a language: the first of them after both shuffles; null takes all, without the
             second shuffle. {en: null, tr: 250} gives each language its own.
+        train_split: Split trained on, 'train'; validation or test is for evaluation, and needs train_on_evaluation.
+        train_on_evaluation: Train on an evaluation split all the same. Whatever is done with the weights afterwards,
+            their scores are marked as contaminated.
         shuffle_seed: Seed of the first shuffle, of every split.
         subset_seed: Seed of the second shuffle, of train, when a subset is drawn.
         batch_size: Training sentences a device and step.
@@ -52,6 +56,8 @@ class PanxDataModule(pl.LightningDataModule):
         languages: Sequence[str] = ("en",),
         test_languages: Sequence[str] | None = None,
         num_samples: int | dict[str, int | None] | None = None,
+        train_split: Literal["train", "validation", "test"] = "train",
+        train_on_evaluation: bool = False,
         shuffle_seed: int = 0,
         subset_seed: int = 42,
         batch_size: int = 32,
@@ -79,10 +85,16 @@ class PanxDataModule(pl.LightningDataModule):
         for language in num_samples if isinstance(num_samples, dict) else ():
             if language not in languages:
                 raise UserError(f"data.num_samples names {language!r}: data.languages are {', '.join(languages)}")
+        if train_split != "train" and not train_on_evaluation:
+            raise UserError(
+                f"data.train_split={train_split!r} is kept for evaluation: train on 'train', or say with "
+                "data.train_on_evaluation=true that every score of these weights shall be marked as contaminated"
+            )
         self.source = source
         self.languages = list(languages)
         self.test_languages = list(languages if test_languages is None else test_languages)
         self.num_samples = num_samples
+        self.train_split = train_split
         self.shuffle_seed = shuffle_seed
         self.subset_seed = subset_seed
         self.batch_size = batch_size
@@ -152,13 +164,17 @@ class PanxDataModule(pl.LightningDataModule):
         """One of the source's splits."""
         return Split(self.source, language, name)
 
+    def training_split(self, language: str) -> Split:
+        """The split of a language that is trained on."""
+        return self.split(language, self.train_split)
+
     def samples_of(self, language: str) -> int | None:
         """How many of a language's training sentences are asked for; ``None`` stands for all."""
         return self.num_samples.get(language) if isinstance(self.num_samples, dict) else self.num_samples
 
     def training_sentences(self, language: str) -> Int64:
-        """Numbers of the sentences of one language's train split that are trained on, in the subset's order."""
-        split = self.split(language, "train")
+        """Numbers of the sentences of one language that are trained on, in the subset's order."""
+        split = self.training_split(language)
         return subset(
             len(self.encoded(split)),
             self.samples_of(language),
@@ -171,7 +187,7 @@ class PanxDataModule(pl.LightningDataModule):
         """The pieces that training and validation look up, ascending. *Shape:* (used,)."""
         used = [np.array([load_config(self.backbone).pad_token_id], dtype=np.int32)]
         for language in self.languages:
-            train = self.encoded(self.split(language, "train"))
+            train = self.encoded(self.training_split(language))
             piece_bounds = train.window_start[train.sentence_window]
             places, _ = stretches(piece_bounds, self.training_sentences(language))
             used += [train.pieces[places], self.encoded(self.split(language, "validation")).pieces]
@@ -179,7 +195,7 @@ class PanxDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of ``batch_size`` sentences, reshuffled each epoch."""
-        parts = [self.encoded(self.split(language, "train")) for language in self.languages]
+        parts = [self.encoded(self.training_split(language)) for language in self.languages]
         offsets = np.cumsum([0, *map(len, parts)])
         chosen = [
             self.training_sentences(language) + offset
@@ -222,8 +238,8 @@ class PanxDataModule(pl.LightningDataModule):
         """The splits that Lightning's stage needs, ``fit``, ``validate``, ``test`` or ``predict``."""
         if stage in ("test", "predict"):
             return [self.split(language, "test") for language in self.test_languages]
-        names = ("train", "validation") if stage == "fit" else ("validation",)
-        return [self.split(language, name) for name in names for language in self.languages]
+        names = (self.train_split, "validation") if stage == "fit" else ("validation",)
+        return [self.split(language, name) for name in dict.fromkeys(names) for language in self.languages]
 
     def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
         encoded = join([self.encoded(split) for split in splits])

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.backbone import load_tokenizer, tokenizer_digest
+from xner.data.hashes import sentence_hashes, word_hashes
 from xner.data.panx import Sentences, Split
 from xner.errors import RunError, UserError
 from xner.files import write_atomically
@@ -29,7 +30,7 @@ Int64 = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Part of every cache key: raise it when what is cached changes its meaning."""
 
 
@@ -73,6 +74,8 @@ class Encoded:
         sentence_word: *Shape:* (sentences + 1,)
         word_piece: The number of each word's first piece in ``pieces``, -1 for a word without. *Shape:* (words,)
         word_label: Each word's gold label. *Shape:* (words,)
+        word_hash: See ``hashes.word_hashes``. *Shape:* (words,)
+        sentence_hash: See ``hashes.sentence_hashes``. *Shape:* (sentences,)
         digest: The sentences' own digest, see ``Sentences.digest``.
         placement: What became of the words.
     """
@@ -84,6 +87,8 @@ class Encoded:
     sentence_word: Int64
     word_piece: Int64
     word_label: npt.NDArray[np.int8]
+    word_hash: Int64
+    sentence_hash: Int64
     digest: str
     placement: Placement
 
@@ -160,6 +165,8 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
         sentence_word=sentence_word,
         word_piece=np.where(placed, word_piece, -1),
         word_label=word_label,
+        word_hash=word_hashes(sentences.words),
+        sentence_hash=sentence_hashes(sentences.words),
         digest=sentences.digest,
         placement=Placement(
             sentences=len(sentences),
@@ -220,6 +227,8 @@ def join(parts: Sequence[Encoded]) -> Encoded:
             ]
         ),
         word_label=np.concatenate([part.word_label for part in parts]),
+        word_hash=np.concatenate([part.word_hash for part in parts]),
+        sentence_hash=np.concatenate([part.sentence_hash for part in parts]),
         digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest(),
         placement=Placement(
             **{field.name: sum(getattr(part.placement, field.name) for part in parts) for field in fields(Placement)}
@@ -259,7 +268,7 @@ def _parts(word_pieces: Int64, sentence_word: Int64, room: int) -> Int64:
     return part
 
 
-_ARRAYS = ("pieces", "labels", "window_start", "sentence_window", "sentence_word", "word_piece", "word_label")
+_ARRAYS = tuple(field.name for field in fields(Encoded) if field.name not in ("digest", "placement"))
 
 
 def _dump(encoded: Encoded) -> bytes:

@@ -50,7 +50,7 @@ class Mistakes(NamedTuple):
 
     by_type: npt.NDArray[np.int64]
     by_length: dict[str, Score]
-    by_seen: dict[str, Score] | None
+    by_seen: dict[str, Score]
 
 
 class Point(NamedTuple):
@@ -233,10 +233,8 @@ def _forgotten(start: Sequence[Result], stages: Sequence[Result], source: str) -
 
 
 def _mistakes(run: Run, stage: Result, language: str) -> Mistakes:
-    errors = stage_errors(run, stage, language)
-    # Runs from before this array was kept do not have it.
-    seen = getattr(stage_counts(run, stage, language), "word_seen", None)
-    return Mistakes(by_type(errors), by_length(errors), None if seen is None else by_seen(errors, seen))
+    errors, counts = stage_errors(run, stage, language), stage_counts(run, stage, language)
+    return Mistakes(by_type(errors), by_length(errors), by_seen(errors, counts.word_seen))
 
 
 def _curves(analysis: Analysis) -> list[Curve]:

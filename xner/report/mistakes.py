@@ -54,16 +54,12 @@ def lengths(analysis: Analysis) -> Html:
 
 
 def seen(analysis: Analysis) -> Html:
-    """F1 by whether training saw an entity's words; nothing where the stages did not keep that."""
-    rows = []
-    for point in analysis.points:
-        kept = [each.by_seen for each in point.mistakes if each.by_seen is not None]
-        if kept:
-            rows.append([_place(point), *_cells(kept, SEEN)])
+    """F1 by whether training saw an entity's words."""
+    rows = [[_place(point), *_cells([each.by_seen for each in point.mistakes], SEEN)] for point in analysis.points]
     caption = (
         "F1 by whether the entity's words stand in the training data; in brackets, the gold entities, a mean of seeds."
     )
-    return table(caption, ["stage", *SEEN], rows) if rows else Html("")
+    return table(caption, ["stage", *SEEN], rows)
 
 
 def example_sentences(analysis: Analysis) -> Html:

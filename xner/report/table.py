@@ -1,12 +1,15 @@
 """The plain-text table that ``transfer`` prints at its end."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from xner.labels import TYPES
 from xner.report.points import trained_on
 from xner.transfer.result import Evaluation, Result
 
 SCORES = ("F1", "precision", "recall", *TYPES, "strict F1")
+
+_NOTES: dict[str, Literal["zero_shot", "contaminated"]] = {"zero-shot": "zero_shot", "contaminated": "contaminated"}
 
 
 def score(value: float) -> str:
@@ -23,7 +26,22 @@ def scores(evaluation: Evaluation) -> list[str]:
 
 def evaluated_on(evaluation: Evaluation) -> str:
     """What an evaluation is of, in words: ``tr test, zero-shot``."""
-    return f"{evaluation['language']} {evaluation['split']}" + (", zero-shot" if evaluation["zero_shot"] else "")
+    notes = [name for name, given in _NOTES.items() if evaluation[given]]
+    return ", ".join([f"{evaluation['language']} {evaluation['split']}", *notes])
+
+
+def describe(evaluation: Evaluation) -> str:
+    """An evaluation in a few lines: its scores, and what its weights had seen of it."""
+    note = " (zero-shot)" if evaluation["zero_shot"] else ""
+    lines = [
+        f"{evaluation['language']}/{evaluation['split']}{note}: F1 {score(evaluation['f1'])}, "
+        f"strict {score(evaluation['f1_strict'])}",
+        f"{evaluation['seen_sentences']:,} of {evaluation['sentences']:,} sentences were trained on word for word"
+        + (f"; F1 on the others {score(evaluation['f1_unseen'])}" if evaluation["f1_unseen"] is not None else ""),
+    ]
+    if evaluation["contaminated"]:
+        lines.append("contaminated: these weights were trained on an evaluation split, lately or long ago")
+    return "\n".join(lines)
 
 
 def render(results: Sequence[Result]) -> str:

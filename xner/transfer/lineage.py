@@ -65,3 +65,13 @@ def zero_shot(lineage: Lineage, language: str) -> bool:
     True
     """
     return all(episode["language"] != language for episode in lineage["episodes"])
+
+
+def evaluation_splits(lineage: Lineage) -> list[str]:
+    """The splits meant for evaluation that weights of this lineage were trained on all the same, as ``tr/test``.
+
+    >>> evaluation_splits({"origin": "xlm-roberta-base", "episodes": []})
+    []
+    """
+    splits = [(episode["language"], episode["split"]) for episode in lineage["episodes"]]
+    return [f"{language}/{split}" for language, split in dict.fromkeys(splits) if split != "train"]

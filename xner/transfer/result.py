@@ -18,7 +18,11 @@ from xner.files import write_atomically
 
 
 class Evaluation(TypedDict):
-    """How a stage's model does on one split. Scores are fractions, the rest are counts."""
+    """How a stage's model does on one split. Scores are fractions, the rest are counts.
+
+    ``seen_sentences`` were trained on word for word at some time, ``f1_unseen`` is F1 on the others, ``None`` where
+    there are none. ``contaminated`` weights were trained on an evaluation split, or on every sentence of this one.
+    """
 
     language: str
     split: str
@@ -36,6 +40,9 @@ class Evaluation(TypedDict):
     words: int
     entities: int
     unscored_words: int
+    seen_sentences: int
+    f1_unseen: float | None
+    contaminated: bool
 
 
 class Result(TypedDict):
@@ -71,6 +78,7 @@ class Counts(NamedTuple):
         sentence_words: How many words each sentence has. *Shape:* (sentences,)
         word_gold: Each word's gold label, sentence after sentence. *Shape:* (words,)
         word_predicted: Each word's predicted label. *Shape:* (words,)
+        word_seen: Whether each word occurs in what the weights were ever trained on. *Shape:* (words,)
     """
 
     correct: npt.NDArray[np.int32]
@@ -79,12 +87,14 @@ class Counts(NamedTuple):
     sentence_words: npt.NDArray[np.int32]
     word_gold: npt.NDArray[np.int8]
     word_predicted: npt.NDArray[np.int8]
+    word_seen: npt.NDArray[np.bool_]
 
 
 CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
-    "entities", "unscored_words", "seconds", "f1_macro", "target_samples",
+    "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
+    "contaminated",
 )  # fmt: skip
 
 

@@ -1,13 +1,21 @@
 """Stages that go on where they were stopped, with the same result to the bit: checkpoints that hold random states."""
 
 import random
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+from xner.batch import Batch
+from xner.errors import UserError
+from xner.files import file_atomically
+from xner.transfer.stop import leave, on_signals
 
 RandomStates = dict[str, Any]
 
@@ -33,33 +41,115 @@ def restore_random_states(states: RandomStates) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
-class RandomStateKeeper(Callback):
-    """Keeps random states in each checkpoint, and restores them when the first epoch after it begins."""
+class Keeper(Checkpoint):
+    """Keeps what a stage needs to go on: ``last.ckpt``, after every epoch and where a signal asks to stop.
 
-    def __init__(self) -> None:
+    A signal ends the process after the step that it comes in, or after the epoch where no step is left; a second one
+    ends it at once. The checkpoints hold the random states of every process.
+
+    Args:
+        folder: Where the checkpoints are kept.
+        best: Whether to keep ``best.ckpt`` as well, the epoch with the highest F1 on validation.
+    """
+
+    def __init__(self, folder: Path, *, best: bool) -> None:
+        self.last, self.best = folder / "last.ckpt", folder / "best.ckpt" if best else None
+        self.best_f1 = -1.0
+        self.asked: int | None = None
         self.found: RandomStates | None = None
+        self.handlers = ExitStack()
+
+    def state_dict(self) -> dict[str, float]:
+        """The F1 of ``best.ckpt``."""
+        return {"best_f1": self.best_f1}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """As ``state_dict``."""
+        self.best_f1 = state_dict["best_f1"]
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the states of this process."""
-        checkpoint["random_states"] = random_states()
+        """Add the random states of all processes."""
+        states: list[Any] = [random_states()]
+        if trainer.world_size > 1:
+            states = [None] * trainer.world_size
+            torch.distributed.all_gather_object(states, random_states())
+        checkpoint["random_states"] = states
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember them: between here and the first epoch, random numbers may still be drawn."""
-        self.found = checkpoint.get("random_states")
+        """Remember those of this process: between here and the first step, random numbers may still be drawn."""
+        states = checkpoint["random_states"]
+        if len(states) == trainer.world_size:
+            self.found = states[trainer.global_rank]
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore them once."""
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse to choose an epoch where none is validated."""
+        if self.best and not trainer.enable_validation:
+            raise UserError("select=best needs F1 on validation: leave trainer.limit_val_batches as it is")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen for signals; where there are several processes, Lightning brings them to a common stop."""
+        if trainer.world_size == 1:
+            self.handlers.enter_context(on_signals(self._ask))
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Restore random states before the first step."""
         if self.found:
             restore_random_states(self.found)
             self.found = None
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        """Where asked to stop, do so after a whole step; the epoch's last one is followed by validation first."""
+        done = batch_idx + 1
+        if done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches:
+            self._stop_if_asked(trainer, save=True)
 
-def epoch_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Keep the state after the last whole epoch in ``<folder>/last.ckpt``, which is there whole or not at all."""
-    return ModelCheckpoint(
-        folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the epoch."""
+        f1 = float(trainer.callback_metrics.get("val/f1", -1.0))
+        if self.best and f1 > self.best_f1:
+            self.best_f1 = f1
+            trainer.save_checkpoint(self.best)
+        trainer.save_checkpoint(self.last)
+        self._stop_if_asked(trainer, save=False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave signals to who had them."""
+        self.handlers.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """As ``on_train_end``."""
+        self.handlers.close()
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked is not None:
+            leave(number)
+        self.asked = number
+
+    def _stop_if_asked(self, trainer: pl.Trainer, *, save: bool) -> None:
+        if self.asked is not None:
+            if save:
+                trainer.save_checkpoint(self.last)
+            leave(self.asked)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all; Lightning's own pass through the system's temporary folder."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any = None,  # noqa: ANN401 - as the base class has it
+    ) -> None:
+        """Write a checkpoint beside its place, and rename it."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with file_atomically(Path(path)) as file:
+            torch.save(checkpoint, file)

@@ -1,0 +1,105 @@
+"""A transfer experiment: where it is kept, and what the result of each of its stages depends on."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from xner.backbone import backbone_digest
+from xner.errors import RunError
+from xner.transfer.plan import Stage
+from xner.transfer.result import Result
+
+Keep = Literal["none", "source", "last", "all"]
+Select = Literal["last", "best"]
+
+Settings = Mapping[str, Any]
+"""Options by their name on the command line, as ``data.languages``."""
+
+DECISIVE = {
+    f"trainer.{name}"
+    for name in (
+        "precision max_epochs max_steps min_epochs min_steps max_time limit_train_batches limit_val_batches "
+        "limit_test_batches fast_dev_run overfit_batches accumulate_grad_batches gradient_clip_val "
+        "gradient_clip_algorithm deterministic callbacks"
+    ).split()
+}
+"""The trainer's options that may change a result; the others say where and how it is computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A transfer experiment and where it is kept.
+
+    Attributes:
+        root: The run's folder.
+        stages: As ``plan`` lists them.
+        evaluated: The languages that each stage is tested on.
+        settings: All options that a stage's result depends on, as the user gave them.
+        digests: The digest of each split in use, as ``Sentences.digest``, by its name, as ``tr/train``.
+        keep: Which stages' model folders stay: none, the source stages', those nothing starts from, or all.
+        select: Which epoch's weights count: the last one's, or those with the best F1 on validation.
+    """
+
+    root: Path
+    stages: Sequence[Stage]
+    evaluated: Sequence[str]
+    settings: Settings
+    digests: Mapping[str, str]
+    keep: Keep = "source"
+    select: Select = "last"
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage keeps its result."""
+        return self.root / "stages" / stage
+
+    def model_folder(self, stage: str) -> Path:
+        """Where a stage keeps its weights."""
+        return self.folder(stage) / "model"
+
+
+def define(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Say what each stage's result depends on, by the stage's id, in words that JSON keeps."""
+    definitions: dict[str, dict[str, Any]] = {}
+    settings = experiment.settings
+    for stage in experiment.stages:
+        names = (settings["data.train_split"], "validation")
+        splits = [f"{language}/{name}" for language, _ in stage.train for name in names]
+        splits += [f"{language}/test" for language in experiment.evaluated]
+        definition = {
+            **{name: value for name, value in settings.items() if not name.startswith("trainer.") or name in DECISIVE},
+            "stage": stage.id,
+            "train": [[language, samples] for language, samples in stage.train],
+            "evaluated": list(experiment.evaluated),
+            "select": experiment.select,
+            "data.subset_seed": stage.seed,
+            **{f"sentences of {split}": experiment.digests[split] for split in splits},
+            "parent": stage.parent,
+            "start_from": fingerprint(definitions[stage.parent])
+            if stage.parent
+            else backbone_digest(settings["model.backbone"]),
+        }
+        definitions[stage.id] = json.loads(json.dumps(definition))
+    return definitions
+
+
+def fingerprint(definition: Settings) -> str:
+    """A SHA-256 of a stage's definition."""
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
+
+
+def check_same(definition: Settings, result: Result, folder: Path) -> None:
+    """Refuse to take a stage's result for that of another definition.
+
+    Raises:
+        RunError: If they differ; its text names the first option that does.
+    """
+    before = result["definition"]
+    for name in sorted({*before, *definition}):
+        if before.get(name) != definition.get(name):
+            raise RunError(
+                f"{folder} was run with {name}={before.get(name)!r}, not {definition.get(name)!r}: name another "
+                "--trainer.default_root_dir, or delete it"
+            )

@@ -1,0 +1,112 @@
+"""One stage: a fresh seed, trainer, model and data; train, evaluate, write the result."""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from xner.backbone import save_tokenizer
+from xner.data.datamodule import PanxDataModule
+from xner.files import folder_atomically
+from xner.model.classifier import TokenClassifier
+from xner.transfer.evaluation import evaluate
+from xner.transfer.experiment import Experiment, Settings, define, fingerprint
+from xner.transfer.history import History, read_history, trained_further, write_history
+from xner.transfer.plan import Stage
+from xner.transfer.result import Result, write_result, write_sentences
+from xner.transfer.resume import Keeper, WholeFiles
+
+
+class Workers(NamedTuple):
+    """What trains and evaluates one stage, made afresh for it."""
+
+    trainer: pl.Trainer
+    model: TokenClassifier
+    data: PanxDataModule
+
+
+Build = Callable[[Settings], Workers]
+"""Makes workers with some options replaced."""
+
+
+def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
+    """Train and evaluate a stage whose parent is complete, going on where an earlier process was stopped.
+
+    Where a stage has several processes, each calls this, and the first one writes.
+    """
+    began = time.monotonic()
+    folder, checkpoints = experiment.folder(stage.id), experiment.folder(stage.id) / "checkpoints"
+    backbone = str(experiment.model_folder(stage.parent) if stage.parent else experiment.settings["model.backbone"])
+    trainer, model, data = build(_settings(stage, experiment, backbone))
+    keeper = Keeper(checkpoints, best=experiment.select == "best")
+    trainer.callbacks.append(keeper)  # type: ignore[attr-defined] # set by Lightning
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeFiles()
+    pl.seed_everything(stage.seed, workers=True, verbose=False)
+    trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
+    if keeper.best:
+        model.load_state_dict(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
+    history = trained_further(read_history(backbone), data, stage.seed)
+    if trainer.is_global_zero:
+        write_model(experiment.model_folder(stage.id), model, history)
+    trainer.test(model, datamodule=data, verbose=False)
+    evaluations, counts = evaluate(model, data, history)
+    definition = define(experiment)[stage.id]
+    result: Result = {
+        "stage": stage.id,
+        "regime": stage.regime,
+        "seed": stage.seed,
+        "start_from": stage.parent or backbone,
+        "train_languages": [language for language, _ in stage.train],
+        "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
+        "target_samples": stage.target_samples,
+        "evaluations": evaluations,
+        "seconds": round(time.monotonic() - began, 1),
+        "definition": definition,
+        "fingerprint": fingerprint(definition),
+        "lineage": {**history.lineage},
+        "versions": versions(),
+    }
+    if trainer.is_global_zero:
+        for language in experiment.evaluated:
+            write_sentences(experiment.root, language, "test", data.split(language, "test").sentences.words)
+        write_result(folder, result, counts)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    trainer.strategy.barrier()
+    return result
+
+
+def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
+    """Write a model folder, whole or not at all: the network, its tokenizer and the history of its weights."""
+    with folder_atomically(folder) as part:
+        model.network.save_pretrained(part)
+        save_tokenizer(model.backbone, part)
+        write_history(part, history)
+
+
+def versions() -> dict[str, str]:
+    """What a result was computed with."""
+    packages = ("xner", "torch", "lightning", "transformers", "torchmetrics", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _settings(stage: Stage, experiment: Experiment, backbone: str) -> Settings:
+    """The options that a stage's workers have of their own."""
+    return {
+        "model.backbone": backbone,
+        "data.backbone": backbone,
+        "data.languages": [language for language, _ in stage.train],
+        "data.num_samples": dict(stage.train),
+        "data.subset_seed": stage.seed,
+        "data.test_languages": list(experiment.evaluated),
+        "trainer.default_root_dir": str(experiment.folder(stage.id)),
+        # A stage has a checkpoint of its own, to go on from; Lightning's would be a second one.
+        "trainer.enable_checkpointing": bool(experiment.settings["trainer.callbacks"]),
+    }
