@@ -5,7 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+from xner.data.panx import suggestion
 from xner.errors import UserError
+
+COMMANDS = ("fit", "validate", "test", "predict", "transfer")
+"""The commands that need a Trainer."""
 
 TOOLS = {
     "explore": "xner.explore:explore",
@@ -26,6 +30,8 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if args and args[0] in TOOLS:
             _run_tool(args[0], args[1:])
+        elif args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UserError(f"there is no command {args[0]!r}: {suggestion(args[0], [*COMMANDS, *TOOLS])}")
         else:
             _run_lightning(args)
     except UserError as error:

@@ -2,33 +2,39 @@
 
 import json
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import lightning.pytorch as pl
 import torch
+from filelock import FileLock
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from xner.cli import TOOLS
 from xner.data.datamodule import PanxDataModule
 from xner.errors import Stopped, UserError
 from xner.files import write_atomically
 from xner.labels import TAGS
 from xner.model.classifier import TokenClassifier
-from xner.report.build import FILES, write_report
 from xner.report.table import describe, render
 from xner.transfer.evaluation import evaluate
-from xner.transfer.experiment import Experiment, Keep, Select, Settings
+from xner.transfer.experiment import Keep, Select, Settings
 from xner.transfer.history import read_history, trained_further
-from xner.transfer.plan import SIZES, plan_table
-from xner.transfer.plan import plan as list_stages
-from xner.transfer.run import claim, complete_stages, run_experiment, serially
+from xner.transfer.plan import SIZES, Stage, plan_table
+from xner.transfer.prepare import planned, prepare
+from xner.transfer.result import Result, read_result
+from xner.transfer.run import Execute, claim, complete_stages, run_experiment, serially
+from xner.transfer.side_by_side import side_by_side
 from xner.transfer.stage import Workers, run_stage, write_model
 from xner.transfer.stop import exit_code, leave, on_signals
 
@@ -85,6 +91,8 @@ class Trainer(pl.Trainer):
         keep: Keep = "source",
         select: Select = "last",
         plan: bool = False,
+        executor: Literal["serial", "ray"] = "serial",
+        gpus_per_stage: float | None = None,
     ) -> None:
         """Train on one language, evaluate zero-shot on another, adapt to it with more and more of its sentences.
 
@@ -100,15 +108,25 @@ class Trainer(pl.Trainer):
             keep: Stages whose model folders stay: none, source, last (those nothing starts from) or all.
             select: Epoch whose weights count: last, or best by F1 on validation.
             plan: Print the stages, what each starts from and trains on, and its optimizer steps; run none.
+            executor: How stages are run: serial, one after another, or ray, those side by side that do not depend on
+                each other, on this machine or the cluster that RAY_ADDRESS names; the results are the same.
+            gpus_per_stage: GPUs that ray gives a stage, 0 to 1; null is one where there are any. Without one, a stage
+                takes as many processor cores as torch has threads here (OMP_NUM_THREADS).
         """
         raise TypeError("transfer builds a trainer for every stage: call it through the command line")
 
 
 class XnerCLI(LightningCLI):
-    """LightningCLI over the one model and the one data module, with the transfer experiment."""
+    """LightningCLI over the one model and the one data module, with the transfer experiment.
 
-    def __init__(self) -> None:
+    Args:
+        only: The stage that ``transfer`` runs instead of all; its result is ``result``.
+    """
+
+    def __init__(self, only: Stage | None = None) -> None:
         quiet()
+        self.only = only
+        self.result: Result | None = None
         super().__init__(
             TokenClassifier,
             PanxDataModule,
@@ -123,6 +141,10 @@ class XnerCLI(LightningCLI):
             },
             seed_everything_default=42,
             parser_class=Parser,
+            parser_kwargs={
+                "description": "Cross-lingual named-entity recognition on PAN-X.",
+                "epilog": f"Tools that need no trainer, each with a --help of its own: {', '.join(TOOLS)}.",
+            },
             # The configuration is written beside the model instead; the callback's own file would bar a second run.
             save_config_callback=None,
             auto_configure_optimizers=False,
@@ -219,66 +241,61 @@ class XnerCLI(LightningCLI):
         self,
         model: TokenClassifier,
         datamodule: PanxDataModule,
-        source: str,
-        target: str,
-        sizes: Sequence[int],
-        regimes: Sequence[str],
-        seeds: Sequence[int],
         keep: Keep,
         select: Select,
         plan: bool,
+        executor: Literal["serial", "ray"],
+        gpus_per_stage: float | None,
+        **options: Any,  # noqa: ANN401 - those of plan
     ) -> None:
-        """Run the experiment, stage after stage; see ``Trainer.transfer``."""
-        for option in ("limit_test_batches", "fast_dev_run"):
-            value = self._get(self.config, "trainer")[option]
-            # To Lightning, 1.0 is all batches and 1 is one batch.
-            if not (value is None or value is False or (isinstance(value, float) and value == 1)):
-                raise UserError(f"trainer.{option} would leave words unscored: transfer evaluates all of them")
-        if datamodule.num_samples is not None:
-            raise UserError("data.num_samples has no meaning in transfer, whose sizes say how many: leave it out")
-        stages = list_stages(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
-        train = {language: datamodule.training_split(language) for language in (source, target)}
-        largest = len(train[target].sentences)
-        if sizes[-1] > largest:
-            raise UserError(f"sizes: {sizes[-1]} exceeds the {largest} sentences of {train[target]}")
+        """Run the experiment; see ``Trainer.transfer``."""
+        from xner.report.build import FILES, write_report
+
+        settings = self._settings()
+        stages, sentences = planned(datamodule, settings, **options)
         if plan:
-            sentences = {language: len(split.sentences) for language, split in train.items()}
             batch = datamodule.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
             epochs = self.trainer.max_epochs or 1
             print(plan_table(stages, backbone=model.backbone, sentences=sentences, batch=batch, epochs=epochs))
             return
         also = self._get(self.config, "data").test_languages or []
-        evaluated = list(dict.fromkeys([source, target, *also]))
-        # What is wrong with the data is said before anything is written, not when its stage comes.
-        splits = [*train.values(), *(datamodule.split(language, "validation") for language in train)]
-        splits += [datamodule.split(language, "test") for language in evaluated]
-        datamodule.read(splits)
-        experiment = Experiment(
-            root=self.root,
-            stages=stages,
-            evaluated=evaluated,
-            settings=self._settings(),
-            digests={str(split): datamodule.encoded(split).digest for split in splits},
-            keep=keep,
-            select=select,
+        experiment = prepare(
+            datamodule, settings, stages, root=self.root, languages=[*sentences], also=also, keep=keep, select=select
         )
         lightning_logger.setLevel(logging.WARNING)  # what it says of the machine would be said again for every stage
         work = partial(run_stage, experiment=experiment, build=self._build)
+        if self.only:
+            folder = experiment.folder(self.only.id)
+            folder.mkdir(parents=True, exist_ok=True)
+            # A process whose command was killed may still be at it, and end it.
+            with FileLock(folder / ".lock"):
+                self.result = read_result(folder) or work(self.only)
+            return
         if not self.trainer.is_global_zero:
             # The first process does all that is not training; this one helps it with that.
             done = complete_stages(experiment)
             for stage in (stage for stage in stages if stage.id not in done):
                 work(stage)
             return
+        execute = self._side_by_side(gpus_per_stage) if executor == "ray" else partial(serially, work=work)
         try:
             with on_signals(leave), claim(self.root):
                 done = complete_stages(experiment)
                 self._write_config()
-                results = run_experiment(experiment, done, partial(serially, work=work))
+                results = run_experiment(experiment, done, execute)
                 write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
         except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:
             raise Stopped("stopped: the same command goes on from here", exit_code(stop)) from stop
         print(f"\n{render(results)}\n{self.root}: results.csv, {', '.join(FILES.values())}")
+
+    def _side_by_side(self, gpus: float | None) -> Execute:
+        if self.trainer.world_size > 1:
+            raise UserError(f"executor=ray runs a stage in one process, not in {self.trainer.world_size}: devices=1")
+        if gpus is not None and not 0 <= gpus <= 1:
+            raise UserError(f"gpus_per_stage={gpus} must be between 0 and 1")
+        threads = torch.get_num_threads()
+        work = StageOfCommand(sys.argv[1:], Path.cwd(), threads)
+        return partial(side_by_side, work=work, cpus=1 if gpus else threads, gpus=gpus)
 
     def _settings(self) -> Settings:
         """The options of model, data and trainer, flat, without those that ``transfer`` sets for each stage."""
@@ -306,3 +323,27 @@ class XnerCLI(LightningCLI):
         self.root.mkdir(parents=True, exist_ok=True)
         text = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
         write_atomically(self.root / "config.yaml", text)
+
+
+@dataclass(frozen=True)
+class StageOfCommand:
+    """Runs a stage of a ``transfer`` command in another process, which is given the command's words alone.
+
+    Attributes:
+        words: The command and its options.
+        folder: Where the command was given.
+        threads: How many threads torch has there: with as many, the results are the same to the bit.
+    """
+
+    words: list[str]
+    folder: Path
+    threads: int
+
+    def __call__(self, stage: Stage) -> Result:
+        """Run the stage."""
+        sys.argv = ["xner", *self.words]
+        os.chdir(self.folder)
+        torch.set_num_threads(self.threads)
+        result = XnerCLI(only=stage).result
+        assert result
+        return result

@@ -54,7 +54,10 @@ class Comparison:
 
     def table(self) -> str:
         """A table in Markdown, and what machine it is of."""
-        lines = ["| | training, sentences/s | evaluation, sentences/s | peak memory, GB |", "| --- | ---: | ---: | ---: |"]
+        lines = [
+            "| | training, sentences/s | evaluation, sentences/s | peak memory, GB |",
+            "| --- | ---: | ---: | ---: |",
+        ]
         for side, runs in self.runs.items():
             cells = (
                 _spread([getattr(run, figure) / unit for run in runs])

@@ -122,7 +122,6 @@ def test_scores_to_the_last_digit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_parity_on_real_sentences(tmp_path: Path, shared: Path, record_property: Callable[[str, object], None]) -> None:
     """On 2,000 real sentences and a network with XLM-R's vocabulary, every step and score is the Trainer's."""
     for name in ("train", "validation"):

@@ -59,7 +59,15 @@ def warnings(analysis: Analysis) -> Html:
             f"its score on {target} says what it remembers as well as what carries over."
         )
         found.append(element("p", element("strong", "Not zero-shot. "), text, class_="warning"))
-    unscored = sum(each["unscored_words"] for result in analysis.run.results for each in result["evaluations"])
+    evaluations = [(result["stage"], each) for result in analysis.run.results for each in result["evaluations"]]
+    contaminated = dict.fromkeys(stage for stage, each in evaluations if each["contaminated"])
+    if contaminated:
+        text = (
+            "Weights were trained on an evaluation split, now or before this run, so that scores do not say how they "
+            f"do on new sentences. Stages: {', '.join(contaminated)}."
+        )
+        found.append(element("p", element("strong", "Contaminated. "), text, class_="warning"))
+    unscored = sum(each["unscored_words"] for _, each in evaluations)
     if unscored:
         text = f"{unscored:,} words over all evaluations have no score; a complete evaluation has none of them."
         found.append(element("p", element("strong", "Unscored words. "), text, class_="warning"))

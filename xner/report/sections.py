@@ -120,12 +120,14 @@ def stages(analysis: Analysis) -> Html:
         [
             result["stage"], result["start_from"], trained_on(result), plain.evaluated_on(evaluation),
             *plain.scores(evaluation), plain.score(evaluation["accuracy"]), f"{evaluation['sentences']:,}",
-            f"{evaluation['entities']:,}", f"{result['seconds']:,.0f}",
+            f"{evaluation['entities']:,}", f"{evaluation['seen_sentences']:,}",
+            NOTHING if evaluation["f1_unseen"] is None else plain.score(evaluation["f1_unseen"]),
+            f"{result['seconds']:,.0f}",
         ]
         for result in analysis.run.results for evaluation in result["evaluations"]
     ]  # fmt: skip
     head = ["stage", "starts from", "trained on", "evaluated on", *plain.SCORES, "accuracy", "sentences", "entities",
-            "seconds"]  # fmt: skip
+            "of the sentences, trained on", "F1 on the others", "seconds"]  # fmt: skip
     count = f"All {len(analysis.run.results)} stages and their evaluations"
     return details(count, table("Scores are fractions.", head, rows, texts=4))
 

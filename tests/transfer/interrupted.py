@@ -1,0 +1,46 @@
+"""The command, in a process that sends itself a signal: ``interrupted.py EVENT NUMBER SIGNAL COMMAND...``.
+
+Events are training steps (``step``), files and folders that are renamed to their place (by their name, as ``model``) or
+flushed before that (``part of last.ckpt``), and ``any`` of them. The number says which one of its kind.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from xner.cli import main
+from xner.model.classifier import TokenClassifier
+
+event, number, sign = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+happened: Counter[str] = Counter()
+
+
+def noted(work: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
+    """Count the calls of a function by a name that its arguments give."""
+
+    @wraps(work)
+    def call(*args: object) -> object:
+        result = work(*args)
+        for name in (name_of(*args), "any"):
+            happened[name] += 1
+            if (name, happened[name]) == (event, number):
+                os.kill(os.getpid(), sign)
+        return result
+
+    return call
+
+
+def part(descriptor: int) -> str:
+    """What an open file, as ``.last.ckpt.123.part``, is a part of."""
+    return f"part of {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name[1:].rsplit('.', 2)[0]}"
+
+
+TokenClassifier.training_step = noted(TokenClassifier.training_step, lambda *_: "step")  # type: ignore[method-assign]
+Path.replace = noted(Path.replace, lambda _, target: Path(target).name)  # type: ignore[method-assign]
+os.fsync = noted(os.fsync, part)
+main(sys.argv[4:])
+print("events:", happened["any"])

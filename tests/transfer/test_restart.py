@@ -1,0 +1,151 @@
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from xner.cli import main
+
+REPOSITORY = Path(__file__).parents[2]
+NEVER = ("", 0, 0)
+"""For a process that is left alone."""
+
+
+def start(moment: tuple[str, int, int], command: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a command in a process that sends itself a signal at a moment: the event, which one of them, the signal."""
+    program = [sys.executable, "-m", "tests.transfer.interrupted", *map(str, moment)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*program, *command], cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
+
+
+def run(moment: tuple[str, int, int], command: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command to its end; its exit code, its output and its last line of errors."""
+    process = start(moment, command)
+    out, err = process.communicate(timeout=1200)
+    return process.returncode, out, err.strip().split("\n")[-1]
+
+
+def transfer(root: Path, backbone: str, *options: str) -> list[str]:
+    return [
+        *("transfer", "--data.source=sample", f"--model.backbone={backbone}", f"--trainer.default_root_dir={root}"),
+        *("--model.learning_rate=5e-3", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
+        *("--trainer.max_epochs=2", "--trainer.logger=false", *options),
+    ]
+
+
+def results(root: Path) -> list[dict[str, str]]:
+    """The rows of a run's ``results.csv``, without the time that they took."""
+    with (root / "results.csv").open(encoding="utf-8", newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_same_run(root: Path, expected: Path) -> None:
+    """The same files with the same content, but for the time that stages took and what a lock or a log leaves."""
+    assert results(root) == results(expected)
+    found, due = (
+        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+        for folder in (root, expected)
+    )
+    assert found == due
+    for path in due:
+        if path.suffix in (".npz", ".safetensors"):
+            assert (root / path).read_bytes() == (expected / path).read_bytes(), path
+
+
+def test_interrupted_run(tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stopped amid an epoch, between model and result, and amid a checkpoint, a run ends as an undisturbed one.
+
+    While one process runs it, another is told so and stops.
+    """
+    sizes = "--sizes=[10,20]"
+    main(transfer(tmp_path / "whole", tiny_backbone, sizes))
+    command = transfer(tmp_path / "cut", tiny_backbone, sizes)
+    source = tmp_path / "cut" / "stages" / "source-en-seed42"
+
+    # English has 600 sentences, so an epoch has 19 steps.
+    told = "xner: error: stopped: the same command goes on from here"
+    code, _, line = run(("step", 29, signal.SIGTERM), command)
+    assert (code, line) == (143, told)
+    assert (source / "checkpoints" / "last.ckpt").is_file()
+    assert not (source / "model").exists()
+
+    code, _, _ = run(("model", 1, signal.SIGKILL), command)
+    assert code == -signal.SIGKILL
+    assert (source / "model").is_dir()
+    assert not (source / "result.json").exists()
+
+    # The source stage has two checkpoints behind it; these are of the first few-shot stage.
+    code, out, _ = run(("part of last.ckpt", 2, signal.SIGKILL), command)
+    assert code == -signal.SIGKILL
+    assert "source-en-seed42: F1" in out
+    [checkpoint] = (tmp_path / "cut").rglob("last.ckpt")
+    assert checkpoint.parts[-3] == "progressive-tr-10-seed42"
+    assert [*checkpoint.parent.glob(".*.part")]
+
+    last = start(("step", 3, signal.SIGSTOP), command)
+    try:
+        os.waitid(os.P_PID, last.pid, os.WSTOPPED | os.WNOWAIT)
+        capsys.readouterr()
+        with pytest.raises(SystemExit, match="1"):
+            main(command)
+        assert capsys.readouterr().err.startswith(f"xner: error: {tmp_path / 'cut'} is in use by another process")
+    finally:
+        last.send_signal(signal.SIGCONT)
+    out, err = last.communicate(timeout=600)
+    assert last.returncode == 0, err
+    assert out.count(": complete, F1 ") == 1
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_weights_that_vanished(tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a later stage needs weights that are gone, nothing is trained, and the line says how to go on."""
+    command = transfer(tmp_path / "run", tiny_backbone)
+    main([*command, "--sizes=[10]"])
+    shutil.rmtree(tmp_path / "run" / "stages" / "source-en-seed42" / "model")
+    main([*command, "--sizes=[10]"])  # nothing needs them
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1"):
+        main([*command, "--sizes=[10]", "--regimes=[independent]"])
+    told = capsys.readouterr().err
+    assert "independent-tr-10-seed42 starts from source-en-seed42, whose weights were not kept in" in told
+    assert f"delete {tmp_path / 'run' / 'stages' / 'source-en-seed42'} to train it again" in told
+    shutil.rmtree(tmp_path / "run" / "stages" / "source-en-seed42")
+    main([*command, "--sizes=[10]", "--regimes=[independent]"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_ten_kills(tiny_backbone: str, tmp_path: Path, select: str) -> None:
+    """Four regimes, three sizes and three seeds, killed at ten random moments, end as if nobody had."""
+    options = ["--sizes=[10,20,40]", "--regimes=[progressive,independent,scratch,joint]", "--seeds=[1,2,3]"]
+    options.append(f"--select={select}")
+    code, out, line = run(NEVER, transfer(tmp_path / "whole", tiny_backbone, *options))
+    assert code == 0, line
+    events = int(out.split()[-1])
+    draw = random.Random(select)
+    command = transfer(tmp_path / "cut", tiny_backbone, *options)
+    kills = 0
+    for number in range(10):
+        if number % 2:
+            code, _, _ = run(("any", draw.randint(1, events // 8), signal.SIGKILL), command)
+        else:
+            process = start(NEVER, command)
+            assert process.stdout
+            while "starts from" not in (line := process.stdout.readline()) and line:
+                pass
+            time.sleep(draw.uniform(0, 5))
+            process.kill()
+            process.communicate()
+            code = process.returncode
+        kills += code == -signal.SIGKILL
+    assert kills == 10
+    code, _, line = run(NEVER, command)
+    assert code == 0, line
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
