@@ -50,6 +50,8 @@ def quiet() -> None:
         "The number of training batches .* is smaller than the logging interval",
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*does not have many workers.*",
+        # Scores are counted over all processes already.
+        "It is recommended to use .*sync_dist=True",
     ):
         warnings.filterwarnings("ignore", pattern)
     rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")

@@ -1,0 +1,137 @@
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.transfer.test_restart import NEVER, assert_same_run, run, transfer
+from xner.cli import main
+from xner.errors import RunError, UserError
+from xner.transfer.plan import Stage, plan
+from xner.transfer.side_by_side import side_by_side
+
+STAGES = plan(source="en", target="tr", sizes=[10, 20], regimes=["progressive", "scratch"], seeds=[1])
+
+Work = Callable[[Stage], Any]
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Ray, on this machine; it leaves nothing running."""
+    found = pytest.importorskip("ray", reason="Ray is not installed: pip install 'xner[ray]'")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    yield found
+    assert not found.is_initialized()
+
+
+def noting(folder: Path, at: str = "", accident: Work | None = None) -> Work:
+    """Work that notes its stage's beginning and end; an accident may happen in one of them.
+
+    It holds nothing of this module, so that workers need not find that.
+    """
+
+    def work(stage: Stage) -> dict[str, str]:
+        (folder / f"{stage.id}.begun").touch()
+        if accident and stage.id.startswith(at):
+            accident(stage)
+        (folder / f"{stage.id}.done").touch()
+        return {"stage": stage.id}
+
+    return work
+
+
+def names(folder: Path, ending: str) -> set[str]:
+    return {path.stem for path in folder.glob(f"*.{ending}")}
+
+
+@pytest.mark.usefixtures("ray")
+def test_each_after_its_parent(tmp_path: Path) -> None:
+    """All stages are run, each once the one that it starts from is complete."""
+
+    def check(stage: Stage) -> None:
+        assert stage.parent is None or (tmp_path / f"{stage.parent}.done").is_file()
+
+    results = [*side_by_side(STAGES, noting(tmp_path, accident=check), cpus=1, gpus=None)]
+    assert {result["stage"] for result in results} == {stage.id for stage in STAGES}
+    assert names(tmp_path, "done") == {stage.id for stage in STAGES}
+
+
+@pytest.mark.usefixtures("ray")
+def test_lost_worker(tmp_path: Path) -> None:
+    """A stage whose worker is killed is run again."""
+
+    def die_once(stage: Stage) -> None:
+        flag = tmp_path / "flag"
+        if not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    results = [*side_by_side(STAGES, noting(tmp_path, "source", die_once), cpus=1, gpus=0)]
+    assert (tmp_path / "flag").exists()
+    assert len(results) == len(STAGES)
+
+
+@pytest.mark.usefixtures("ray")
+def test_failing_stage(tmp_path: Path) -> None:
+    """Where a stage fails, its siblings end, nothing starts from it, and the line names it and what is wrong."""
+
+    def fail(stage: Stage) -> None:
+        raise RunError("the disk is full")
+
+    results = []
+    with pytest.raises(RunError, match=r"source-en-seed1 failed \(the disk is full\): the same command goes on"):
+        results += side_by_side(STAGES, noting(tmp_path, "source", fail), cpus=1, gpus=0)
+    assert names(tmp_path, "done") == {"scratch-tr-10-seed1", "scratch-tr-20-seed1"}
+    assert not [name for name in names(tmp_path, "begun") if name.startswith("progressive")]
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize(("cpus", "gpus", "told"), [(10_000, 0, "10000 CPU"), (1, 1000, "1000 GPU")])
+def test_more_than_there_is(tmp_path: Path, cpus: int, gpus: float, told: str) -> None:
+    """A stage that takes more than Ray has is told so, rather than waited for."""
+    with pytest.raises(UserError, match=f"a stage takes {told}, but Ray has"):
+        [*side_by_side(STAGES, noting(tmp_path), cpus=cpus, gpus=gpus)]
+
+
+@pytest.mark.usefixtures("ray")
+def test_same_results(tiny_backbone: str, tmp_path: Path) -> None:
+    """Side by side, killed once and gone on, stages end with the results of one after another."""
+    options = ["--sizes=[10,20]", "--regimes=[independent,scratch]", "--seeds=[1,2]"]
+    main(transfer(tmp_path / "serial", tiny_backbone, *options))
+    command = [*transfer(tmp_path / "ray", tiny_backbone, *options), "--executor=ray"]
+    code, _, _ = run(("results.csv", 3, signal.SIGKILL), command)
+    assert code == -signal.SIGKILL
+    code, out, line = run(NEVER, command)
+    assert code == 0, line
+    assert out.count(": complete, F1 ") >= 3
+    assert_same_run(tmp_path / "ray", tmp_path / "serial")
+
+
+def test_without_ray(
+    tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where Ray is not installed, the line says what to install."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit, match="2"):
+        main([*transfer(tmp_path / "run", tiny_backbone), "--sizes=[10]", "--executor=ray"])
+    assert "executor=ray needs Ray: pip install 'xner[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--gpus_per_stage=2"], "gpus_per_stage=2.0 must be between 0 and 1"),
+        (["--trainer.devices=2"], "executor=ray runs a stage in one process, not in 2"),
+    ],
+)
+def test_bad_options(
+    tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    """More processes or GPUs a stage than one are told so before anything is written."""
+    with pytest.raises(SystemExit, match="2"):
+        main([*transfer(tmp_path / "run", tiny_backbone), "--sizes=[10]", "--executor=ray", *options])
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
