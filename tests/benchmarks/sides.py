@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from tests.reference.trainer import encode
 from xner.backbone import load_network, load_tokenizer, new_backbone, save_tokenizer
-from xner.data.encode import encode_split
+from xner.data.encode import Encoded, encode_split
 from xner.data.panx import Sentences, Split
 from xner.errors import UserError
 
@@ -73,7 +73,7 @@ class Task:
         batch_size: Sentences a step.
         threads: Of torch, within an operation; ``None`` leaves them as they are.
         train_pieces: Pieces that the peer trains on in all, counted by its own tokenization.
-        evaluation_pieces: Pieces that the peer evaluates.
+        evaluation_pieces: Pieces of one evaluation of the peer's.
     """
 
     folder: Path
@@ -122,19 +122,15 @@ def prepare(
     numbers = {"train": steps // EPOCHS * batch_size, "validation": evaluation_sentences}
     pieces = {}
     for name, number in numbers.items():
-        sentences = _choose(Split(data, language, name), number)
+        split = Split(data, language, name)
+        encoded = encode_split(split, backbone, WINDOW, folder / "cache")
+        sentences = _choose(split, encoded, number)
         path = folder / "data" / language / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_tsv(sentences), encoding="utf-8")
-        encoded = encode(
-            words=sentences.words,
-            tags=sentences.tags,
-            tokenizer=load_tokenizer(backbone),
-            max_length=WINDOW,
-        )
-        pieces[name] = sum(map(len, encoded["input_ids"][:]))
-        for source in (data, str(folder / "data")):
-            encode_split(Split(source, language, name), backbone, WINDOW, folder / "cache")
+        peer = encode(words=sentences.words, tags=sentences.tags, tokenizer=load_tokenizer(backbone), max_length=WINDOW)
+        pieces[name] = sum(map(len, peer["input_ids"][:]))
+        encode_split(Split(str(folder / "data"), language, name), backbone, WINDOW, folder / "cache")
     return Task(
         folder=folder,
         source=str(Path(data).resolve()) if Path(data).is_dir() else data,
@@ -148,11 +144,13 @@ def prepare(
     )
 
 
-def _choose(split: Split, number: int) -> Sentences:
+def _choose(split: Split, encoded: Encoded, number: int) -> Sentences:
+    """Draw sentences of one window; of longer ones the peer would cut the rest off, and so have less to do."""
+    fitting = np.flatnonzero(np.diff(encoded.sentence_window) == 1)
+    if not 0 < number <= len(fitting):
+        raise UserError(f"{number} sentences of {split} are asked for, which has {len(fitting)} of one window")
+    chosen = np.random.default_rng(0).permutation(fitting)[:number]
     sentences = split.sentences
-    if not 0 < number <= len(sentences):
-        raise UserError(f"{number} sentences of {split} are asked for, which has {len(sentences)}")
-    chosen = np.random.default_rng(0).permutation(len(sentences))[:number]
     return Sentences(*([values[sentence] for sentence in chosen] for values in (sentences.words, sentences.tags)))
 
 
@@ -173,6 +171,7 @@ class Run(NamedTuple):
         threads: torch's.
         train_sentences: Trained on in all.
         train_pieces: Trained on in all, without padding.
+        evaluation_pieces: Of an evaluation, without padding.
         reading: All that the side wrote down.
     """
 
@@ -182,6 +181,7 @@ class Run(NamedTuple):
     threads: int
     train_sentences: int
     train_pieces: int
+    evaluation_pieces: int
     reading: Mapping[str, Any]
 
 
@@ -199,6 +199,7 @@ def run_trainer(task: Task, *extra: str) -> Run:
         *(reading[name] for name in Run._fields[:4]),
         train_sentences=reading["timing"]["train_sentences"],
         train_pieces=task.train_pieces,
+        evaluation_pieces=task.evaluation_pieces,
         reading=reading,
     )
 
@@ -219,6 +220,8 @@ def run_xner(task: Task, *extra: str) -> Run:
         "trainer.enable_checkpointing": "false",
         "trainer.enable_progress_bar": "false",
         "trainer.default_root_dir": str(root),
+        # Without an overlay's progress bar.
+        "trainer.callbacks": "null",
         "trainer.callbacks+": "tests.benchmarks.stopwatch.Stopwatch",
         "trainer.callbacks.output": str(output),
         "trainer.callbacks.vocabulary": task.source,

@@ -138,7 +138,7 @@ def compare(task: Task, sides: dict[str, Side], *, rounds: int, title: str) -> C
                 file=sys.stderr,
                 flush=True,
             )
-    for name in ("threads", "train_sentences", "train_pieces"):
+    for name in ("threads", "train_sentences", "train_pieces", "evaluation_pieces"):
         seen = {side: [getattr(run, name) for run in runs[side]] for side in runs}
         if len({value for values in seen.values() for value in values}) != 1:
             raise RuntimeError(f"the sides did not do the same: {name} are {seen}")

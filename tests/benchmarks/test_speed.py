@@ -1,0 +1,108 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.machine import product_rate, this_machine
+from tests.benchmarks.sides import Run
+from tests.benchmarks.speed import Comparison, speed
+from tests.benchmarks.startup import startup
+from xner.data.panx import SAMPLE
+from xner.errors import UserError
+
+SIZES = {"data": str(SAMPLE), "tokenizer": str(SAMPLE / "backbone"), "geometry": "tiny", "threads": 1}
+STEPS = 4
+
+
+def figures(content: object) -> list[float]:
+    """All numbers in JSON."""
+    if isinstance(content, dict | list):
+        parts = content.values() if isinstance(content, dict) else content
+        return [figure for part in parts for figure in figures(part)]
+    return [content] if isinstance(content, int | float) else []
+
+
+def test_both_sides_do_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trainer and xner train on and evaluate the same sentences and pieces, and no figure of table or JSON is empty."""
+    output = tmp_path / "speed.json"
+    speed(**SIZES, rounds=1, steps=STEPS, evaluation_sentences=40, batch_size=16, output=str(output))
+    content: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    trainer, ours = (content["runs"][side][0] for side in ("Trainer", "xner"))
+    for name in ("train_sentences", "train_pieces", "evaluation_pieces", "threads"):
+        assert trainer[name] == ours[name]
+    assert ours["train_sentences"] == STEPS * 16
+    assert trainer["reading"]["steps"] == STEPS
+    assert ours["reading"]["evaluation_sentences"] == 40
+    # Trained on 32 sentences, but with the rows of all that the sample's splits use.
+    assert ours["reading"]["embedding_rows"] > 500
+    for part in (content["medians"], content["ratios"], content["shares"], ours):
+        assert all(figure > 0 for figure in figures(part))
+    for ratio, value in content["ratios"]["Trainer"].items():
+        assert value == pytest.approx(content["medians"]["xner"][ratio] / content["medians"]["Trainer"][ratio])
+    table = capsys.readouterr().out
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    assert [row[0].strip() for row in rows[2:5]] == ["Trainer", "xner", "xner / Trainer"]
+    assert {len(row) for row in rows} == {4}
+    assert all(re.search(r"\d", cell) for row in rows[2:5] for cell in row[1:])
+    assert f"1 threads, {content['machine']['memory_gb']:.0f} GB; torch" in table
+
+
+def run(train: float, evaluation: float, memory: float) -> Run:
+    """A run as it might have been."""
+    reading = {"train_share": 0.5, "evaluation_share": 0.25, "product_rate": 2e11}
+    return Run(train, evaluation, int(memory * 1e9), 1, 64, 900, 500, reading)
+
+
+def test_ratios_are_of_medians() -> None:
+    """The median of each side counts, and one slow round changes neither it nor the ratio."""
+    comparison = Comparison(
+        title="Title",
+        machine=this_machine(device="cpu", threads=1),
+        runs={
+            "Trainer": [run(8, 40, 6), run(2, 10, 6), run(9, 41, 6)],
+            "xner": [run(24, 120, 3), run(25, 121, 3), run(6, 30, 3)],
+        },
+    )
+    table = comparison.table().splitlines()
+    assert table[4] == "| Trainer | 8.00 (2.00 to 9.00) | 40.0 (10.0 to 41.0) | 6.00 (6.00 to 6.00) |"
+    assert table[6] == "| xner / Trainer | **3.00** | **3.00** | **0.50** |"
+    assert table[7] == "| xner, useful share of the matrix-product rate | 50% | 25% | |"
+    assert "200 GFLOP/s" in table[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("steps", 5, "steps=5"),
+        ("steps", 2000, "of en/train are asked for, which has 600"),
+        ("rounds", 0, "rounds=0"),
+        ("device", "tpu", "device='tpu'"),
+        ("geometry", "huge", "geometry='huge'"),
+    ],
+)
+def test_mistakes(option: str, value: object, problem: str) -> None:
+    """What cannot be measured is said in one line before anything runs."""
+    with pytest.raises(UserError, match=re.escape(problem)):
+        speed(**{**SIZES, option: value})
+
+
+def test_product_rate() -> None:
+    """A matrix product's rate is that of a machine made after 1990."""
+    assert product_rate(rows=64, width=64, inner=64, device="cpu", repeats=2) > 1e7
+
+
+def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Help, a load from the cache, and a fit's first step are timed from the real commands."""
+    output = tmp_path / "startup.json"
+    startup(**SIZES, repeats=1, output=str(output))
+    seconds = json.loads(output.read_text(encoding="utf-8"))["seconds"]
+    assert [*seconds] == [
+        "xner explore --help",
+        "600 sentences from the cache",
+        "train.py fit, to the end of its first step",
+    ]
+    assert all(0 < value < 300 for values in seconds.values() for value in values)
+    table = capsys.readouterr().out
+    assert all(f"| {what} | " in table for what in seconds)
