@@ -149,3 +149,21 @@ def test_ten_kills(tiny_backbone: str, tmp_path: Path, select: str) -> None:
     code, _, line = run(NEVER, command)
     assert code == 0, line
     assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_several_processes(tiny_backbone: str, tmp_path: Path) -> None:
+    """A run that trains in two processes leaves what one process does; killed, it goes on to the same result."""
+    options = ["--sizes=[10,20]", "--trainer.strategy=ddp", "--trainer.devices=2"]
+    program = [sys.executable, "train.py"]
+    for name in ("whole", "cut"):
+        process = subprocess.Popen([*program, *transfer(tmp_path / name, tiny_backbone, *options)], cwd=REPOSITORY)
+        if name == "cut":
+            while process.poll() is None and not (tmp_path / "cut" / "results.csv").is_file():
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+            subprocess.run([*program, *transfer(tmp_path / name, tiny_backbone, *options)], cwd=REPOSITORY, check=True)
+        process.wait()
+    assert len(results(tmp_path / "whole")) == 6
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
