@@ -1,8 +1,10 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from xner.files import folder_atomically, write_atomically
+from xner.files import STALE, file_atomically, folder_atomically, remove_folder, remove_parts, write_atomically
 
 
 def test_write(tmp_path: Path) -> None:
@@ -47,3 +49,51 @@ def test_folder_that_fails(tmp_path: Path) -> None:
         write_half()
     assert [*(tmp_path / "folder").iterdir()] == [tmp_path / "folder" / "old"]
     assert [*tmp_path.iterdir()] == [tmp_path / "folder"]
+
+
+def test_file(tmp_path: Path) -> None:
+    """A file that is written piece by piece takes its place when the block ends, and not before."""
+    write_atomically(tmp_path / "file", "old")
+    with file_atomically(tmp_path / "file") as file:
+        file.write(b"new")
+        assert (tmp_path / "file").read_bytes() == b"old"
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
+
+
+def test_remove_folder(tmp_path: Path) -> None:
+    """A folder goes whole; one that is not there is no error."""
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    remove_folder(tmp_path / "folder")
+    remove_folder(tmp_path / "folder")
+    assert [*tmp_path.iterdir()] == []
+
+
+def leave_parts(folder: Path) -> None:
+    """What killed processes leave: a file and a folder that are not whole."""
+    (folder / ".file.1.part").write_text("half", encoding="utf-8")
+    (folder / ".folder.1.part" / "inner").mkdir(parents=True)
+
+
+def test_remove_parts(tmp_path: Path) -> None:
+    """What killed processes left is taken away wherever it is, and nothing else."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "deep" / "er"):
+        leave_parts(folder)
+        (folder / "file.part").touch()
+        (folder / ".lock").touch()
+    remove_parts(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == {"deep", "er", "file.part", ".lock"}
+
+
+def test_stale_parts(tmp_path: Path) -> None:
+    """Writing a path again takes away its parts that nobody has touched for an hour, and leaves younger ones."""
+    leave_parts(tmp_path)
+    (tmp_path / ".file.2.part").touch()
+    old = time.time() - STALE - 1
+    for name in (".file.1.part", ".folder.1.part"):
+        os.utime(tmp_path / name, (old, old))
+    write_atomically(tmp_path / "file", "new")
+    with folder_atomically(tmp_path / "folder"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder", ".file.2.part"}

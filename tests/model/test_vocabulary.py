@@ -17,7 +17,8 @@ from tests.model.tiny import Fitted, Record, fit, pretrained_backbone, quiet_tra
 from xner.data.datamodule import PanxDataModule
 from xner.data.panx import Split
 from xner.model.classifier import TokenClassifier
-from xner.model.vocabulary import CompactEmbedding, compact, mapped_matrix, restore
+from xner.model.stored import HeldMatrix, find_matrix
+from xner.model.vocabulary import CompactEmbedding, compact, restore
 from xner.transfer.history import NOTHING_SEEN
 from xner.transfer.stage import write_model
 
@@ -133,8 +134,8 @@ def test_fitting_again(backbone: Path) -> None:
 
 def test_piece_not_in_use() -> None:
     """A piece that is not in use never passes: the error names it."""
-    rows = CompactEmbedding(torch.randn(10, 4), torch.tensor([1, 3, 7]), padding_idx=1)
-    assert torch.equal(rows(torch.tensor([[3, 7, 1]])), rows.matrix[[3, 7, 1]][None])
+    rows = CompactEmbedding(HeldMatrix(torch.randn(10, 4)), torch.tensor([1, 3, 7]), padding_idx=1)
+    assert torch.equal(rows(torch.tensor([[3, 7, 1]])), rows.matrix.rows(torch.tensor([3, 7, 1]))[None])
     for absent in (0, 2, 8, 9):
         with pytest.raises(IndexError, match=rf"pieces \[{absent}\] are not among the 3 in use"):
             rows(torch.tensor([[3, absent], [7, 1]]))
@@ -158,24 +159,37 @@ def test_network_refuses_absent_pieces(backbone: Path) -> None:
 
 def test_padding_gets_no_gradient() -> None:
     """As in an Embedding, the padding piece's row has no gradient, and neither has the ghost row."""
-    rows = CompactEmbedding(torch.randn(10, 4), torch.tensor([1, 3, 7]), padding_idx=1)
+    rows = CompactEmbedding(HeldMatrix(torch.randn(10, 4)), torch.tensor([1, 3, 7]), padding_idx=1)
     rows(torch.tensor([[1, 3, 3, 1]])).sum().backward()
     assert rows.weight.grad.tolist() == [[0.0] * 4, [2.0] * 4, [0.0] * 4, [0.0] * 4]
 
 
-def test_mapped_matrix(backbone: Path, tmp_path: Path) -> None:
+def test_find_matrix(backbone: Path, tmp_path: Path) -> None:
     """The matrix is found in a model folder's file, and nowhere else: other weights, shapes or types are not it."""
     matrix = AutoModelForTokenClassification.from_pretrained(backbone).get_input_embeddings().weight.detach()
-    found = mapped_matrix(backbone, matrix)
-    assert torch.equal(found, matrix)
-    assert found.data_ptr() != matrix.data_ptr()
-    assert mapped_matrix(backbone, matrix + 1e-6) is None
-    assert mapped_matrix(backbone, matrix[:-1]) is None
-    assert mapped_matrix(backbone, matrix.double()) is None
-    assert mapped_matrix(tmp_path, matrix) is None
+    found = find_matrix(backbone, matrix)
+    assert found is not None
+    assert torch.equal(found.whole(), matrix)
+    assert find_matrix(backbone, matrix + 1e-6) is None
+    assert find_matrix(backbone, matrix[:-1]) is None
+    assert find_matrix(backbone, matrix.double()) is None
+    assert find_matrix(tmp_path, matrix) is None
     tensors = load_file(backbone / "model.safetensors")
     save_file({name: tensor for name, tensor in tensors.items() if name != EMBEDDING}, tmp_path / "model.safetensors")
-    assert mapped_matrix(tmp_path, matrix) is None
+    assert find_matrix(tmp_path, matrix) is None
+
+
+def test_stored_matrix(tmp_path: Path) -> None:
+    """A matrix of several blocks is read from its file to the bit, in part and whole, even when the file is gone."""
+    matrix = torch.randn(20_000, 3)
+    path = tmp_path / "model.safetensors"
+    save_file({"first": torch.ones(7), "a.embeddings.weight": matrix, "last": torch.ones(3)}, path)
+    stored = find_matrix(tmp_path, matrix)
+    assert stored is not None
+    path.unlink()
+    pieces = torch.tensor([0, 8191, 8192, 16384, 19_999])
+    assert torch.equal(stored.rows(pieces), matrix[pieces])
+    assert torch.equal(stored.whole(), matrix)
 
 
 def test_backbone_is_left_alone(backbone: Path) -> None:

@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import wraps
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
+from xner.batch import Batch
 from xner.cli import main
+from xner.model.classifier import TokenClassifier
 
 REPOSITORY = Path(__file__).parents[2]
 NEVER = ("", 0, 0)
@@ -102,6 +106,41 @@ def test_interrupted_run(tiny_backbone: str, tmp_path: Path, capsys: pytest.Capt
     assert last.returncode == 0, err
     assert out.count(": complete, F1 ") == 1
     assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_interrupt_from_the_keyboard(
+    tiny_backbone: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals: int,
+) -> None:
+    """One SIGINT lets the step end and keeps it; a second one in the same step ends the run at once."""
+    steps = 0
+    work = TokenClassifier.training_step
+
+    @wraps(work)
+    def step(model: TokenClassifier, batch: Batch) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            for _ in range(signals):
+                os.kill(os.getpid(), signal.SIGINT)
+        return work(model, batch)
+
+    monkeypatch.setattr(TokenClassifier, "training_step", step)
+    command = [*transfer(tmp_path / "run", tiny_backbone), "--sizes=[10]", "--select=best"]
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="130"):
+        main(command)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert capsys.readouterr().err.endswith("xner: error: stopped: the same command goes on from here\n")
+    kept = [*(tmp_path / "run").rglob("last.ckpt")]
+    assert len(kept) == (signals == 1)
+    main(command)
+    # 600 sentences and 10, each twice, in batches of 32; a step that was broken off is taken again.
+    assert steps == 2 * 19 + 2 + (5 if signals == 2 else 0)
 
 
 def test_weights_that_vanished(tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ class PanxDataModule(pl.LightningDataModule):
         packing: bool = True,
         few_shapes: bool = False,
         row_length: int = 64,
-        evaluation_pieces: int = 4096,
+        evaluation_pieces: int = 1024,
         backbone: str = "xlm-roberta-base",
     ) -> None:
         super().__init__()

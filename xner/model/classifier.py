@@ -15,7 +15,7 @@ from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
 from xner.model.metrics import SpanF1, WordPredictions
-from xner.model.vocabulary import CompactEmbedding, compact, load_rows, mapped_matrix, restore, save_rows
+from xner.model.vocabulary import CompactEmbedding, compact, load_rows, restore, save_rows
 
 
 class Tested(NamedTuple):
@@ -84,7 +84,7 @@ class TokenClassifier(pl.LightningModule):
         used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
         rows = self.network.get_input_embeddings()
         if self.compact_vocabulary and used and self.trainer.state.fn == "fit" and isinstance(rows, nn.Embedding):
-            compact(self.network, torch.from_numpy(used()), mapped_matrix(folder_of(self.backbone), rows.weight))
+            compact(self.network, torch.from_numpy(used()), folder_of(self.backbone))
 
     def load(self) -> None:
         """Load the network unless it is there; without a Trainer this is all that ``forward`` needs."""
@@ -100,7 +100,10 @@ class TokenClassifier(pl.LightningModule):
                 self.network.compile()
 
     def on_fit_end(self) -> None:
-        """Give the network its whole vocabulary back."""
+        """Give the network its whole vocabulary back, once what training alone needed is out of memory."""
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+        self.zero_grad(set_to_none=True)
         restore(self.network)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from xner.model.stored import HeldMatrix, Matrix, find_matrix
+
 
 class Embedded(Protocol):
     """A network of transformers, as far as this module needs it."""
@@ -28,7 +30,7 @@ class CompactEmbedding(nn.Module):
     """An embedding of some pieces of a vocabulary, looked up by the vocabulary's own ids.
 
     Args:
-        matrix: The whole matrix; it is read, never written, and may lie in a mapped file. *Shape:* (vocabulary, width)
+        matrix: The whole matrix, in memory or in a file. *Shape:* (vocabulary, width)
         pieces: The ids of the pieces in use, ascending. *Shape:* (used,)
         padding_idx: The id of the piece that gets no gradient, or ``None``.
 
@@ -38,13 +40,13 @@ class CompactEmbedding(nn.Module):
 
     row_of: Tensor
 
-    def __init__(self, matrix: Tensor, pieces: Tensor, padding_idx: int | None = None) -> None:
+    def __init__(self, matrix: Matrix, pieces: Tensor, padding_idx: int | None = None) -> None:
         super().__init__()
         self.matrix = matrix
         self.pieces = pieces
-        self.weight = nn.Parameter(torch.cat([matrix[pieces], matrix.new_ones(1, matrix.shape[1])]))
+        self.weight = nn.Parameter(torch.cat([matrix.rows(pieces), torch.ones(1, matrix.shape[1])]))
         # A piece that is not in use points behind the ghost row, which no look-up survives.
-        row_of = torch.full((len(matrix),), len(pieces) + 1)
+        row_of = torch.full((matrix.shape[0],), len(pieces) + 1)
         row_of[pieces] = torch.arange(len(pieces))
         self.register_buffer("row_of", row_of, persistent=False)
         self.padding_idx = padding_idx
@@ -76,25 +78,25 @@ class CompactEmbedding(nn.Module):
         """
         weight = (self.weight if weight is None else weight).detach().cpu()
         # All of the ghost row is the same number, since it started as ones and had no gradient.
-        whole = self.matrix * weight[-1, 0]
+        whole = self.matrix.whole().mul_(weight[-1, 0])
         whole[self.pieces] = weight[:-1]
         return whole
 
 
-def compact(network: Embedded, pieces: Tensor, matrix: Tensor | None = None) -> None:
+def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> None:
     """Let a network train only the embedding rows of some pieces.
 
     Args:
         network: The network; its embedding is replaced.
         pieces: The ids of the pieces in use, ascending. *Shape:* (used,)
-        matrix: The same matrix as the network's in another place, such as a mapped file; it is kept in its stead.
+        folder: The folder that the network was loaded from: where it holds the matrix, that is not kept in memory.
     """
     whole = network.get_input_embeddings()
     if not isinstance(whole, nn.Embedding):
         raise TypeError(f"the network embeds pieces by a {type(whole).__name__}, not by an Embedding")
-    rows = CompactEmbedding(whole.weight.detach(), pieces, whole.padding_idx)
-    if matrix is not None:
-        rows.matrix = matrix
+    matrix = whole.weight.detach()
+    stored = find_matrix(folder, matrix) if folder else None
+    rows = CompactEmbedding(stored or HeldMatrix(matrix.cpu()), pieces, whole.padding_idx)
     network.set_input_embeddings(rows.to(whole.weight.device))
 
 
@@ -106,31 +108,6 @@ def restore(network: Embedded) -> None:
     matrix = rows.expand()
     whole = nn.Embedding(matrix.shape[0], matrix.shape[1], padding_idx=rows.padding_idx, _weight=matrix)
     network.set_input_embeddings(whole.to(rows.weight.device))
-
-
-def mapped_matrix(folder: Path, like: Tensor) -> Tensor | None:
-    """Find an embedding matrix in a model folder's file and map it into memory, where it costs none until it is read.
-
-    Args:
-        folder: A folder that may hold ``model.safetensors``.
-        like: The matrix as it was loaded from there. *Shape:* (vocabulary, width)
-
-    Returns:
-        The matrix in the file, or ``None`` where there is none that is the same.
-    """
-    from safetensors import safe_open
-
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - the file is no mapping
-            if name.endswith("embeddings.weight") and file.get_slice(name).get_shape() == list(like.shape):
-                matrix: Tensor = file.get_tensor(name)
-                probe = torch.linspace(0, len(like) - 1, 64).long()
-                if matrix.dtype == like.dtype and torch.equal(matrix[probe], like[probe]):
-                    return matrix
-    return None
 
 
 def save_rows(rows: CompactEmbedding, name: str, checkpoint: dict[str, Any]) -> None:
@@ -165,7 +142,7 @@ def load_rows(embedding_: nn.Module, name: str, place: int, checkpoint: dict[str
         ghost = checkpoint.get("compact_ghost", whole.new_ones(whole.shape[1]))
         weight = torch.cat([whole[new], ghost[None]])
         if not torch.equal(embedding_.expand(weight), whole):
-            embedding_.matrix = whole
+            embedding_.matrix = HeldMatrix(whole)
             weight[-1] = 1
         checkpoint["state_dict"][name] = weight
     for states in checkpoint.get("optimizer_states", ()):
