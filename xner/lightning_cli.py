@@ -1,5 +1,6 @@
 """The commands that need a Trainer: fit, validate, test, predict and transfer."""
 
+import gc
 import json
 import logging
 import os
@@ -313,6 +314,9 @@ class XnerCLI(LightningCLI):
 
     def _build(self, settings: Settings) -> Workers:
         """Make a trainer, model and data module with some options replaced."""
+        # A trainer and its model refer to each other: those of the stage before would still be in memory.
+        self.config_init = None
+        gc.collect()
         config = self.config.clone()
         for name, value in settings.items():
             config[self.subcommand][name] = value

@@ -15,20 +15,20 @@ from typing import Any
 from xner.cli import main
 from xner.model.classifier import TokenClassifier
 
-event, number, sign = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 happened: Counter[str] = Counter()
 
 
 def noted(work: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
-    """Count the calls of a function by a name that its arguments give."""
+    """Count the calls of a function by a name that its arguments give, and send the signal when it is due."""
+    event, number, sign = sys.argv[1:4]
 
     @wraps(work)
     def call(*args: object) -> object:
         result = work(*args)
         for name in (name_of(*args), "any"):
             happened[name] += 1
-            if (name, happened[name]) == (event, number):
-                os.kill(os.getpid(), sign)
+            if (name, happened[name]) == (event, int(number)):
+                os.kill(os.getpid(), int(sign))
         return result
 
     return call
@@ -39,8 +39,10 @@ def part(descriptor: int) -> str:
     return f"part of {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name[1:].rsplit('.', 2)[0]}"
 
 
-TokenClassifier.training_step = noted(TokenClassifier.training_step, lambda *_: "step")  # type: ignore[method-assign]
-Path.replace = noted(Path.replace, lambda _, target: Path(target).name)  # type: ignore[method-assign]
-os.fsync = noted(os.fsync, part)
-main(sys.argv[4:])
-print("events:", happened["any"])
+if __name__ == "__main__":
+    command = sys.argv[4:]
+    TokenClassifier.training_step = noted(TokenClassifier.training_step, lambda *_: "step")  # type: ignore[method-assign]
+    Path.replace = noted(Path.replace, lambda _, target: Path(target).name)  # type: ignore[method-assign]
+    os.fsync = noted(os.fsync, part)
+    main(command)
+    print("events:", happened["any"])

@@ -173,13 +173,13 @@ def test_ten_kills(tiny_backbone: str, tmp_path: Path, select: str) -> None:
     kills = 0
     for number in range(10):
         if number % 2:
-            code, _, _ = run(("any", draw.randint(1, events // 8), signal.SIGKILL), command)
+            code, _, _ = run(("any", draw.randint(1, events // 12), signal.SIGKILL), command)
         else:
             process = start(NEVER, command)
             assert process.stdout
             while "starts from" not in (line := process.stdout.readline()) and line:
                 pass
-            time.sleep(draw.uniform(0, 5))
+            time.sleep(draw.uniform(0, 1.5))
             process.kill()
             process.communicate()
             code = process.returncode

@@ -1,6 +1,5 @@
 """One stage: a fresh seed, trainer, model and data; train, evaluate, write the result."""
 
-import gc
 import platform
 import shutil
 import time
@@ -43,8 +42,6 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     Where a stage has several processes, each calls this, and the first one writes.
     """
     began = time.monotonic()
-    # A trainer and its model refer to each other: those of the stage before would still be in memory.
-    gc.collect()
     folder, checkpoints = experiment.folder(stage.id), experiment.folder(stage.id) / "checkpoints"
     backbone = str(experiment.model_folder(stage.parent) if stage.parent else experiment.settings["model.backbone"])
     trainer, model, data = build(_settings(stage, experiment, backbone))
