@@ -19,14 +19,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor
 
 from xner.cli import TOOLS
 from xner.data.datamodule import PanxDataModule
 from xner.errors import Stopped, UserError
 from xner.files import write_atomically
-from xner.labels import TAGS
 from xner.model.classifier import TokenClassifier
+from xner.predictions import report, tags_by_sentence, write_predictions
 from xner.report.table import describe, render
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Keep, Select, Settings
@@ -61,14 +60,6 @@ def quiet() -> None:
     own.setLevel(logging.INFO)
     if not own.handlers:
         own.addHandler(logging.StreamHandler())
-
-
-def _by_sentence(labels: Tensor, sentences: Tensor) -> dict[int, list[str]]:
-    """Predicted tags by the number of their sentence. *Shapes:* (words,)."""
-    tags: dict[int, list[str]] = {}
-    for label, sentence in zip(labels.tolist(), sentences.tolist(), strict=True):
-        tags.setdefault(sentence, []).append(TAGS[label])
-    return tags
 
 
 class Parser(LightningArgumentParser):
@@ -203,41 +194,21 @@ class XnerCLI(LightningCLI):
     # Lightning's own options are handed on as they come, here and in predict.
     def test(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Test, and print seqeval's report of each language."""
-        from seqeval.metrics import classification_report
-
         self.trainer.test(model, datamodule=datamodule, verbose=False, **options)
-        if not self.trainer.is_global_zero:
-            return
-        evaluations, _ = evaluate(self.model, self.datamodule, read_history(self.model.backbone))
-        for evaluation, tested in zip(evaluations, self.model.tested, strict=True):
-            predicted = _by_sentence(tested.labels, tested.sentences)
-            tags = self.datamodule.split(evaluation["language"], "test").sentences.tags
-            gold = [tags[sentence] for sentence in predicted]
-            print(f"\n{describe(evaluation)}")
-            print(classification_report(gold, [*predicted.values()], digits=4, zero_division=0))
+        if self.trainer.is_global_zero:
+            evaluations, _ = evaluate(model, datamodule, read_history(model.backbone))
+            for evaluation, tested in zip(evaluations, model.tested, strict=True):
+                gold = datamodule.split(evaluation["language"], "test").sentences
+                print(f"\n{describe(evaluation)}\n{report(tags_by_sentence(tested.labels, tested.sentences), gold)}")
 
     def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Write each test language's sentences with their predicted tags."""
         found: Any = self.trainer.predict(model, datamodule=datamodule, **options)
-        self.root.mkdir(parents=True, exist_ok=True)
         languages = datamodule.test_languages
         for language, batches in zip(languages, found if len(languages) > 1 else [found], strict=True):
-            sentences = datamodule.split(language, "test").sentences
             labels, numbers = (torch.cat(parts) for parts in zip(*batches, strict=True))
-            predicted = _by_sentence(labels, numbers)
-            lines = [
-                json.dumps(
-                    {
-                        "tokens": sentences.words[number],
-                        "ner_tags": sentences.tags[number],
-                        "predicted_tags": predicted[number],
-                    },
-                    ensure_ascii=False,
-                )
-                for number in sorted(predicted)
-            ]
             path = self.root / f"{language}-test.jsonl"
-            write_atomically(path, "\n".join(lines) + "\n")
+            write_predictions(path, tags_by_sentence(labels, numbers), datamodule.split(language, "test").sentences)
             print(f"predictions: {path}")
 
     def transfer(

@@ -89,12 +89,17 @@ class TrainOrder(SequentialSampler):
                 yield Share(step[start : start + size][self.rank :: self.world_size], step_words)
 
 
+_FILL = 0.95
+"""The share of an evaluation batch that is not padding, where that leaves it a quarter of its budget."""
+
+
 class EvaluationOrder(SequentialSampler):
     """The shares of one rank in evaluation: every sentence once on one rank, with others of its length.
 
     Args:
         pieces: How many pieces each sentence has. *Shape:* (sentences,)
-        budget: Pieces a batch, padding included; a longer sentence is alone in its batch.
+        budget: Pieces a batch, padding included; a longer sentence is alone in its batch, and a batch that would have
+            much padding is smaller.
         rank: This process.
         world_size: How many processes there are.
     """
@@ -105,7 +110,11 @@ class EvaluationOrder(SequentialSampler):
         self.shares: list[Share] = []
         first = 0
         while first < len(share):
-            last = first + max(1, budget // int(pieces[share[first]]))
+            count = max(1, budget // int(pieces[share[first]]))
+            lengths = pieces[share[first : first + count]]
+            # How full a batch of the first so many would be; it only falls, since they get shorter.
+            fill = np.cumsum(lengths) / (lengths[0] * np.arange(1, len(lengths) + 1))
+            last = first + max(int((fill >= _FILL).sum()), count // 4)
             self.shares.append(Share(share[first:last], 0))
             first = last
 

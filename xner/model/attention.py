@@ -52,12 +52,13 @@ def row_attention(
         attention_mask: As ``row_mask`` makes it. *Shape:* (rows, 1, width, width)
         dropout: The probability of leaving a piece out.
         scaling: What scores are multiplied by.
-        options: Ignored on a CPU.
+        options: What PyTorch's own way may take.
 
     Returns:
         The mixed values, *shape:* (rows, width, heads, head width), and no weights.
     """
-    if query.device.type != "cpu" or attention_mask is None or scaling is None:
+    # Without dropout, PyTorch's own way is the fast one on a CPU too.
+    if query.device.type != "cpu" or not dropout or attention_mask is None or scaling is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         mixed: tuple[Tensor, None] = sdpa_attention_forward(
@@ -65,7 +66,7 @@ def row_attention(
         )
         return mixed
     scores = torch.add(attention_mask, query @ key.transpose(2, 3), alpha=scaling)
-    weights = _drop(scores.softmax(dim=-1), dropout) if dropout else scores.softmax(dim=-1)
+    weights = _drop(scores.softmax(dim=-1), dropout)
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None
 
 
