@@ -14,6 +14,7 @@ from xner.batch import Batch
 from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
+from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.vocabulary import CompactEmbedding, compact, load_rows, restore, save_rows
 
@@ -99,11 +100,16 @@ class TokenClassifier(pl.LightningModule):
                 # The network alone: a whole LightningModule cannot be compiled (lightning 21836).
                 self.network.compile()
 
+    def on_fit_start(self) -> None:
+        """Have steps reuse one another's memory."""
+        hold_freed_memory()
+
     def on_fit_end(self) -> None:
         """Give the network its whole vocabulary back, once what training alone needed is out of memory."""
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()
         self.zero_grad(set_to_none=True)
+        release_freed_memory()
         restore(self.network)
 
     def forward(self, batch: Batch) -> Tensor:
