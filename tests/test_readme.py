@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,17 @@ def test_tools_are_there(command: str, capsys: pytest.CaptureFixture[str]) -> No
     assert all(option in text for option in rest if option.startswith("--"))
 
 
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "tests.benchmarks" in command])
+def test_benchmark_is_there(command: str) -> None:
+    """The benchmark has the options that the README gives it."""
+    words = shlex.split(command)
+    text = subprocess.run(
+        [sys.executable, *words[1:3], "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert all(option in text for option in words if option.startswith("--"))
+
+
 def test_nothing_else() -> None:
-    """Every command of the README is one of the two kinds above."""
-    assert all(command.startswith("xner ") or "train.py" in command for command in COMMANDS)
+    """Every command of the README is one of the kinds above."""
+    kinds = ("xner ", "python train.py ", "python -m tests.benchmarks.")
+    assert all(command.startswith(kinds) for command in COMMANDS)
