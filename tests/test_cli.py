@@ -216,6 +216,7 @@ class TestTransfer:
         """The run's folder has the contract's files, and the source stage's model."""
         files = {path.name for path in done.iterdir()}
         assert files >= {"config.yaml", "results.csv", "curve.png", "curve.svg", "stages"}
+        assert {path.name for path in (done / "sentences").iterdir()} == {"en-test.json", "tr-test.json"}
         stages = ["source-en-seed42", "progressive-tr-10-seed42", "progressive-tr-20-seed42"]
         assert {path.name for path in (done / "stages").iterdir()} == {*stages}
         for stage in stages:

@@ -32,7 +32,7 @@ from xner.transfer.experiment import Keep, Select, Settings
 from xner.transfer.history import read_history, trained_further
 from xner.transfer.plan import SIZES, Stage, plan_table
 from xner.transfer.prepare import planned, prepare
-from xner.transfer.result import Result, read_result
+from xner.transfer.result import Result, read_result, write_sentences
 from xner.transfer.run import Execute, claim, complete_stages, run_experiment, serially
 from xner.transfer.side_by_side import side_by_side
 from xner.transfer.stage import Workers, run_stage, write_model
@@ -256,6 +256,9 @@ class XnerCLI(LightningCLI):
             with on_signals(leave), claim(self.root):
                 done = complete_stages(experiment)
                 self._write_config()
+                for language in experiment.evaluated:
+                    words = datamodule.split(language, "test").sentences.words
+                    write_sentences(self.root, language, "test", words)
                 results = run_experiment(experiment, done, execute)
                 write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
         except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:

@@ -208,10 +208,9 @@ class PanxDataModule(pl.LightningDataModule):
             encoded.sentence_labelled,
             batch_size=self.batch_size,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            **self._processes(),
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
-            reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning,
+            reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
             taken=self._taken,
         )
         return self._loader(encoded, order, row_length=self.row_length if self.packing else None)
@@ -228,6 +227,12 @@ class PanxDataModule(pl.LightningDataModule):
         """As ``test_dataloader``."""
         return self.test_dataloader()
 
+    def _processes(self) -> dict[str, int]:
+        """Which process this is, of how many: what an order of batches is to know."""
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
     def _taken(self) -> int:
         """How many of the epoch's batches the trainer has taken: some where it goes on from within an epoch."""
         if self.trainer is None or not self.trainer.training:
@@ -243,12 +248,10 @@ class PanxDataModule(pl.LightningDataModule):
 
     def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
         encoded = join([self.encoded(split) for split in splits])
-        trainer = self.trainer
         order = EvaluationOrder(
             encoded.sentence_pieces,
             budget=self.evaluation_pieces,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            **self._processes(),
         )
         return self._loader(encoded, order)
 

@@ -20,7 +20,7 @@ from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Experiment, Settings, define, fingerprint
 from xner.transfer.history import History, read_history, trained_further, write_history
 from xner.transfer.plan import Stage
-from xner.transfer.result import Result, write_result, write_sentences
+from xner.transfer.result import Result, write_result
 from xner.transfer.resume import Keeper, WholeFiles
 
 
@@ -75,8 +75,6 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
         "versions": versions(),
     }
     if trainer.is_global_zero:
-        for language in experiment.evaluated:
-            write_sentences(experiment.root, language, "test", data.split(language, "test").sentences.words)
         write_result(folder, result, counts)
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.strategy.barrier()
