@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 import lightning.pytorch as pl
 import torch
 from filelock import FileLock
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
@@ -37,6 +38,7 @@ from xner.transfer.run import Execute, claim, complete_stages, run_experiment, s
 from xner.transfer.side_by_side import side_by_side
 from xner.transfer.stage import Workers, run_stage, write_model
 from xner.transfer.stop import exit_code, leave, on_signals
+from xner.transfer.tracking import dashboards
 
 lightning_logger = logging.getLogger("lightning.pytorch")
 
@@ -167,6 +169,7 @@ class XnerCLI(LightningCLI):
         if options.trainer.default_root_dir is None:
             options.trainer.default_root_dir = f"runs/{self.subcommand}"
         self.root = Path(options.trainer.default_root_dir)
+        self.resolved = self.config
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401 - as the base class has it
         """Log to a CSV file where no logger was asked for."""
@@ -174,9 +177,12 @@ class XnerCLI(LightningCLI):
         if trainer.logger in (None, True):
             kwargs.setdefault("logger", CSVLogger(trainer.default_root_dir, name="logs"))
         try:
-            return super().instantiate_trainer(**kwargs)
+            made = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError) as error:
             raise UserError(f"no trainer can be had with these options: {' '.join(str(error).split())}") from error
+        for dashboard in dashboards(made):
+            dashboard.describe(folder=self.root, job_type=str(self.subcommand), config=self._options(self.resolved))
+        return made
 
     def before_fit(self) -> None:
         """Keep the configuration, once nothing is found wrong with it and the data."""
@@ -224,6 +230,7 @@ class XnerCLI(LightningCLI):
     ) -> None:
         """Run the experiment; see ``Trainer.transfer``."""
         from xner.report.build import FILES, write_report
+        from xner.report.overview import write_overview
 
         settings = self._settings()
         stages, sentences = planned(datamodule, settings, **options)
@@ -260,7 +267,9 @@ class XnerCLI(LightningCLI):
                     words = datamodule.split(language, "test").sentences.words
                     write_sentences(self.root, language, "test", words)
                 results = run_experiment(experiment, done, execute)
-                write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
+                [analysis] = write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
+                for dashboard in dashboards(self.trainer):
+                    write_overview(dashboard, analysis, self.root / FILES["png"])
         except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:
             raise Stopped("stopped: the same command goes on from here", exit_code(stop)) from stop
         print(f"\n{render(results)}\n{self.root}: results.csv, {', '.join(FILES.values())}")
@@ -276,8 +285,7 @@ class XnerCLI(LightningCLI):
 
     def _settings(self) -> Settings:
         """The options of model, data and trainer, flat, without those that ``transfer`` sets for each stage."""
-        parser = self._parser(self.subcommand)
-        options = json.loads(parser.dump(self.config[self.subcommand], skip_none=False, format="json"))
+        options = self._options(self.config)
         per_stage = ("languages", "num_samples", "test_languages", "subset_seed", "backbone")
         return {
             f"{group}.{name}": value
@@ -286,15 +294,23 @@ class XnerCLI(LightningCLI):
             if not (group == "data" and name in per_stage)
         }
 
+    def _options(self, config: Namespace) -> dict[str, Any]:
+        """All options of the command, by their group and name, in words that JSON keeps."""
+        parser = self._parser(self.subcommand)
+        options: dict[str, Any] = json.loads(
+            parser.dump(config[str(self.subcommand)], skip_none=False, skip_link_targets=False, format="json")
+        )
+        return options
+
     def _build(self, settings: Settings) -> Workers:
         """Make a trainer, model and data module with some options replaced."""
         # A trainer and its model refer to each other: those of the stage before would still be in memory.
         self.config_init = None
         gc.collect()
-        config = self.config.clone()
+        self.resolved = self.config.clone()
         for name, value in settings.items():
-            config[self.subcommand][name] = value
-        self.config_init = self.parser.instantiate_classes(config)
+            self.resolved[self.subcommand][name] = value
+        self.config_init = self.parser.instantiate_classes(self.resolved)
         return Workers(
             self.instantiate_trainer(), self._get(self.config_init, "model"), self._get(self.config_init, "data")
         )

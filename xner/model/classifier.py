@@ -16,6 +16,7 @@ from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
 from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.metrics import SpanF1, WordPredictions
+from xner.model.speed import Speed
 from xner.model.vocabulary import CompactEmbedding, compact, load_rows, restore, save_rows
 
 
@@ -74,6 +75,7 @@ class TokenClassifier(pl.LightningModule):
         self.schedule = schedule
         self.compact_vocabulary = compact_vocabulary
         self.compile_network = compile
+        self.speed = Speed()
         self.validation_score = SpanF1()
         self.test_scores: list[SpanF1] = []
         self.test_predictions: list[WordPredictions] = []
@@ -161,6 +163,25 @@ class TokenClassifier(pl.LightningModule):
         loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.sentences))
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Measure the epoch's own speed."""
+        self.speed.restart()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 - as the base has it
+        """Log how fast it goes, as often as the loss."""
+        self.speed.add(batch)
+        trainer = self.trainer
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # set by Lightning
+        # Only where Lightning logs: reading counts makes a GPU wait.
+        if every and trainer.global_step % every == 0 and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            found = self.speed.read(trainer.world_size)
+            self.log("train/sentences_per_second", found.pop("sentences_per_second"), prog_bar=True)
+            self.log_dict({f"train/{name}": value for name, value in found.items()})
+
+    def on_validation_end(self) -> None:
+        """Leave the time that validation takes out of training's."""
+        self.speed.restart()
 
     def validation_step(self, batch: Batch) -> None:
         """Count the spans of a batch."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xner.errors import UserError
 from xner.files import write_atomically
-from xner.report.analysis import analyse
+from xner.report.analysis import Analysis, analyse
 from xner.report.curve import overlay
 from xner.report.page import page
 from xner.report.runs import Run, load_run
@@ -15,7 +15,7 @@ FILES = {"html": "report.html", "png": "curve.png", "svg": "curve.svg"}
 """What a report consists of, by the names of ``write_report``'s arguments."""
 
 
-def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> None:
+def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> list[Analysis]:
     """Write the curve and the page of one run, or of several laid over one another.
 
     Args:
@@ -25,6 +25,9 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> N
         png: Where the curve goes as a picture.
         svg: Where the curve goes as a drawing.
 
+    Returns:
+        What the page says of each run.
+
     Raises:
         UserError: If a folder holds no complete stage, or its stages cannot be compared.
     """
@@ -32,6 +35,7 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> N
     analyses = [analyse(run) for run in loaded]
     overlay({run.name if len(loaded) > 1 else "": run.results for run in loaded}, png, svg)
     write_atomically(html, page(analyses, svg.read_text(encoding="utf-8")))
+    return analyses
 
 
 def report(*runs: str, output: str | None = None) -> None:

@@ -11,7 +11,7 @@ from xner.report.analysis import Analysis, Point
 from xner.report.errors import FATES, LENGTHS, SEEN, Example, Score, examples
 from xner.report.markup import Html, details, element, join, table
 from xner.report.runs import stage_errors
-from xner.transfer.result import read_sentences
+from xner.transfer.result import Result, read_sentences
 
 MEANING = {
     "wrong type": "a predicted span meets the entity, none of its type",
@@ -70,11 +70,7 @@ def example_sentences(analysis: Analysis) -> Html:
     except FileNotFoundError:
         return element("p", f"The run kept no sentences of {language} {split} to show.", class_="note")
     parts = []
-    for point in (analysis.start, analysis.full):
-        if point is None:
-            continue
-        stage = point.stages[0]
-        found = examples(stage_errors(run, stage, language))
+    for stage, found in shown_examples(analysis):
         folds = [
             details(
                 f"{kind[0].upper()}{kind[1:]}: {MEANING[kind]}",
@@ -88,6 +84,12 @@ def example_sentences(analysis: Analysis) -> Html:
         ]
         parts.append(join([element("h3", "Sentences from ", element("code", stage["stage"])), *folds]))
     return join(parts)
+
+
+def shown_examples(analysis: Analysis) -> list[tuple[Result, dict[str, list[Example]]]]:
+    """The sentences that a report shows, by the kind of error: of a stage at the curve's start, and at its end."""
+    stages = [point.stages[0] for point in (analysis.start, analysis.full) if point]
+    return [(stage, examples(stage_errors(analysis.run, stage, analysis.target))) for stage in stages]
 
 
 def _place(point: Point) -> str:

@@ -22,6 +22,7 @@ from xner.transfer.history import History, read_history, trained_further, write_
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, write_result
 from xner.transfer.resume import Keeper, WholeFiles
+from xner.transfer.tracking import begin_stage, end_stage
 
 
 class Workers(NamedTuple):
@@ -46,6 +47,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     backbone = str(experiment.model_folder(stage.parent) if stage.parent else experiment.settings["model.backbone"])
     trainer, model, data = build(_settings(stage, experiment, backbone))
     keeper = Keeper(checkpoints, best=experiment.select == "best")
+    begin_stage(trainer, stage, experiment)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined] # set by Lightning
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = WholeFiles()
@@ -77,6 +79,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     if trainer.is_global_zero:
         write_result(folder, result, counts)
         shutil.rmtree(checkpoints, ignore_errors=True)
+    end_stage(trainer, result, experiment)
     trainer.strategy.barrier()
     return result
 
