@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -27,6 +28,7 @@ from xner.errors import Stopped, UserError
 from xner.files import write_atomically
 from xner.model.classifier import TokenClassifier
 from xner.predictions import report, tags_by_sentence, write_predictions
+from xner.progress import step_progress
 from xner.report.table import describe, render
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Keep, Select, Settings
@@ -172,10 +174,15 @@ class XnerCLI(LightningCLI):
         self.resolved = self.config
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401 - as the base class has it
-        """Log to a CSV file where no logger was asked for."""
+        """Log to a CSV file where no logger was asked for, and show progress as the terminal allows."""
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True):
             kwargs.setdefault("logger", CSVLogger(trainer.default_root_dir, name="logs"))
+        callbacks = trainer.callbacks or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        shown = trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks)
+        if shown and (progress := step_progress(in_stage=self.subcommand == "transfer")):
+            kwargs["callbacks"] = [*callbacks, progress]
         try:
             made = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError) as error:

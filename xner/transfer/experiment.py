@@ -39,6 +39,7 @@ class Experiment:
         evaluated: The languages that each stage is tested on.
         settings: All options that a stage's result depends on, as the user gave them.
         digests: The digest of each split in use, as ``Sentences.digest``, by its name, as ``tr/train``.
+        work: By the stage's id, about how long it takes, in sentences that are trained on once.
         keep: Which stages' model folders stay: none, the source stages', those nothing starts from, or all.
         select: Which epoch's weights count: the last one's, or those with the best F1 on validation.
     """
@@ -48,6 +49,7 @@ class Experiment:
     evaluated: Sequence[str]
     settings: Settings
     digests: Mapping[str, str]
+    work: Mapping[str, float]
     keep: Keep = "source"
     select: Select = "last"
 

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from xner.errors import RunError
 from xner.files import remove_folder, remove_parts
+from xner.progress import StageProgress, say
 from xner.transfer.experiment import Experiment, check_same, define
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, write_csv
@@ -49,13 +50,14 @@ def run_experiment(experiment: Experiment, complete: Mapping[str, Result], execu
     stages, done = experiment.stages, dict(complete)
     for stage in stages:
         if stage.id in done:
-            print(f"{stage.id}: complete, F1 {scores(done[stage.id])}", flush=True)
+            say(f"{stage.id}: complete, F1 {scores(done[stage.id])}")
     _keep(experiment, done)
-    for result in execute([stage for stage in stages if stage.id not in done]):
-        done[result["stage"]] = result
-        line = f"F1 {scores(result)} in {result['seconds']:.0f} s"
-        print(f"[{len(done)}/{len(stages)}] {result['stage']}: {line}", flush=True)
-        _keep(experiment, done)
+    missing = [stage for stage in stages if stage.id not in done]
+    with StageProgress({stage.id: experiment.work[stage.id] for stage in missing}, stages=len(stages)) as progress:
+        for result in execute(missing):
+            done[result["stage"]] = result
+            progress.completed(result["stage"], scores(result), result["seconds"])
+            _keep(experiment, done)
     return [done[stage.id] for stage in stages]
 
 
@@ -83,7 +85,7 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
 def serially(stages: Sequence[Stage], work: Callable[[Stage], Result]) -> Iterator[Result]:
     """Run stages one after another."""
     for stage in stages:
-        print(f"{stage.id}: starts from {stage.parent or 'the backbone'}", flush=True)
+        say(f"{stage.id}: starts from {stage.parent or 'the backbone'}")
         yield work(stage)
 
 
