@@ -46,8 +46,9 @@ def test_lines_without_a_terminal(
     out = capsys.readouterr().out
     assert "\r" not in out
     steps = re.findall(
-        r"^epoch (\d)/2, batch (\d)/2: (?:loss [\d.]+, (?:F1 \S+, )?sentences/s [\d.e+]+, )?\d+ s left$", out, re.M
+        r"^epoch (\d)/2, batch (\d)/2: (?:loss [\d.]+, )?(?:F1 \S+, )?(?:sentences/s [\d.e+]+, )?\d+ s left$", out, re.M
     )
+    assert re.search(r"^epoch 2/2, batch 2/2: loss [\d.]+, F1 [\d.]+, sentences/s [\d.e+]+, 0 s left$", out, re.M)
     # 40 English sentences are two batches an epoch; the other stages have one.
     assert steps == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
     assert re.search(r"^epoch 2/2, batch 1/1: loss [\d.]+, F1 .*, 0 s left$", out, re.M)

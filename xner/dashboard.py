@@ -112,7 +112,7 @@ class Dashboard(WandbLogger):
                 logger.info("W&B: %s", self._experiment.url)
                 if self.known_as and not known:
                     write_atomically(self.known_as, self._experiment.id)
-            except (OSError, wandb.Error) as error:
+            except (ConnectionError, wandb.Error) as error:
                 reason = str(error).splitlines()[0]
                 self.mode = "offline"
         if self._experiment is None:
@@ -134,8 +134,11 @@ def check_server(address: str) -> None:
     """Ask a W&B server for any answer; its own client would go on trying for a minute and more.
 
     Raises:
-        OSError: If there is none.
+        ConnectionError: If there is none.
     """
     import requests
 
-    requests.head(address, timeout=_ANSWER)
+    try:
+        requests.head(address, timeout=_ANSWER)
+    except requests.RequestException as error:
+        raise ConnectionError(f"{address} does not answer") from error
