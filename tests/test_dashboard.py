@@ -1,19 +1,24 @@
 import csv
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import wandb
+from torch import Tensor
 
 import xner.dashboard
 from tests.sources import write_source
-from tests.wandb_file import Kept, read_all
+from tests.wandb_file import Kept, read, read_all
+from tests.wandb_server import Server, serve
+from xner.batch import Batch
 from xner.cli import main
+from xner.dashboard import Dashboard
+from xner.model.classifier import TokenClassifier
 
 CONFIG = Path(__file__).parents[1] / "configs" / "wandb.yaml"
 STAGES = ["source-en-seed42", "progressive-tr-10-seed42", "progressive-tr-20-seed42"]
@@ -182,26 +187,94 @@ class TestServerAway:
         monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
         """A server that answers, but whom no key was given for, makes the run an offline one."""
-        with answering() as address:
-            monkeypatch.setenv("WANDB_BASE_URL", address)
+        with serve() as server:
+            monkeypatch.setenv("WANDB_BASE_URL", server.address)
             wandb.teardown()
             run("fit", source, tiny_backbone, tmp_path / "run", "--data.num_samples=20")
         self.kept(tmp_path / "run", "No API key configured", caplog.messages)
 
 
-@contextmanager
-def answering() -> Iterator[str]:
-    """A server that answers any question with nothing."""
+def test_own_process_dies(tmp_path: Path) -> None:
+    """W&B's own process, killed in the middle of an experiment, stops neither the stage nor those after it."""
+    script = f"""
+import subprocess, sys
+from pathlib import Path
+from xner.dashboard import Dashboard
+import xner.lightning_cli
+xner.lightning_cli.quiet()
+first, second = Dashboard(offline=True), Dashboard(offline=True)
+first.describe(folder=Path({str(tmp_path)!r}), job_type="fit")
+first.log_metrics({{"train/loss": 1.0}}, step=0)
+subprocess.run(["pkill", "-9", "-P", str(__import__("os").getpid()), "wandb-core"], check=True)
+for step in range(1, 200):
+    first.log_metrics({{"train/loss": 1.0}}, step=step)
+assert first.mode == "disabled", "it was not noticed"
+first.end()
+second.describe(folder=Path({str(tmp_path)!r}), job_type="fit")
+second.log_metrics({{"train/loss": 1.0}}, step=0)
+second.end()
+print("went on")
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert "went on" in done.stdout, done
+    assert done.stderr.count("this command goes on without it") == 1
 
-    class Nothing(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(200)
-            self.end_headers()
 
-        def log_message(self, *args: object) -> None:
-            """Keep the test's output clean."""
+@pytest.mark.usefixtures("_online")
+class TestServer:
+    @pytest.fixture
+    def server(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+        """A server that takes every run, and whom a key was given for."""
+        with serve() as server:
+            monkeypatch.setenv("WANDB_BASE_URL", server.address)
+            monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+            wandb.teardown()
+            yield server
+            wandb.teardown()
 
-    with HTTPServer(("127.0.0.1", 0), Nothing) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    def test_goes_on(
+        self, server: Server, source: Path, tiny_backbone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A run that is sent goes on under its id when its stage does, or its summary is written again."""
+        dashboards = [Dashboard(), Dashboard()]
+        for step, dashboard in enumerate(dashboards):
+            dashboard.describe(folder=tmp_path, job_type="source", stage="a", known_as=tmp_path / "wandb-id")
+            dashboard.log_metrics({"train/loss": 1.0}, step=step)
+            dashboard.end()
+        first, second = server.begun
+        assert first == second == (tmp_path / "wandb-id").read_text()
+        told = server.runs[first]
+        assert (told["displayName"], told["groupName"], told["jobType"]) == ("a", tmp_path.name, "source")
+        assert [line["trainer/global_step"] for line in server.lines[first]] == [0, 1]
+        assert [line for line in caplog.messages if "W&B" in line] == [
+            f"W&B: {server.address}/me/xner/runs/{first}"
+        ] * 2
+
+    def test_dies(
+        self, server: Server, source: Path, tiny_backbone: str, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        """A server that dies during a stage stops none: that stage's run is kept, and those after it are offline."""
+        monkeypatch.setattr(xner.dashboard, "_END", 1)
+        step = TokenClassifier.training_step
+
+        def training_step(model: TokenClassifier, batch: Batch) -> Tensor:
+            if model.global_step == 1 and server.begun:
+                server.shutdown()
+                server.server_close()
+            return step(model, batch)
+
+        monkeypatch.setattr(TokenClassifier, "training_step", training_step)
+        run("transfer", source, tiny_backbone, tmp_path / "run", "--sizes=[10]")
+        wandb.teardown()
+        assert len(server.begun) == 1
+        [sent] = [read(path) for path in (tmp_path / "run").glob("wandb/run-*/*.wandb")]
+        assert sent.name == "source-en-seed42"
+        assert [row["trainer/global_step"] for row in sent.history if "train/loss" in row] == [0, 1, 2, 3]
+        offline = {kept.name for kept in read_all(tmp_path / "run")}
+        assert offline == {"zero-shot-source-en-seed42", "progressive-tr-10-seed42", "summary"}
+        assert (tmp_path / "run" / "report.html").is_file()
+        assert any(f"{server.address} does not answer" in line for line in caplog.messages)

@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from xner.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
-_ANSWER, _BEGIN, _END = 5, 20, 60
+_ANSWER, _BEGIN, _END = 5, 20, 30
 """Seconds that the server has to answer at all, to begin a run, and to take the rest of one at its end."""
 
 
@@ -88,11 +90,34 @@ class Dashboard(WandbLogger):
             self._begin()
         return self._experiment
 
+    @contextmanager
+    def surviving(self) -> Iterator[None]:
+        """Go on without W&B where its own process, which does the sending, died within the block."""
+        import wandb
+
+        try:
+            yield
+        except (ConnectionError, wandb.Error) as error:
+            _say_once(f"W&B failed ({error}): this command goes on without it")
+            os.environ["WANDB_MODE"] = self.mode = "disabled"
+            self._experiment = wandb.init(mode="disabled")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """As Lightning's, surviving."""
+        with self.surviving():
+            super().log_metrics(metrics, step)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """As Lightning's, surviving."""
+        with self.surviving():
+            super().log_hyperparams(params)
+
     @rank_zero_only
     def end(self) -> None:
         """Finish the run, so that another can begin; without one, nothing happens."""
         if self._experiment is not None:
-            self._experiment.finish()
+            with self.surviving():
+                self._experiment.finish()
             self._experiment = None
 
     def _begin(self) -> None:
@@ -111,6 +136,7 @@ class Dashboard(WandbLogger):
                 self._experiment = wandb.init(**options | {"id": known}, mode="online")
                 logger.info("W&B: %s", self._experiment.url)
                 if self.known_as and not known:
+                    self.known_as.parent.mkdir(parents=True, exist_ok=True)
                     write_atomically(self.known_as, self._experiment.id)
             except (ConnectionError, wandb.Error) as error:
                 reason = str(error).splitlines()[0]

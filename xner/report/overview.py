@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from xner.dashboard import Dashboard
 from xner.labels import Span
@@ -24,32 +25,11 @@ def write_overview(dashboard: Dashboard, analysis: Analysis, curve: Path) -> Non
         analysis: The experiment's results.
         curve: The figure, a PNG.
     """
-    import wandb
-
-    run = analysis.run
-    dashboard.describe(folder=run.path, job_type="summary", stage="summary", known_as=run.path / "wandb-id")
-    experiment = dashboard.experiment
-    for point in analysis.points:
-        if point.size:
-            key = f"few-shot/{point.regime}"
-            experiment.define_metric(f"{key}/*", step_metric="sentences")
-            experiment.log({"sentences": point.size, f"{key}/f1": point.target.seeds.mean})
-    rows = [[row[name] for name in CSV_COLUMNS] for row in csv_rows(run.results)]
-    experiment.log(
-        {
-            "few-shot/table": wandb.Table(columns=list(FEW_SHOT), data=few_shot_rows(analysis)),
-            "results": wandb.Table(columns=list(CSV_COLUMNS), data=rows),
-            "curve": wandb.Image(str(curve)),
-            "errors": wandb.Table(columns=list(ERRORS), data=error_rows(analysis)),
-        }
+    dashboard.describe(
+        folder=analysis.run.path, job_type="summary", stage="summary", known_as=analysis.run.path / "wandb-id"
     )
-    if start := analysis.start:
-        # Called zero-shot only where it is.
-        experiment.summary[f"{before_adaptation(start.stages, analysis.target)}/f1"] = start.target.seeds.mean
-    if full := analysis.full:
-        experiment.summary["few-shot/best/f1"] = full.target.seeds.mean
-    for line in analysis.curves:
-        experiment.summary[f"few-shot/{line.regime}/area"] = line.area
+    with dashboard.surviving():
+        _write(dashboard.experiment, analysis, curve)
     dashboard.end()
 
 
@@ -86,3 +66,29 @@ def error_rows(analysis: Analysis) -> list[Row]:
 
 def _named(spans: Sequence[Span], words: Sequence[str]) -> str:
     return ", ".join(f"{span.type}: {' '.join(words[span.first : span.last + 1])}" for span in spans)
+
+
+def _write(experiment: Any, analysis: Analysis, curve: Path) -> None:  # noqa: ANN401 - W&B's Run, or one that is disabled
+    import wandb
+
+    for point in analysis.points:
+        if point.size:
+            key = f"few-shot/{point.regime}"
+            experiment.define_metric(f"{key}/*", step_metric="sentences")
+            experiment.log({"sentences": point.size, f"{key}/f1": point.target.seeds.mean})
+    rows = [[row[name] for name in CSV_COLUMNS] for row in csv_rows(analysis.run.results)]
+    experiment.log(
+        {
+            "few-shot/table": wandb.Table(columns=list(FEW_SHOT), data=few_shot_rows(analysis)),
+            "results": wandb.Table(columns=list(CSV_COLUMNS), data=rows),
+            "curve": wandb.Image(str(curve)),
+            "errors": wandb.Table(columns=list(ERRORS), data=error_rows(analysis)),
+        }
+    )
+    if start := analysis.start:
+        # Called zero-shot only where it is.
+        experiment.summary[f"{before_adaptation(start.stages, analysis.target)}/f1"] = start.target.seeds.mean
+    if full := analysis.full:
+        experiment.summary["few-shot/best/f1"] = full.target.seeds.mean
+    for line in analysis.curves:
+        experiment.summary[f"few-shot/{line.regime}/area"] = line.area

@@ -44,5 +44,6 @@ def _sum_up(dashboard: Dashboard, evaluations: Sequence[Evaluation], **others: f
         for name, value in evaluation.items()
         if isinstance(value, int | float)
     }
-    dashboard.experiment.summary.update(scores | others)
+    with dashboard.surviving():
+        dashboard.experiment.summary.update(scores | others)
     dashboard.end()
