@@ -1,6 +1,8 @@
 import csv
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +22,8 @@ from xner.data.panx import Split
 from xner.labels import TAGS
 from xner.transfer.result import CSV_COLUMNS, read_result
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+SWEEP = Path(__file__).parents[1] / "configs" / "sweep.yaml"
+CONFIGS = sorted({*SWEEP.parent.glob("*.yaml")} - {SWEEP})
 
 
 class Outcome(NamedTuple):
@@ -563,6 +566,30 @@ class TestConfigurations:
             outcome = run(command, f"--config={path}", "--print_config")
             assert outcome.code == 0, (path, outcome)
             assert {"model", "data", "trainer"} <= yaml.safe_load(outcome.out).keys()
+
+    def test_sweep(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a W&B agent runs for ``sweep.yaml`` is a fit with the options that are swept, in a folder of its own."""
+        sweep = yaml.safe_load(SWEEP.read_text(encoding="utf-8"))
+        chosen = {name: values["values"][-1] for name, values in sweep["parameters"].items()}
+        *command, last = sweep["command"]
+        assert last == "${args}"
+        # Instead of the program, its arguments are shown.
+        (tmp_path / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+        (tmp_path / "python").chmod(0o755)
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "WANDB_RUN_ID": "abc"}
+        shown = subprocess.run(
+            [*command, *(f"--{name}={value}" for name, value in chosen.items())],
+            capture_output=True, text=True, check=True, env=environment,
+        )  # fmt: skip
+        program, *words = shown.stdout.splitlines()
+        assert program == sweep["program"]
+        monkeypatch.chdir(SWEEP.parents[1])
+        resolved = yaml.safe_load(run(*words, "--print_config").out)
+        assert resolved["trainer"]["default_root_dir"] == "runs/sweep/abc"
+        assert resolved["trainer"]["logger"]["class_path"] == "xner.dashboard.Dashboard"
+        for name, value in chosen.items():
+            group, _, option = name.rpartition(".")
+            assert (resolved[group] if group else resolved)[option] == value
 
     @pytest.mark.parametrize("command", ["fit", "transfer"])
     def test_help(self, run: Run, command: str) -> None:

@@ -46,6 +46,14 @@ def test_tools_are_there(command: str, capsys: pytest.CaptureFixture[str]) -> No
     assert all(option in text for option in rest if option.startswith("--"))
 
 
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("wandb ")])
+def test_wandb_has_the_command(command: str) -> None:
+    """W&B's own command has what the README asks of it."""
+    name = shlex.split(command)[1]
+    shown = subprocess.run([sys.executable, "-m", "wandb", name, "--help"], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith(f"Usage: python -m wandb {name}")
+
+
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "tests.benchmarks" in command])
 def test_benchmark_is_there(command: str) -> None:
     """The benchmark has the options that the README gives it."""
@@ -58,5 +66,5 @@ def test_benchmark_is_there(command: str) -> None:
 
 def test_nothing_else() -> None:
     """Every command of the README is one of the kinds above."""
-    kinds = ("xner ", "python train.py ", "python -m tests.benchmarks.")
+    kinds = ("xner ", "wandb ", "python train.py ", "python -m tests.benchmarks.")
     assert all(command.startswith(kinds) for command in COMMANDS)
