@@ -106,8 +106,11 @@ def load_network(backbone: str) -> "PreTrainedModel":
 
 
 def save_tokenizer(backbone: str, folder: Path) -> None:
-    """Put a backbone's tokenizer into a model folder: a folder's files as they are, so that their digest stays."""
-    if folder_of(backbone).is_dir():
+    """Put a backbone's tokenizer into a model folder, so that its digest stays: a folder's files as they are.
+
+    Where there is no tokenizer.json, as in mDeBERTa's, one is made: to make it takes seconds each time.
+    """
+    if (folder_of(backbone) / "tokenizer.json").is_file():
         for name in _TOKENIZER_FILES:
             if (folder_of(backbone) / name).is_file():
                 shutil.copyfile(folder_of(backbone) / name, folder / name)
@@ -131,8 +134,10 @@ def backbone_digest(backbone: str) -> str:
 def tokenizer_digest(backbone: str) -> str:
     """A key that changes when the backbone's pieces do; found without loading the tokenizer where that is possible."""
     path = folder_of(backbone) / "tokenizer.json"
-    content = path.read_bytes() if path.is_file() else load_tokenizer(backbone).backend_tokenizer.to_str().encode()
-    return hashlib.sha256(content).hexdigest()
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    # As save_tokenizer writes it.
+    return hashlib.sha256(load_tokenizer(backbone).backend_tokenizer.to_str(pretty=True).encode()).hexdigest()
 
 
 def packable(config: "PreTrainedConfig") -> bool:

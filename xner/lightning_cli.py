@@ -60,6 +60,8 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", pattern)
     rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     rank_zero.addFilter(lambda record: "Tip:" not in record.getMessage())
+    # An encoder has no cache that gradient checkpointing could be at odds with.
+    logging.getLogger("transformers.utils.generic").addFilter(lambda record: "use_cache" not in record.getMessage())
     own = logging.getLogger("xner")
     own.setLevel(logging.INFO)
     if not own.handlers:

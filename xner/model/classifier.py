@@ -1,6 +1,7 @@
 """TokenClassifier: a pretrained encoder with a linear layer over its pieces, its loss, its scores and its optimizer."""
 
 import math
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
 from xner.model.heap import hold_freed_memory, release_freed_memory
+from xner.model.lora import LoRA, adapt, merge
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.speed import Speed
 from xner.model.vocabulary import CompactEmbedding, compact, load_rows, restore, save_rows
@@ -47,6 +49,10 @@ class TokenClassifier(pl.LightningModule):
         compact_vocabulary: Train only the embedding rows of pieces that the data uses (exact: the others would get
             nothing but weight decay, and they do).
         compile: Compile the network with torch.compile; worth its start on a GPU, together with data.few_shapes.
+        gradient_checkpointing: Keep a layer's input alone for the backward pass and compute the rest of it again
+            (exact; Chen et al. 2016): less memory, for about a third more time.
+        lora: Train low-rank adapters in place of the encoder's own weights, as {rank: 8}, and merge them when training
+            ends; null trains the weights. See --model.lora.help.
     """
 
     def __init__(
@@ -59,6 +65,8 @@ class TokenClassifier(pl.LightningModule):
         schedule: Literal["linear", "cosine", "constant"] = "linear",
         compact_vocabulary: bool = True,
         compile: bool = False,
+        gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
@@ -67,7 +75,11 @@ class TokenClassifier(pl.LightningModule):
             raise UserError(f"model.weight_decay={weight_decay} must be 0 or more")
         if not 0 <= warmup_ratio <= 1:
             raise UserError(f"model.warmup_ratio={warmup_ratio} must be between 0 and 1")
-        self.save_hyperparameters()
+        if lora:
+            lora.check()
+        self.save_hyperparameters(ignore="lora")
+        # A checkpoint is loaded with weights_only, which refuses a class of ours.
+        self.save_hyperparameters({"lora": asdict(lora) if lora else None})
         self.backbone = backbone
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -76,6 +88,8 @@ class TokenClassifier(pl.LightningModule):
         self.compact_vocabulary = compact_vocabulary
         self.compile_network = compile
         self.speed = Speed()
+        self.gradient_checkpointing = gradient_checkpointing
+        self.lora = lora
         self.validation_score = SpanF1()
         self.test_scores: list[SpanF1] = []
         self.test_predictions: list[WordPredictions] = []
@@ -84,9 +98,13 @@ class TokenClassifier(pl.LightningModule):
     def configure_model(self) -> None:
         """Load the network; Lightning calls this before it restores a checkpoint and makes the optimizer."""
         self.load()
+        if self.trainer.state.fn != "fit":
+            return
+        if self.lora:
+            adapt(self.network, self.lora)  # once more, where an earlier fit has merged its own
         used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
         rows = self.network.get_input_embeddings()
-        if self.compact_vocabulary and used and self.trainer.state.fn == "fit" and isinstance(rows, nn.Embedding):
+        if self.compact_vocabulary and used and isinstance(rows, nn.Embedding) and rows.weight.requires_grad:
             compact(self.network, torch.from_numpy(used()), folder_of(self.backbone))
 
     def load(self) -> None:
@@ -98,6 +116,10 @@ class TokenClassifier(pl.LightningModule):
             self.network = load_network(self.backbone)
             if self.packable:
                 quicken(self.network)
+            if self.gradient_checkpointing:
+                self._checkpoint_gradients()
+            if self.lora:
+                adapt(self.network, self.lora)
             if self.compile_network:
                 # The network alone: a whole LightningModule cannot be compiled (lightning 21836).
                 self.network.compile()
@@ -107,12 +129,20 @@ class TokenClassifier(pl.LightningModule):
         hold_freed_memory()
 
     def on_fit_end(self) -> None:
-        """Give the network its whole vocabulary back, once what training alone needed is out of memory."""
+        """Give the network its whole vocabulary and no adapters, once what training alone needed is out of memory."""
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()
         self.zero_grad(set_to_none=True)
         release_freed_memory()
         restore(self.network)
+        merge(self.network)
+
+    def take_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take a checkpoint's ``state_dict`` after a fit, which has merged the adapters that it may hold."""
+        if self.lora:
+            adapt(self.network, self.lora)
+        self.load_state_dict(weights)
+        merge(self.network)
 
     def forward(self, batch: Batch) -> Tensor:
         """Score every label on every piece.
@@ -255,11 +285,25 @@ class TokenClassifier(pl.LightningModule):
             save_rows(rows, self._name_of(rows.weight), checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint's vocabulary that of the network, whichever of the two is compact."""
+        """Make the checkpoint's vocabulary that of the network, whichever of the two is compact.
+
+        Raises:
+            UserError: If the checkpoint has other adapters.
+        """
+        adapters = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY].get("lora")
+        if adapters != self.hparams["lora"]:
+            raise UserError(f"the checkpoint was saved with model.lora={adapters}, not {self.hparams['lora']}")
         rows = self.network.get_input_embeddings()
         parameters = [id(parameter) for group in self._groups() for parameter in group["params"]]
         place = parameters.index(id(rows.weight)) if id(rows.weight) in parameters else -1
         load_rows(rows, self._name_of(rows.weight), place, checkpoint)
+
+    def _checkpoint_gradients(self) -> None:
+        if not self.network.supports_gradient_checkpointing:
+            raise UserError(f"{self.backbone} ({self.network.config.model_type}) has no gradient checkpointing")
+        # Renamed within transformers 5.
+        enable = getattr(self.network, "activation_checkpointing_enable", self.network.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
 
     def _name_of(self, weight: Tensor | nn.Module) -> str:
         return next(name for name, parameter in self.named_parameters() if parameter is weight)

@@ -54,7 +54,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     pl.seed_everything(stage.seed, workers=True, verbose=False)
     trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
     if keeper.best:
-        model.load_state_dict(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
+        model.take_weights(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
     history = trained_further(read_history(backbone), data, stage.seed)
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
