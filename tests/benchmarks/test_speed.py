@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.dashboard import dashboard
 from tests.benchmarks.machine import product_rate, this_machine
 from tests.benchmarks.sides import Run
 from tests.benchmarks.speed import Comparison, speed
@@ -106,3 +107,12 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(0 < value < 300 for values in seconds.values() for value in values)
     table = capsys.readouterr().out
     assert all(f"| {what} | " in table for what in seconds)
+
+
+def test_dashboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fit with W&B and one without are both run and timed, and set against each other."""
+    output = tmp_path / "dashboard.json"
+    dashboard(epochs=1, rounds=1, threads=1, output=str(output))
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert content["ratio"] == content["seconds"]["with W&B"][0] / content["seconds"]["without W&B"][0]
+    assert f"| with / without | **{content['ratio']:.2f}** |" in capsys.readouterr().out
