@@ -79,6 +79,17 @@ def epoch_of(one: TrainOrder, epoch: int) -> list[int]:
     return [int(sentence) for share in one for sentence in share.sentences]
 
 
+@pytest.mark.parametrize(("world_size", "accumulate"), RANKS_AND_ACCUMULATION)
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_step_words_where_batches_are_limited(world_size: int, accumulate: int, limit: int) -> None:
+    """Where the trainer takes some batches only, a step's words are those of the batches that it takes."""
+    for step in steps(world_size=world_size, accumulate=accumulate, limit=lambda: limit):
+        shares = [share for batch in step for share in batch]
+        words = sum(int(LABELLED[share.sentences].sum()) for share in shares)
+        assert {share.step_words for share in shares} == {words}
+    assert len([*order(world_size=world_size, accumulate=accumulate, limit=lambda: limit)]) == limit
+
+
 def test_epochs_have_orders_of_their_own() -> None:
     """Each epoch has another order, the same for the same seed whoever asks and how often; without, always one."""
     orders = [epoch_of(order(), epoch) for epoch in range(3)]
