@@ -30,7 +30,7 @@ def steps(*, world_size: int, accumulate: int, epoch: int = 0, **options: Any) -
     for one in orders:
         one.set_epoch(epoch)
     batches = [*zip(*orders, strict=True)]
-    assert all(len(one) == len(batches) for one in orders)
+    assert all(min(len(one), one.limit()) == len(batches) for one in orders)
     return [[*map(list, batches[first : first + accumulate])] for first in range(0, len(batches), accumulate)]
 
 
