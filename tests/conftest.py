@@ -29,7 +29,10 @@ for variable in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
+from tests.commands import Outcome, Run  # noqa: E402
+from tests.sources import write_source  # noqa: E402
 from xner.backbone import new_backbone  # noqa: E402
+from xner.cli import main  # noqa: E402
 from xner.data.panx import SAMPLE  # noqa: E402
 
 # A machine that others use as well has no deadlines; fixtures here are never changed by an example.
@@ -75,6 +78,30 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, sample_backbone: str
         intermediate_size=64,
     )
     return str(folder)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs the real command in this process, in an empty folder of its own."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+    def call(*args: object) -> Outcome:
+        capsys.readouterr()
+        code = 0
+        try:
+            main([*map(str, args)])
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with English and Turkish, 40 sentences a split."""
+    return write_source(tmp_path_factory.mktemp("data") / "source", {"train": 40, "validation": 40, "test": 40})
 
 
 @pytest.fixture(scope="session")

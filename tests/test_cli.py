@@ -4,9 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,7 +15,8 @@ from seqeval.metrics import classification_report
 
 # Here and not in a test: Lightning's log would hold on to the standard error of the first test that imports it.
 import xner.lightning_cli
-from tests.sources import as_jsonl, as_rows, random_sentences, write_source
+from tests.commands import Run, assert_one_line, options
+from tests.sources import as_jsonl, as_rows, random_sentences
 from xner.cli import TOOLS, main
 from xner.data.panx import Split
 from xner.labels import TAGS
@@ -24,63 +24,6 @@ from xner.transfer.result import CSV_COLUMNS, read_result
 
 SWEEP = Path(__file__).parents[1] / "configs" / "sweep.yaml"
 CONFIGS = sorted({*SWEEP.parent.glob("*.yaml")} - {SWEEP})
-
-
-class Outcome(NamedTuple):
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs the real command in this process, in an empty folder of its own."""
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-
-    def call(*args: object) -> Outcome:
-        capsys.readouterr()
-        code = 0
-        try:
-            main([*map(str, args)])
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        return Outcome(code, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with English and Turkish, 40 sentences a split."""
-    return write_source(tmp_path_factory.mktemp("data") / "source", {"train": 40, "validation": 40, "test": 40})
-
-
-def options(source: Path | str, backbone: Path | str, root: Path | str) -> list[str]:
-    """What every command here is given: one epoch on the processor, no progress bar."""
-    return [
-        f"--data.source={source}",
-        f"--model.backbone={backbone}",
-        f"--trainer.default_root_dir={root}",
-        "--trainer.max_epochs=1",
-        "--trainer.accelerator=cpu",
-        "--trainer.enable_progress_bar=false",
-    ]
-
-
-def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
-    """A mistake's outcome: its exit code, and one line that holds the parts."""
-    assert outcome.code == code, outcome
-    [line] = outcome.err.splitlines()
-    assert line.startswith("xner: error: ")
-    for part in parts:
-        assert part in line
-    assert "Traceback" not in outcome.err + outcome.out
 
 
 def results(root: Path) -> list[dict[str, str]]:

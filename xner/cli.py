@@ -61,16 +61,27 @@ def _run_tool(name: str, args: Sequence[str]) -> None:
 def _run_lightning(args: Sequence[str]) -> None:
     # Tokenizers warn when a process that used their threads forks; nothing here does.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from xner.complaints import complaint
     from xner.lightning_cli import XnerCLI
 
     # Where there are several processes, Lightning starts the others by what stands here. --plan is a flag; jsonargparse
     # would have a value with it.
     argv = sys.argv
     sys.argv = [argv[0], *("--plan=true" if arg == "--plan" else arg for arg in args)]
+    seeds = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
     try:
         XnerCLI()
+    except Exception as error:
+        if said := complaint(error):
+            raise UserError(said) from error
+        raise
     finally:
         sys.argv = argv
+        # Lightning leaves its seed there, where the next command of this process would find it.
+        for name, seed in seeds.items():
+            os.environ.pop(name, None)
+            if seed is not None:
+                os.environ[name] = seed
 
 
 def _leave(message: str, code: int) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from filelock import FileLock
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -27,12 +27,13 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import Stopped, UserError
 from xner.files import write_atomically
 from xner.model.classifier import TokenClassifier
+from xner.parser import Parser
 from xner.predictions import report, tags_by_sentence, write_predictions
 from xner.progress import step_progress
 from xner.report.table import describe, render
+from xner.transfer.checkpoint import CarriedHistory, check_checkpoint, history_in
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Keep, Select, Settings
-from xner.transfer.history import read_history, trained_further
 from xner.transfer.plan import SIZES, Stage, plan_table
 from xner.transfer.prepare import planned, prepare
 from xner.transfer.result import Result, read_result, write_sentences
@@ -59,21 +60,17 @@ def quiet() -> None:
     ):
         warnings.filterwarnings("ignore", pattern)
     rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    rank_zero.addFilter(lambda record: "Tip:" not in record.getMessage())
     # An encoder has no cache that gradient checkpointing could be at odds with.
     logging.getLogger("transformers.utils.generic").addFilter(lambda record: "use_cache" not in record.getMessage())
+    rank_zero.addFilter(_worth_saying)
     own = logging.getLogger("xner")
     own.setLevel(logging.INFO)
     if not own.handlers:
         own.addHandler(logging.StreamHandler())
 
 
-class Parser(LightningArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise what ``main`` prints as one line."""
-        raise UserError(" ".join(str(message).split())) from ex
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return not any(each in record.getMessage() for each in ("Tip:", "TPU available: False", "to estimate number of"))
 
 
 class Trainer(pl.Trainer):
@@ -142,6 +139,7 @@ class XnerCLI(LightningCLI):
             seed_everything_default=42,
             parser_class=Parser,
             parser_kwargs={
+                "allow_abbrev": False,
                 "description": "Cross-lingual named-entity recognition on PAN-X.",
                 "epilog": f"Tools that need no trainer, each with a --help of its own: {', '.join(TOOLS)}.",
             },
@@ -165,7 +163,20 @@ class XnerCLI(LightningCLI):
         parser.link_arguments("model.backbone", "data.backbone")
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the options as they were given: a checkpoint brings weights and states, never options."""
+        """Leave the options as they were given: a checkpoint brings weights and states, never options.
+
+        Raises:
+            UserError: If the path is that of no checkpoint: said before anything is written.
+        """
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path is not None:
+            check_checkpoint(path)
+
+    def _set_seed(self) -> None:
+        """Seed as asked; ``false`` is no seed, not one that was left in the environment."""
+        if self._get(self.config, "seed_everything") is False:
+            os.environ.pop("PL_GLOBAL_SEED", None)
+        super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
         """Give each command a folder of its own."""
@@ -174,36 +185,51 @@ class XnerCLI(LightningCLI):
             options.trainer.default_root_dir = f"runs/{self.subcommand}"
         self.root = Path(options.trainer.default_root_dir)
         self.resolved = self.config
+        if self.subcommand != "fit":
+            # What a callback cannot take over from a checkpoint matters to training alone.
+            warnings.filterwarnings("ignore", "The dirpath has changed from .*")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401 - as the base class has it
-        """Log to a CSV file where no logger was asked for, and show progress as the terminal allows."""
-        trainer = self._get(self.config_init, "trainer")
-        if trainer.logger in (None, True):
-            kwargs.setdefault("logger", CSVLogger(trainer.default_root_dir, name="logs"))
-        callbacks = trainer.callbacks or []
-        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        shown = trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks)
-        if shown and (progress := step_progress(in_stage=self.subcommand == "transfer")):
-            kwargs["callbacks"] = [*callbacks, progress]
+        """Log to a CSV file where no logger was asked for, and have checkpoints say what their weights have seen."""
+        options = self._get(self.config_init, "trainer")
+        if options.accumulate_grad_batches < 1:
+            raise UserError(f"trainer.accumulate_grad_batches={options.accumulate_grad_batches} must be 1 or more")
+        if options.logger in (None, True) and not options.barebones:
+            kwargs.setdefault("logger", CSVLogger(options.default_root_dir, name="logs"))
+        kwargs["callbacks"] = [*self._callbacks(options), CarriedHistory()]
         try:
-            made = super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ValueError) as error:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"no trainer can be had with these options: {' '.join(str(error).split())}") from error
-        for dashboard in dashboards(made):
+        for dashboard in dashboards(trainer):
             dashboard.describe(folder=self.root, job_type=str(self.subcommand), config=self._options(self.resolved))
-        return made
+        return trainer
+
+    def _callbacks(self, options: Namespace) -> list[pl.Callback]:
+        """The callbacks that were asked for, and progress as the terminal allows."""
+        asked = options.callbacks or []
+        callbacks = [*asked] if isinstance(asked, list) else [asked]
+        if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
+            raise UserError(
+                "trainer.callbacks: GradientAccumulationScheduler would change how many steps there are, which the "
+                "learning rate's schedule and the loss count on: give trainer.accumulate_grad_batches"
+            )
+        shown = options.enable_progress_bar is not False and not options.barebones
+        if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+            progress = step_progress(in_stage=self.subcommand == "transfer")
+            callbacks += [progress] if progress else []
+        return callbacks
 
     def before_fit(self) -> None:
         """Keep the configuration, once nothing is found wrong with it and the data."""
         self.datamodule.check("fit")
-        self._write_config()
+        if not self._get(self.config, "trainer").fast_dev_run:
+            self._write_config()
 
     def after_fit(self) -> None:
         """Write the model folder."""
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
-            seed = self._get(self.config, "seed_everything")
-            history = trained_further(read_history(self.model.backbone), self.datamodule, seed)
-            write_model(self.root / "model", self.model, history)
+            write_model(self.root / "model", self.model, history_in(self.trainer).after(self.model, self.datamodule))
             print(f"model folder: {self.root / 'model'}")
 
     # Lightning's own options are handed on as they come, here and in predict.
@@ -211,7 +237,7 @@ class XnerCLI(LightningCLI):
         """Test, and print seqeval's report of each language."""
         self.trainer.test(model, datamodule=datamodule, verbose=False, **options)
         if self.trainer.is_global_zero:
-            evaluations, _ = evaluate(model, datamodule, read_history(model.backbone))
+            evaluations, _ = evaluate(model, datamodule, history_in(self.trainer).before(model))
             for evaluation, tested in zip(evaluations, model.tested, strict=True):
                 gold = datamodule.split(evaluation["language"], "test").sentences
                 print(f"\n{describe(evaluation)}\n{report(tags_by_sentence(tested.labels, tested.sentences), gold)}")
@@ -326,7 +352,11 @@ class XnerCLI(LightningCLI):
 
     def _write_config(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        text = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        options = self.config[self.subcommand].clone()
+        # Where a run went on from is not what it computes, and other commands would take these weights for theirs.
+        for name in ("ckpt_path", "weights_only"):
+            options.pop(name, None)
+        text = self._parser(self.subcommand).dump(options, skip_none=False)
         write_atomically(self.root / "config.yaml", text)
 
 

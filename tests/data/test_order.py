@@ -30,7 +30,7 @@ def steps(*, world_size: int, accumulate: int, epoch: int = 0, **options: Any) -
     for one in orders:
         one.set_epoch(epoch)
     batches = [*zip(*orders, strict=True)]
-    assert all(len(one) == len(batches) for one in orders)
+    assert all(min(len(one), one.limit()) == len(batches) for one in orders)
     return [[*map(list, batches[first : first + accumulate])] for first in range(0, len(batches), accumulate)]
 
 
@@ -77,6 +77,17 @@ def test_any_number_of_ranks_takes_the_same_steps(batch_size: int, world_size: i
 def epoch_of(one: TrainOrder, epoch: int) -> list[int]:
     one.set_epoch(epoch)
     return [int(sentence) for share in one for sentence in share.sentences]
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), RANKS_AND_ACCUMULATION)
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_step_words_where_batches_are_limited(world_size: int, accumulate: int, limit: int) -> None:
+    """Where the trainer takes some batches only, a step's words are those of the batches that it takes."""
+    for step in steps(world_size=world_size, accumulate=accumulate, limit=lambda: limit):
+        shares = [share for batch in step for share in batch]
+        words = sum(int(LABELLED[share.sentences].sum()) for share in shares)
+        assert {share.step_words for share in shares} == {words}
+    assert len([*order(world_size=world_size, accumulate=accumulate, limit=lambda: limit)]) == limit
 
 
 def test_epochs_have_orders_of_their_own() -> None:

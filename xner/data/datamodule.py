@@ -1,7 +1,9 @@
 """PanxDataModule: which data takes which steps at which hook."""
 
 import logging
+import math
 import os
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -212,6 +214,7 @@ class PanxDataModule(pl.LightningDataModule):
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
             reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
             taken=self._taken,
+            limit=self._limit,
         )
         return self._loader(encoded, order, row_length=self.row_length if self.packing else None)
 
@@ -238,6 +241,12 @@ class PanxDataModule(pl.LightningDataModule):
         if self.trainer is None or not self.trainer.training:
             return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _limit(self) -> int:
+        """How many of an epoch's batches the trainer takes at most."""
+        if self.trainer is None or not self.trainer.training or math.isinf(self.trainer.num_training_batches):
+            return sys.maxsize
+        return int(self.trainer.num_training_batches)
 
     def _splits(self, stage: str) -> list[Split]:
         """The splits that Lightning's stage needs, ``fit``, ``validate``, ``test`` or ``predict``."""

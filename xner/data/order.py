@@ -1,5 +1,6 @@
 """Which sentences make up each batch of each rank: seeded and reshuffled for training, by length for evaluation."""
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -42,6 +43,7 @@ class TrainOrder(SequentialSampler):
         reshuffle: Whether each epoch has an order of its own.
         taken: Says, when an epoch's first batch is asked for, how many of its batches a run that goes on from a
             checkpoint has behind it.
+        limit: Says, at the same moment, how many batches of an epoch are taken at most.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class TrainOrder(SequentialSampler):
         accumulate: int = 1,
         reshuffle: bool = True,
         taken: Callable[[], int] = lambda: 0,
+        limit: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         self.sentences = sentences
         self.labelled = labelled
@@ -66,6 +69,7 @@ class TrainOrder(SequentialSampler):
         self.accumulate = accumulate
         self.reshuffle = reshuffle
         self.taken = taken
+        self.limit = limit
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,6 +86,8 @@ class TrainOrder(SequentialSampler):
         epoch = self.epoch if self.reshuffle else 0
         order = self.sentences[np.random.default_rng((self.seed, epoch)).permutation(len(self.sentences))]
         size = self.batch_size * self.world_size
+        # A step that the limit cuts short is of fewer words.
+        order = order[: size * self.limit()]
         for first in range(0, len(order), size * self.accumulate):
             step = order[first : first + size * self.accumulate]
             step_words = int(self.labelled[step].sum())

@@ -1,5 +1,6 @@
 """TokenClassifier: a pretrained encoder with a linear layer over its pieces, its loss, its scores and its optimizer."""
 
+import logging
 import math
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
@@ -20,6 +21,8 @@ from xner.model.lora import LoRA, adapt, merge
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.speed import Speed
 from xner.model.vocabulary import CompactEmbedding, compact, load_rows, restore, save_rows
+
+logger = logging.getLogger(__name__)
 
 
 class Tested(NamedTuple):
@@ -288,12 +291,10 @@ class TokenClassifier(pl.LightningModule):
         """Make the checkpoint's vocabulary that of the network, whichever of the two is compact.
 
         Raises:
-            UserError: If the checkpoint has other adapters.
+            UserError: If an option says one thing, and what the checkpoint restores another.
         """
-        adapters = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY].get("lora")
-        if adapters != self.hparams["lora"]:
-            raise UserError(f"the checkpoint was saved with model.lora={adapters}, not {self.hparams['lora']}")
         rows = self.network.get_input_embeddings()
+        self._hold_options_against(checkpoint)
         parameters = [id(parameter) for group in self._groups() for parameter in group["params"]]
         place = parameters.index(id(rows.weight)) if id(rows.weight) in parameters else -1
         load_rows(rows, self._name_of(rows.weight), place, checkpoint)
@@ -304,6 +305,31 @@ class TokenClassifier(pl.LightningModule):
         # Renamed within transformers 5.
         enable = getattr(self.network, "activation_checkpointing_enable", self.network.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
+
+    def _hold_options_against(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        if saved and saved.get("lora") != self.hparams["lora"]:
+            raise UserError(f"ckpt_path was saved with model.lora={saved.get('lora')}, not {self.hparams['lora']}")
+        backbone = saved.get("backbone", self.backbone)
+        shapes = {f"network.{name}": value.shape for name, value in self.network.state_dict().items()}
+        rows = self.network.get_input_embeddings()
+        if isinstance(rows, CompactEmbedding):
+            shapes[self._name_of(rows.weight)] = rows.matrix.shape
+        if shapes != {name: value.shape for name, value in checkpoint["state_dict"].items()}:
+            raise UserError(
+                f"ckpt_path holds a network of model.backbone={backbone!r}, which is not that of {self.backbone!r}"
+            )
+        if backbone != self.backbone and self.trainer.is_global_zero:
+            logger.info(
+                f"the weights are the checkpoint's, which started from model.backbone={backbone!r}: of "
+                f"{self.backbone!r} the tokenizer alone is used"
+            )
+        for name in ("learning_rate", "weight_decay") if self.trainer.state.fn == "fit" else ():
+            if saved.get(name, self.hparams[name]) != self.hparams[name]:
+                raise UserError(
+                    f"model.{name}={self.hparams[name]}, but ckpt_path goes on with its optimizer's {saved[name]}: "
+                    "give that, or start anew from a model folder as --model.backbone"
+                )
 
     def _name_of(self, weight: Tensor | nn.Module) -> str:
         return next(name for name, parameter in self.named_parameters() if parameter is weight)

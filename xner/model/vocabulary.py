@@ -78,7 +78,7 @@ class CompactEmbedding(nn.Module):
         """
         weight = (self.weight if weight is None else weight).detach().cpu()
         # All of the ghost row is the same number, since it started as ones and had no gradient.
-        whole = self.matrix.whole().mul_(weight[-1, 0])
+        whole = self.matrix.whole().to(weight.dtype).mul_(weight[-1, 0])
         whole[self.pieces] = weight[:-1]
         return whole
 

@@ -69,13 +69,13 @@ def write_history(folder: Path, history: History) -> None:
     write_atomically(folder / SEEN_FILE, save({"sentences": history.sentences, "words": history.words}))
 
 
-def trained_further(history: History, data: PanxDataModule, seed: int) -> History:
+def trained_further(history: History, data: PanxDataModule, seed: int | None) -> History:
     """The history of weights that were trained once more, on what a data module trains on.
 
     Args:
         history: The history before.
         data: The data module that they were fitted on; each of its languages is an episode.
-        seed: The seed of the training.
+        seed: The seed of the training; ``None`` where it had none.
     """
     episodes: list[Episode] = []
     sentences, words = [history.sentences], [history.words]

@@ -26,7 +26,7 @@ class Episode(TypedDict):
     sentences: int
     shuffle_seed: int
     subset_seed: int | None
-    seed: int
+    seed: int | None
     digest: str
 
 

@@ -1,0 +1,38 @@
+"""The real command, run in the test's own process, and what its outcome must be."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Outcome(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+def options(source: Path | str, backbone: Path | str, root: Path | str) -> list[str]:
+    """What every command here is given: one epoch on the processor, no progress bar."""
+    return [
+        f"--data.source={source}",
+        f"--model.backbone={backbone}",
+        f"--trainer.default_root_dir={root}",
+        "--trainer.max_epochs=1",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+    ]
+
+
+def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
+    """A mistake's outcome: its exit code, and one line that holds the parts."""
+    assert outcome.code == code, outcome
+    [line] = outcome.err.splitlines()
+    assert line.startswith("xner: error: ")
+    for part in parts:
+        assert part in line
+    assert "Traceback" not in outcome.err + outcome.out

@@ -1,0 +1,101 @@
+"""What a checkpoint says of its weights beside their values: what they have seen, as a model folder does."""
+
+import os
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from xner.data.datamodule import PanxDataModule
+from xner.errors import RunError, UserError
+from xner.model.classifier import TokenClassifier
+from xner.transfer.history import History, read_history, trained_further
+
+
+def check_checkpoint(path: str) -> None:
+    """Look whether there is a checkpoint at a path, as far as that can be told before Lightning loads it.
+
+    Args:
+        path: As Lightning takes it: a file, the folder of a sharded checkpoint, a URL, or a word for one of its own.
+
+    Raises:
+        UserError: If it is no checkpoint.
+    """
+    if path in ("best", "last", "hpc") or path.startswith("registry") or "://" in path:
+        return
+    if not Path(path).exists():
+        raise RunError(f"ckpt_path={path!r}: there is no such file")
+    if (Path(path) / "config.json").is_file():
+        raise UserError(f"ckpt_path={path!r} is a model folder: give it as --model.backbone")
+    if Path(path).is_file() and not is_zipfile(path):
+        raise UserError(f"ckpt_path={path!r} is no checkpoint of Lightning, or not a whole one")
+
+
+class CarriedHistory(Callback):
+    """Puts into checkpoints what their weights have seen, and takes it from the one that weights come from.
+
+    Without it, the weights of a checkpoint would pass for those of the backbone, and a score for zero-shot.
+
+    Attributes:
+        loaded: The history that came with a checkpoint; ``None`` where there was no checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.loaded: History | None = None
+
+    def before(self, model: TokenClassifier) -> History:
+        """The history of the weights that a command starts with."""
+        return self.loaded or read_history(model.backbone)
+
+    def after(self, model: TokenClassifier, data: PanxDataModule) -> History:
+        """The history of the weights once they are trained; where that only goes on, it is no other episode."""
+        seed = os.environ.get("PL_GLOBAL_SEED")
+        further = trained_further(self.before(model), data, None if seed is None else int(seed))
+        last = slice(-len(data.languages), None)
+        if self.loaded and self.loaded.lineage["episodes"][last] == further.lineage["episodes"][last]:
+            return self.loaded
+        return further
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As ``on_test_start``: the model folder will say it."""
+        self.on_test_start(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the history, in words and tensors that are loaded with weights only."""
+        data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
+        history = self.after(pl_module, data)  # type: ignore[arg-type] # the command has one model
+        checkpoint["history"] = {
+            "lineage": history.lineage,
+            "sentences": torch.from_numpy(history.sentences),
+            "words": torch.from_numpy(history.words),
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take the history."""
+        if "history" in checkpoint:
+            found = checkpoint["history"]
+            self.loaded = History(found["lineage"], found["sentences"].numpy(), found["words"].numpy())
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse to guess a history: what a test says depends on it.
+
+        Raises:
+            RunError: If the checkpoint has none.
+        """
+        if trainer.ckpt_path and not self.loaded:
+            raise RunError(
+                f"ckpt_path={str(trainer.ckpt_path)!r} does not say what its weights were trained on, as one of "
+                "weights alone: give the fit's model folder as --model.backbone"
+            )
+
+
+def history_in(trainer: pl.Trainer) -> CarriedHistory:
+    """Find a trainer's; a reference kept elsewhere would, through it, hold on to the trainer and its model."""
+    return next(each for each in trainer.callbacks if isinstance(each, CarriedHistory))  # type: ignore[attr-defined]
