@@ -2,7 +2,11 @@
 
 192 of XLM-R base's 278 million parameters are embedding rows, and 88 % of them never occur in PAN-X's English and
 Turkish together. A row that never occurs gets no gradient and, from Adam, no update but weight decay (Loshchilov and
-Hutter 2019), which shrinks all such rows by the same factor. One ghost row of ones, never looked up, measures it.
+Hutter 2019), which shrinks all such rows by the same factor. Some ghost rows, never looked up, measure it.
+
+They measure it for each number's own digits: a step of decay is but a few times a number's last digit, and how it is
+rounded depends on the digits before, so that after many steps one factor would be off in the sixth digit. A number's
+sign and power of two change nothing, so that ghosts between 1 and 2 stand for all numbers.
 """
 
 from collections.abc import Mapping
@@ -14,6 +18,15 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from xner.model.stored import HeldMatrix, Matrix, find_matrix
+
+_DIGITS = 16
+"""How many of a number's binary digits, behind its first, tell which ghost stands for it."""
+
+_BITS = {torch.float64: (torch.int64, 52), torch.float32: (torch.int32, 23), torch.bfloat16: (torch.int16, 7)}
+"""By type, integers of its size, and how many of its bits are digits."""
+
+_AT_ONCE = 2**16
+"""Numbers decayed at a time, about: what a processor core keeps at hand."""
 
 
 class Embedded(Protocol):
@@ -35,7 +48,7 @@ class CompactEmbedding(nn.Module):
         padding_idx: The id of the piece that gets no gradient, or ``None``.
 
     Attributes:
-        weight: The rows in use, and behind them the ghost row. *Shape:* (used + 1, width)
+        weight: The rows in use, and behind them the ghost rows. *Shape:* (used + ghosts, width)
     """
 
     row_of: Tensor
@@ -44,9 +57,10 @@ class CompactEmbedding(nn.Module):
         super().__init__()
         self.matrix = matrix
         self.pieces = pieces
-        self.weight = nn.Parameter(torch.cat([matrix.rows(pieces), torch.ones(1, matrix.shape[1])]))
-        # A piece that is not in use points behind the ghost row, which no look-up survives.
-        row_of = torch.full((matrix.shape[0],), len(pieces) + 1)
+        rows = matrix.rows(pieces)
+        self.weight = nn.Parameter(torch.cat([rows, ghost_rows(matrix.shape[1], rows.dtype)]))
+        # A piece that is not in use points behind the ghost rows, which no look-up survives.
+        row_of = torch.full((matrix.shape[0],), len(self.weight))
         row_of[pieces] = torch.arange(len(pieces))
         self.register_buffer("row_of", row_of, persistent=False)
         self.padding_idx = padding_idx
@@ -77,10 +91,49 @@ class CompactEmbedding(nn.Module):
             weight: The rows to put in; ``None`` takes the module's own.
         """
         weight = (self.weight if weight is None else weight).detach().cpu()
-        # All of the ghost row is the same number, since it started as ones and had no gradient.
-        whole = self.matrix.whole().to(weight.dtype).mul_(weight[-1, 0])
-        whole[self.pieces] = weight[:-1]
+        used = len(self.pieces)
+        whole = self.matrix.whole().to(weight.dtype)
+        _decay(whole, weight[used:])
+        whole[self.pieces] = weight[:used]
         return whole
+
+
+def ghost_rows(width: int, dtype: torch.dtype) -> Tensor:
+    """Numbers from 1 to 2, one for each beginning that a number's digits may have, in rows of an embedding.
+
+    Args:
+        width: Numbers a row.
+        dtype: Their type, one of those in ``_BITS``.
+
+    Returns:
+        The numbers, ascending, and ones in what is left of the last row. *Shape:* (ghosts, width)
+    """
+    count = 2 ** min(_DIGITS, _BITS[dtype][1])
+    rows = torch.ones(-(-count // width) * width, dtype=dtype)
+    # In the middle of the numbers that it stands for, or, where it stands for one alone, that one.
+    middle = 0.5 if _BITS[dtype][1] > _DIGITS else 0.0
+    rows[:count] = ((torch.arange(count, dtype=torch.float64) + middle) / count + 1).to(dtype)
+    return rows.view(-1, width)
+
+
+def _decay(matrix: Tensor, ghosts: Tensor) -> None:
+    """Do to a matrix what was done to the ghosts since they were made.
+
+    Args:
+        matrix: It is changed in place. *Shape:* (vocabulary, width)
+        ghosts: *Shape:* (ghosts, width)
+    """
+    integers, bits = _BITS[matrix.dtype]
+    count = 2 ** min(_DIGITS, bits)
+    before, after = (rows.flatten()[:count].double() for rows in (ghost_rows(matrix.shape[1], ghosts.dtype), ghosts))
+    factors = (after / before).to(matrix.dtype)
+    if bool((factors == 1).all()):
+        return
+    step = -(-_AT_ONCE // matrix.shape[1])
+    for first in range(0, len(matrix), step):
+        rows = matrix[first : first + step]
+        digits = (rows.view(integers) >> (bits - min(_DIGITS, bits))).bitwise_and_(count - 1)
+        rows.mul_(factors.index_select(0, digits.flatten().int()).view_as(rows))
 
 
 def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> None:
@@ -120,15 +173,15 @@ def save_rows(rows: CompactEmbedding, name: str, checkpoint: dict[str, Any]) -> 
     """
     checkpoint["state_dict"][name] = rows.expand()
     checkpoint["compact_pieces"] = rows.pieces
-    checkpoint["compact_ghost"] = rows.weight[-1].detach().cpu()
+    checkpoint["compact_ghosts"] = rows.weight[len(rows.pieces) :].detach().cpu()
 
 
 def load_rows(embedding_: nn.Module, name: str, place: int, checkpoint: dict[str, Any]) -> None:
     """Make a checkpoint fit an embedding that may be compact, or be of other pieces than the one that was saved.
 
     Args:
-        embedding_: The network's embedding; a compact one goes on with its own absent rows and the checkpoint's ghost
-            where they make the checkpoint's absent rows, to the bit, and otherwise takes those and a new ghost.
+        embedding_: The network's embedding; a compact one goes on with its own absent rows and the checkpoint's ghosts
+            where they make the checkpoint's absent rows, to the bit, and otherwise takes those and new ghosts.
         name: Its weight's name in the checkpoint's ``state_dict``.
         place: Which of the optimizer's parameters the weight is.
         checkpoint: A checkpoint of Lightning, with the whole matrix; it is changed in place.
@@ -139,31 +192,32 @@ def load_rows(embedding_: nn.Module, name: str, place: int, checkpoint: dict[str
     new = everything
     if isinstance(embedding_, CompactEmbedding):
         new = embedding_.pieces
-        ghost = checkpoint.get("compact_ghost", whole.new_ones(whole.shape[1]))
-        weight = torch.cat([whole[new], ghost[None]])
+        fresh = ghost_rows(whole.shape[1], whole.dtype)
+        weight = torch.cat([whole[new], checkpoint.get("compact_ghosts", fresh)])
         if not torch.equal(embedding_.expand(weight), whole):
             embedding_.matrix = HeldMatrix(whole)
-            weight[-1] = 1
+            weight = torch.cat([whole[new], fresh])
         checkpoint["state_dict"][name] = weight
     for states in checkpoint.get("optimizer_states", ()):
         if place in states["state"]:
-            states["state"][place] = _moved(states["state"][place], old, new, ghost=new is not everything)
+            ghosts = 0 if new is everything else len(checkpoint["state_dict"][name]) - len(new)
+            states["state"][place] = _moved(states["state"][place], old, new, ghosts)
 
 
-def _moved(states: Mapping[str, Any], old: Tensor, new: Tensor, *, ghost: bool) -> dict[str, Any]:
+def _moved(states: Mapping[str, Any], old: Tensor, new: Tensor, ghosts: int) -> dict[str, Any]:
     """Carry the optimizer's states of one parameter over to other rows; rows without a gradient so far have zeros.
 
     Args:
         states: Tensors with a row a piece, and scalars.
         old: The pieces that the states are of. *Shape:* (used,)
         new: The pieces that states are wanted of. *Shape:* (wanted,)
-        ghost: Whether a ghost row belongs behind them.
+        ghosts: How many ghost rows belong behind them.
     """
     at = torch.searchsorted(old, new).clamp(max=len(old) - 1)
     known = old[at] == new
     moved = dict(states)
     for name, state in states.items():
         if isinstance(state, Tensor) and state.dim() == 2:
-            moved[name] = state.new_zeros(len(new) + ghost, state.shape[1])
+            moved[name] = state.new_zeros(len(new) + ghosts, state.shape[1])
             moved[name][: len(new)][known] = state[at[known]]
     return moved
