@@ -203,13 +203,12 @@ class XnerCLI(LightningCLI):
 
     def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Write each test language's sentences with their predicted tags."""
-        found: Any = self.trainer.predict(model, datamodule=datamodule, **options)
-        languages = datamodule.test_languages
-        for language, batches in zip(languages, found if len(languages) > 1 else [found], strict=True):
-            labels, numbers = (torch.cat(parts) for parts in zip(*batches, strict=True))
-            path = self.root / f"{language}-test.jsonl"
-            write_predictions(path, tags_by_sentence(labels, numbers), datamodule.split(language, "test").sentences)
-            print(f"predictions: {path}")
+        self.trainer.predict(model, datamodule=datamodule, **options)
+        if self.trainer.is_global_zero:
+            for language, (labels, numbers) in zip(datamodule.test_languages, model.predicted, strict=True):
+                path = self.root / f"{language}-test.jsonl"
+                write_predictions(path, tags_by_sentence(labels, numbers), datamodule.split(language, "test").sentences)
+                print(f"predictions: {path}")
 
     def transfer(
         self,
