@@ -26,6 +26,7 @@ from xner.errors import Stopped, UserError
 from xner.files import write_atomically
 from xner.model.classifier import TokenClassifier
 from xner.predictions import report, tags_by_sentence, write_predictions
+from xner.processes import Processes
 from xner.report.table import describe, render
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Keep, Select, Settings
@@ -158,6 +159,16 @@ class XnerCLI(LightningCLI):
         """Take the tokenizer from the model's backbone."""
         parser.link_arguments("model.backbone", "data.backbone")
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a command; where it has several processes and one is lost, the others end with one line."""
+        goes_on = subcommand == "transfer"
+        processes = Processes("the same command goes on from here" if goes_on else "give the same command again")
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            processes.explain(error)
+            raise
+
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: a checkpoint brings weights and states, never options."""
 
@@ -247,8 +258,12 @@ class XnerCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             # The first process does all that is not training; this one helps it with that.
             done = complete_stages(experiment)
-            for stage in (stage for stage in stages if stage.id not in done):
-                work(stage)
+            try:
+                with on_signals(leave):
+                    for stage in (stage for stage in stages if stage.id not in done):
+                        work(stage)
+            except SystemExit:
+                sys.exit()  # The first process says that it was stopped; a code from here would count as a crash.
             return
         execute = self._side_by_side(gpus_per_stage) if executor == "ray" else partial(serially, work=work)
         try:
