@@ -160,7 +160,12 @@ class TokenClassifier(pl.LightningModule):
             self(batch).flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORE, reduction="sum"
         )
         loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.sentences), sync_dist=True)
+        logged = loss.detach()
+        if self.trainer.world_size > 1:
+            # Lightning's sync_dist has all processes wait for one another first; this does not hold a GPU up.
+            logged = logged / self.trainer.world_size
+            torch.distributed.all_reduce(logged)
+        self.log("train/loss", logged, prog_bar=True, batch_size=len(batch.sentences))
         return loss
 
     def validation_step(self, batch: Batch) -> None:
