@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 
 from tests.sources import write_source
 from xner.cli import main
+from xner.errors import RunError
+from xner.processes import Processes
 
 REPOSITORY = Path(__file__).parents[1]
 LAUNCHERS = {
@@ -24,9 +26,6 @@ LAUNCHERS = {
 }
 EVALUATED = 101
 """Sentences of a test split: no number of processes divides it."""
-
-Processes = dict[int, int]
-"""The processes of a command by their rank."""
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +78,8 @@ def run(launcher: str, number: int, command: list[str]) -> str:
     return out
 
 
-def processes(root: Path) -> Processes:
-    """The processes that work on a folder and have not ended."""
+def running(root: Path) -> dict[int, int]:
+    """The processes that work on a folder and have not ended, by their rank."""
     found = {}
     for folder in Path("/proc").iterdir():
         try:
@@ -106,9 +105,9 @@ def _nobody_left(tmp_path: Path) -> Iterator[None]:
     """Every process of a test ends soon after the one that it waited for."""
     yield
     try:
-        wait_for(lambda: not processes(tmp_path), 30)
+        wait_for(lambda: not running(tmp_path), 30)
     finally:
-        for process in processes(tmp_path).values():
+        for process in running(tmp_path).values():
             os.kill(process, signal.SIGKILL)
 
 
@@ -225,12 +224,20 @@ def test_lost_process(source: Path, backbone: Path, tmp_path: Path) -> None:
     command = transfer(source, backbone, tmp_path / "run")
     process = start("lightning", 2, command)
     wait_for(checkpoint(tmp_path / "run", "progressive-tr-200-seed42"))
-    victim = processes(tmp_path)[1]
+    victim = running(tmp_path)[1]
     os.kill(victim, signal.SIGKILL)
     told = f"process 1 (pid {victim}) was killed by SIGKILL: the same command goes on from here"
     assert end(process) == (1, [f"xner: error: {told}"])
     assert run("torchrun", 2, command).count(": complete, F1 ") == 1
     assert len(results(tmp_path / "run")) == 4
+
+
+def test_errors_of_other_kinds() -> None:
+    """What is no loss of a process stays the error that it is; a lost connection keeps what was said of it."""
+    processes = Processes("again")
+    processes.explain(RuntimeError("shapes differ"))
+    with pytest.raises(RunError, match=r"the connection to another process was lost \(.*closed by peer\): again"):
+        processes.explain(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
 
 
 @pytest.mark.slow
@@ -245,7 +252,7 @@ def test_killed_transfer(
     command = transfer(source, backbone, tmp_path / "cut")
     process = start(launcher, number, command)
     wait_for(checkpoint(tmp_path / "cut", stage))
-    killed = processes(tmp_path)[victim]
+    killed = running(tmp_path)[victim]
     os.kill(killed, signal.SIGKILL)
     code, lines = end(process)
     if launcher == "lightning":
@@ -253,7 +260,7 @@ def test_killed_transfer(
         told = f"process {victim} (pid {killed}) {'was killed by SIGKILL' if victim else 'is gone'}"
         assert lines == [f"xner: error: {told}: the same command goes on from here"]
     assert code == (-signal.SIGKILL if (launcher, victim) == ("lightning", 0) else 1)
-    wait_for(lambda: not processes(tmp_path), 30)
+    wait_for(lambda: not running(tmp_path), 30)
     run(launcher, number, command)
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
@@ -266,13 +273,13 @@ def test_killed_fit(source: Path, backbone: Path, tmp_path: Path, launcher: str,
     command = words("fit", source, backbone, tmp_path / "run", "--trainer.max_epochs=100")
     process = start(launcher, 2, command)
     wait_for(lambda: [*tmp_path.rglob("*.ckpt")])
-    os.kill(processes(tmp_path)[victim], signal.SIGKILL)
+    os.kill(running(tmp_path)[victim], signal.SIGKILL)
     code, lines = end(process)
     assert code == (-signal.SIGKILL if (launcher, victim) == ("lightning", 0) else 1)
     if launcher == "lightning":
         assert [line.endswith(": give the same command again") for line in lines] == [True]
     assert not (tmp_path / "run" / "model").exists()
-    wait_for(lambda: not processes(tmp_path), 30)
+    wait_for(lambda: not running(tmp_path), 30)
     run(launcher, 2, [*command, "--trainer.max_epochs=1"])
     assert (tmp_path / "run" / "model").is_dir()
 
@@ -284,7 +291,7 @@ def test_process_lost_unnoticed(source: Path, backbone: Path, tmp_path: Path) ->
     for victim, survivor in ((1, 0), (0, 1)):
         process = start("lightning", 2, command)
         wait_for(checkpoint(tmp_path / "run", "source-en-seed42"))
-        found = processes(tmp_path)
+        found = running(tmp_path)
         # Stopped amid what it does, it finds nothing but that the other is gone when it goes on.
         os.kill(found[survivor], signal.SIGSTOP)
         os.kill(found[victim], signal.SIGKILL)
@@ -293,7 +300,7 @@ def test_process_lost_unnoticed(source: Path, backbone: Path, tmp_path: Path) ->
         code, lines = end(process)
         assert len(lines) == 1
         assert code == (1 if victim else -signal.SIGKILL)
-        wait_for(lambda: not processes(tmp_path), 30)
+        wait_for(lambda: not running(tmp_path), 30)
 
 
 @pytest.mark.slow
@@ -324,12 +331,12 @@ def test_asked_to_stop(source: Path, backbone: Path, tmp_path: Path, asked: list
     command = transfer(source, backbone, tmp_path / "cut")
     process = start("lightning", 2, command)
     wait_for(checkpoint(tmp_path / "cut", "source-en-seed42"))
-    found = processes(tmp_path)
+    found = running(tmp_path)
     for rank in asked:
         os.kill(found[rank], number)
     assert end(process) == (128 + number, ["xner: error: stopped: the same command goes on from here"])
     assert not [*tmp_path.glob("cut/stages/*/result.json")]
-    wait_for(lambda: not processes(tmp_path), 30)
+    wait_for(lambda: not running(tmp_path), 30)
     run("lightning", 2, command)
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
