@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 from xner.cli import TOOLS, main
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"(<!-- \w+ -->\n)?```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 COMMANDS = [line for marker, block in BLOCKS if not marker for line in block.strip().splitlines()]
+SCRIPTS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+IN_SCRIPTS = [line for script in SCRIPTS for line in script.splitlines() if "train.py" in line]
 
 
 def test_marked_commands_are_run_by_ci() -> None:
@@ -23,7 +26,7 @@ def test_marked_commands_are_run_by_ci() -> None:
     assert all(f"readme_block {marker}" in script for marker in markers)
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "train.py" in command])
+@pytest.mark.parametrize("command", [*(command for command in COMMANDS if "train.py" in command), *IN_SCRIPTS])
 def test_options_parse(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A command that needs a Trainer has the options that the README gives it."""
     monkeypatch.chdir(ROOT)
@@ -64,7 +67,34 @@ def test_benchmark_is_there(command: str) -> None:
     assert all(option in text for option in words if option.startswith("--"))
 
 
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("torchrun ")])
+def test_torchrun(command: str) -> None:
+    """The launcher has the options that the README gives it, and starts as many processes as Lightning is told."""
+    options = get_args_parser().parse_args(shlex.split(command)[1:])
+    assert options.training_script == "train.py"
+    assert f"--trainer.num_nodes {options.nnodes} --trainer.devices {options.nproc_per_node} " in command
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script(script: str) -> None:
+    """A job's script is one that bash can read, and its tasks are the processes that Lightning is told."""
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    nodes, tasks = (re.search(rf"--{name}=(\d+) ", script) for name in ("nodes", "ntasks-per-node"))
+    assert nodes
+    assert tasks
+    assert f"--trainer.num_nodes {nodes[1]} --trainer.devices {tasks[1]} " in script
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_job_queues_again(code: int) -> None:
+    """The job's script ends as the command does, and queues again where that was stopped by SIGTERM, only there."""
+    [script] = SCRIPTS
+    given = f"srun() {{ return {code}; }}; scontrol() {{ echo $*; }}; SLURM_JOB_ID=4711\n"
+    end = subprocess.run(["bash"], input=given + script, capture_output=True, text=True)
+    assert (end.returncode, end.stdout) == (code, "requeue 4711\n" if code == 143 else "")
+
+
 def test_nothing_else() -> None:
     """Every command of the README is one of the kinds above."""
-    kinds = ("xner ", "wandb ", "python train.py ", "python -m tests.benchmarks.")
+    kinds = ("xner ", "wandb ", "python train.py ", "torchrun ", "python -m tests.benchmarks.")
     assert all(command.startswith(kinds) for command in COMMANDS)

@@ -29,6 +29,7 @@ from xner.files import write_atomically
 from xner.model.classifier import TokenClassifier
 from xner.parser import Parser
 from xner.predictions import report, tags_by_sentence, write_predictions
+from xner.processes import Processes
 from xner.progress import step_progress
 from xner.report.table import describe, render
 from xner.transfer.checkpoint import CarriedHistory, check_checkpoint, history_in
@@ -162,6 +163,16 @@ class XnerCLI(LightningCLI):
         """Take the tokenizer from the model's backbone."""
         parser.link_arguments("model.backbone", "data.backbone")
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a command; where it has several processes and one is lost, the others end with one line."""
+        goes_on = subcommand == "transfer"
+        processes = Processes("the same command goes on from here" if goes_on else "give the same command again")
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            processes.explain(error)
+            raise
+
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: a checkpoint brings weights and states, never options.
 
@@ -244,13 +255,12 @@ class XnerCLI(LightningCLI):
 
     def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Write each test language's sentences with their predicted tags."""
-        found: Any = self.trainer.predict(model, datamodule=datamodule, **options)
-        languages = datamodule.test_languages
-        for language, batches in zip(languages, found if len(languages) > 1 else [found], strict=True):
-            labels, numbers = (torch.cat(parts) for parts in zip(*batches, strict=True))
-            path = self.root / f"{language}-test.jsonl"
-            write_predictions(path, tags_by_sentence(labels, numbers), datamodule.split(language, "test").sentences)
-            print(f"predictions: {path}")
+        self.trainer.predict(model, datamodule=datamodule, **options)
+        if self.trainer.is_global_zero:
+            for language, (labels, numbers) in zip(datamodule.test_languages, model.predicted, strict=True):
+                path = self.root / f"{language}-test.jsonl"
+                write_predictions(path, tags_by_sentence(labels, numbers), datamodule.split(language, "test").sentences)
+                print(f"predictions: {path}")
 
     def transfer(
         self,
@@ -290,8 +300,12 @@ class XnerCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             # The first process does all that is not training; this one helps it with that.
             done = complete_stages(experiment)
-            for stage in (stage for stage in stages if stage.id not in done):
-                work(stage)
+            try:
+                with on_signals(leave):
+                    for stage in (stage for stage in stages if stage.id not in done):
+                        work(stage)
+            except SystemExit:
+                sys.exit()  # The first process says that it was stopped; a code from here would count as a crash.
             return
         execute = self._side_by_side(gpus_per_stage) if executor == "ray" else partial(serially, work=work)
         try:

@@ -95,7 +95,8 @@ class TokenClassifier(pl.LightningModule):
         self.lora = lora
         self.validation_score = SpanF1()
         self.test_scores: list[SpanF1] = []
-        self.test_predictions: list[WordPredictions] = []
+        self.word_predictions: list[WordPredictions] = []
+        self.predicted: list[Tensor] = []
         self.tested: list[Tested] = []
 
     def configure_model(self) -> None:
@@ -194,7 +195,12 @@ class TokenClassifier(pl.LightningModule):
             self(batch).flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORE, reduction="sum"
         )
         loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.sentences))
+        logged = loss.detach()
+        if self.trainer.world_size > 1:
+            # Lightning's sync_dist has all processes wait for one another first; this does not hold a GPU up.
+            logged = logged / self.trainer.world_size
+            torch.distributed.all_reduce(logged)
+        self.log("train/loss", logged, prog_bar=True, batch_size=len(batch.sentences))
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -229,30 +235,40 @@ class TokenClassifier(pl.LightningModule):
         self.log("val/f1", scores["f1"].float(), prog_bar=True)
 
     def on_test_start(self) -> None:
-        """Make a score for each data set."""
-        loaders = range(len(self.trainer.test_dataloaders or ()))
+        """Make a score for each data set, and a place for its predictions."""
+        loaders = self.trainer.test_dataloaders or ()
         self.test_scores = [SpanF1().to(self.device) for _ in loaders]
-        self.test_predictions = [WordPredictions().to(self.device) for _ in loaders]
+        self.word_predictions = [WordPredictions().to(self.device) for _ in loaders]
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count the spans of a batch and keep its words' labels."""
-        labels = self.predict_words(batch)
+        labels, _ = self.predict_step(batch, batch_idx, dataloader_idx)
         self.test_scores[dataloader_idx].update(labels, batch.word_label, batch.word_sentence)
-        self.test_predictions[dataloader_idx].update(labels, batch.sentences[batch.word_sentence])
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of each data set under the name that the data gives it."""
+        self.on_predict_epoch_end()
         self.tested = [
-            Tested({name: value.item() for name, value in score.compute().items()}, *predictions.compute().cpu())
-            for score, predictions in zip(self.test_scores, self.test_predictions, strict=True)
+            Tested({name: value.item() for name, value in score.compute().items()}, *predicted)
+            for score, predicted in zip(self.test_scores, self.predicted, strict=True)
         ]
         names = getattr(getattr(self.trainer, "datamodule", None), "test_languages", range(len(self.tested)))
         for name, tested in zip(names, self.tested, strict=True):
             self.log_dict({f"test/{key}/{name}": value for key, value in tested.scores.items()})
 
+    def on_predict_start(self) -> None:
+        """Make a place for each data set's predictions."""
+        self.word_predictions = [WordPredictions().to(self.device) for _ in self.trainer.predict_dataloaders or ()]
+
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Give each word's predicted label and the number of its sentence in the data set. *Shapes:* (words,)."""
-        return self.predict_words(batch), batch.sentences[batch.word_sentence]
+        labels, sentences = self.predict_words(batch), batch.sentences[batch.word_sentence]
+        self.word_predictions[dataloader_idx].update(labels, sentences)
+        return labels, sentences
+
+    def on_predict_epoch_end(self) -> None:
+        """Put the words of all batches and ranks in order, a tensor a data set as ``WordPredictions`` gives it."""
+        self.predicted = [predictions.compute().cpu() for predictions in self.word_predictions]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, without decay on biases and LayerNorm, and a learning rate that changes every step."""

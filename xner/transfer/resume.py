@@ -44,8 +44,8 @@ def restore_random_states(states: RandomStates) -> None:
 class Keeper(Checkpoint):
     """Keeps what a stage needs to go on: ``last.ckpt``, after every epoch and where a signal asks to stop.
 
-    A signal ends the process after the step that it comes in, or after the epoch where no step is left; a second one
-    ends it at once. The checkpoints hold the random states of every process.
+    A signal to any process ends all of them after the step that it comes in, or after the epoch where no step is left;
+    a second one ends it at once. The checkpoints hold the random states of every process.
 
     Args:
         folder: Where the checkpoints are kept.
@@ -55,7 +55,7 @@ class Keeper(Checkpoint):
     def __init__(self, folder: Path, *, best: bool) -> None:
         self.last, self.best = folder / "last.ckpt", folder / "best.ckpt" if best else None
         self.best_f1 = -1.0
-        self.asked: int | None = None
+        self.asked = 0
         self.found: RandomStates | None = None
         self.handlers = ExitStack()
 
@@ -91,9 +91,12 @@ class Keeper(Checkpoint):
             raise UserError("select=best needs F1 on validation: leave trainer.limit_val_batches as it is")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen for signals; where there are several processes, Lightning brings them to a common stop."""
-        if trainer.world_size == 1:
-            self.handlers.enter_context(on_signals(self._ask))
+        """Listen for signals in Lightning's place, whose handler sends to other processes amid what they do."""
+        self.handlers.enter_context(on_signals(self._ask))
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As ``on_train_start``; a test is done again from its beginning."""
+        self.handlers.enter_context(on_signals(leave))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -124,20 +127,28 @@ class Keeper(Checkpoint):
         """Leave signals to who had them."""
         self.handlers.close()
 
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As ``on_train_end``."""
+        self.handlers.close()
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """As ``on_train_end``."""
         self.handlers.close()
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked is not None:
+        if self.asked:
             leave(number)
         self.asked = number
 
     def _stop_if_asked(self, trainer: pl.Trainer, *, save: bool) -> None:
-        if self.asked is not None:
+        asked = self.asked
+        if trainer.world_size > 1:
+            here = torch.tensor(asked, device=trainer.strategy.root_device)
+            asked = int(trainer.strategy.reduce(here, reduce_op="max"))
+        if asked:
             if save:
                 trainer.save_checkpoint(self.last)
-            leave(self.asked)
+            leave(asked)
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a command that is asked to stop does so at a moment from which it can go on."""
+"""SIGTERM, SIGINT, SIGUSR1: a command that is asked to stop does so at a moment from which it can go on."""
 
 import signal
 import sys
@@ -10,7 +10,9 @@ from typing import Any
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""What asks to stop: a system, a keyboard, and a SLURM script that follows Lightning's (whose own handler would write a
+checkpoint amid a step)."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -25,14 +27,16 @@ def leave(number: int, frame: FrameType | None = None) -> None:
 
 
 def exit_code(stop: BaseException) -> int:
-    """What a process exits with that something stopped: 143 for SIGTERM, 130 for SIGINT, as a shell has it."""
-    asked = isinstance(stop, SIGTERMException) or getattr(stop, "code", None) == 128 + signal.SIGTERM
-    return 128 + (signal.SIGTERM if asked else signal.SIGINT)
+    """What a process exits with that something stopped, as a shell has it: 143 for SIGTERM, 130 for SIGINT."""
+    if isinstance(stop, SIGTERMException):
+        return 128 + signal.SIGTERM
+    code = getattr(stop, "code", None)
+    return code if code in {128 + number for number in SIGNALS} else 128 + signal.SIGINT
 
 
 @contextmanager
 def on_signals(handler: Handler) -> Iterator[None]:
-    """Let a function handle both signals within a block; other threads than the main one cannot, and leave it."""
+    """Let a function handle these signals within a block; other threads than the main one cannot, and leave it."""
     if current_thread() is not main_thread():
         yield
         return
