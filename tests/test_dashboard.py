@@ -200,8 +200,8 @@ def test_own_process_dies(tmp_path: Path) -> None:
 import subprocess, sys
 from pathlib import Path
 from xner.dashboard import Dashboard
-import xner.lightning_cli
-xner.lightning_cli.quiet()
+from xner.quiet import quiet
+quiet()
 first, second = Dashboard(offline=True), Dashboard(offline=True)
 first.describe(folder=Path({str(tmp_path)!r}), job_type="fit")
 first.log_metrics({{"train/loss": 1.0}}, step=0)

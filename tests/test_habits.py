@@ -533,7 +533,10 @@ class TestTrainer:
             with pytest.raises(type(error), match="a defect"):
                 run("fit", *options(source, tiny_backbone, tmp_path / "run"))
 
-    @pytest.mark.parametrize(("command", "step"), [("fit", "training"), ("validate", "validation"), ("test", "test")])
+    @pytest.mark.parametrize(
+        ("command", "step"),
+        [("fit", "training"), ("validate", "validation"), ("test", "test"), ("predict", "predict")],
+    )
     def test_fast_dev_run(
         self, run: Run, record: Record, source: Path, tiny_backbone: str, tmp_path: Path, command: str, step: str
     ) -> None:

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,11 +30,13 @@ from xner.parser import Parser
 from xner.predictions import report, tags_by_sentence, write_predictions
 from xner.processes import Processes
 from xner.progress import step_progress
+from xner.quiet import quiet
 from xner.report.table import describe, render
+from xner.trainer import Trainer
 from xner.transfer.checkpoint import CarriedHistory, check_checkpoint, history_in
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Keep, Select, Settings
-from xner.transfer.plan import SIZES, Stage, plan_table
+from xner.transfer.plan import Stage, plan_table
 from xner.transfer.prepare import planned, prepare
 from xner.transfer.result import Result, read_result, write_sentences
 from xner.transfer.run import Execute, claim, complete_stages, run_experiment, serially
@@ -45,73 +46,6 @@ from xner.transfer.stop import exit_code, leave, on_signals
 from xner.transfer.tracking import dashboards
 
 lightning_logger = logging.getLogger("lightning.pytorch")
-
-
-def quiet() -> None:
-    """Leave out what Lightning, transformers and jsonargparse say of themselves; xner's own lines are shown."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    for pattern in (
-        "The number of training batches .* is smaller than the logging interval",
-        ".*isinstance\\(treespec, LeafSpec\\).*",
-        ".*does not have many workers.*",
-        # Scores are counted over all processes already.
-        "It is recommended to use .*sync_dist=True",
-    ):
-        warnings.filterwarnings("ignore", pattern)
-    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    # An encoder has no cache that gradient checkpointing could be at odds with.
-    logging.getLogger("transformers.utils.generic").addFilter(lambda record: "use_cache" not in record.getMessage())
-    rank_zero.addFilter(_worth_saying)
-    own = logging.getLogger("xner")
-    own.setLevel(logging.INFO)
-    if not own.handlers:
-        own.addHandler(logging.StreamHandler())
-
-
-def _worth_saying(record: logging.LogRecord) -> bool:
-    return not any(each in record.getMessage() for each in ("Tip:", "TPU available: False", "to estimate number of"))
-
-
-class Trainer(pl.Trainer):
-    """Lightning's Trainer with the signature of ``transfer``."""
-
-    def transfer(
-        self,
-        model: TokenClassifier,
-        datamodule: PanxDataModule,
-        source: str = "en",
-        target: str = "tr",
-        sizes: Sequence[int] = SIZES,
-        regimes: Sequence[str] = ("progressive",),
-        seeds: Sequence[int] = (42,),
-        keep: Keep = "source",
-        select: Select = "last",
-        plan: bool = False,
-        executor: Literal["serial", "ray"] = "serial",
-        gpus_per_stage: float | None = None,
-    ) -> None:
-        """Train on one language, evaluate zero-shot on another, adapt to it with more and more of its sentences.
-
-        Args:
-            model: Given by --model.
-            datamodule: Given by --data.
-            source: Language that is learnt first.
-            target: Language that it is carried over to.
-            sizes: Numbers of target sentences, increasing.
-            regimes: Where few-shot stages start from: progressive (the stage before), independent (the source stage),
-                scratch (the backbone, target alone), joint (the backbone, source and target).
-            seeds: Seeds of training and of the subsets; the whole experiment is run for each.
-            keep: Stages whose model folders stay: none, source, last (those nothing starts from) or all.
-            select: Epoch whose weights count: last, or best by F1 on validation.
-            plan: Print the stages, what each starts from and trains on, and its optimizer steps; run none.
-            executor: How stages are run: serial, one after another, or ray, those side by side that do not depend on
-                each other, on this machine or the cluster that RAY_ADDRESS names; the results are the same.
-            gpus_per_stage: GPUs that ray gives a stage, 0 to 1; null is one where there are any. Without one, a stage
-                takes as many processor cores as torch has threads here (OMP_NUM_THREADS).
-        """
-        raise TypeError("transfer builds a trainer for every stage: call it through the command line")
 
 
 class XnerCLI(LightningCLI):
@@ -256,7 +190,7 @@ class XnerCLI(LightningCLI):
     def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Write each test language's sentences with their predicted tags."""
         self.trainer.predict(model, datamodule=datamodule, **options)
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             for language, (labels, numbers) in zip(datamodule.test_languages, model.predicted, strict=True):
                 path = self.root / f"{language}-test.jsonl"
                 write_predictions(path, tags_by_sentence(labels, numbers), datamodule.split(language, "test").sentences)

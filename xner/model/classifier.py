@@ -242,12 +242,12 @@ class TokenClassifier(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count the spans of a batch and keep its words' labels."""
-        labels, _ = self.predict_step(batch, batch_idx, dataloader_idx)
+        labels, _ = self._keep_words(batch, dataloader_idx)
         self.test_scores[dataloader_idx].update(labels, batch.word_label, batch.word_sentence)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of each data set under the name that the data gives it."""
-        self.on_predict_epoch_end()
+        self._gather_words()
         self.tested = [
             Tested({name: value.item() for name, value in score.compute().items()}, *predicted)
             for score, predicted in zip(self.test_scores, self.predicted, strict=True)
@@ -262,12 +262,18 @@ class TokenClassifier(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Give each word's predicted label and the number of its sentence in the data set. *Shapes:* (words,)."""
-        labels, sentences = self.predict_words(batch), batch.sentences[batch.word_sentence]
-        self.word_predictions[dataloader_idx].update(labels, sentences)
-        return labels, sentences
+        return self._keep_words(batch, dataloader_idx)
 
     def on_predict_epoch_end(self) -> None:
         """Put the words of all batches and ranks in order, a tensor a data set as ``WordPredictions`` gives it."""
+        self._gather_words()
+
+    def _keep_words(self, batch: Batch, loader: int) -> tuple[Tensor, Tensor]:
+        labels, sentences = self.predict_words(batch), batch.sentences[batch.word_sentence]
+        self.word_predictions[loader].update(labels, sentences)
+        return labels, sentences
+
+    def _gather_words(self) -> None:
         self.predicted = [predictions.compute().cpu() for predictions in self.word_predictions]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
