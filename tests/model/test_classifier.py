@@ -182,6 +182,44 @@ def test_every_packable_family_packs(ready: Callable[[str], TokenClassifier], mo
             torch.testing.assert_close(logits, alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("model_type", PACKABLE)
+def test_last_layer(ready: Callable[[str], TokenClassifier], model_type: str) -> None:
+    """Words alone go through the last layer's end, with the logits and gradients that all pieces would give them."""
+    model = ready(model_type)
+    batch = laid_out(encoded(model, EXTREMES), packing=True)
+    placed = batch.word_piece[batch.word_piece >= 0]
+    assert 0 < len(placed) < batch.pieces.numel()
+    sizes: list[int] = []
+    layer = model.network.base_model.encoder.layer[-1]
+    hook = layer.intermediate.register_forward_hook(lambda _, given, __: sizes.append(given[0].shape[:2].numel()))
+    gradients = []
+    for some in (False, True):
+        model.zero_grad()
+        logits = model._logits_at(placed, batch) if some else model(batch).flatten(0, 1)[placed]
+        cross_entropy(logits, batch.word_label[batch.word_piece >= 0]).backward()
+        gradients.append({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
+    hook.remove()
+    assert sizes == [batch.pieces.numel(), len(placed)]
+    with torch.no_grad():
+        every = model(batch).flatten(0, 1)[placed]
+        torch.testing.assert_close(model.word_logits(batch)[batch.word_piece >= 0], every, atol=1e-5, rtol=0)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, atol=1e-5, rtol=1e-4, msg=name)
+    model.zero_grad()
+
+
+def test_last_layer_of_no_word(ready: Callable[[str], TokenClassifier]) -> None:
+    """A share without sentences, which only a rank among several gets, has a loss of 0 and gradients of 0."""
+    model = ready("xlm-roberta")
+    batch = laid_out(encoded(model, EXTREMES), packing=True)
+    logits = model._logits_at(torch.zeros(0, dtype=torch.long), batch)
+    cross_entropy(logits, torch.zeros(0, dtype=torch.long), reduction="sum").backward()
+    assert model.network.classifier.weight.grad is not None
+    assert all(not value.grad.any() for value in model.parameters() if value.grad is not None)
+    model.zero_grad()
+
+
 @settings(max_examples=20)
 @given(sentences=random_sentences(), seed=st.integers(0, 1000))
 @example(sentences=EXTREMES, seed=0)

@@ -17,6 +17,7 @@ from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
 from xner.model.heap import hold_freed_memory, release_freed_memory
+from xner.model.last_layer import LastLayer
 from xner.model.lora import LoRA, adapt, merge
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.speed import Speed
@@ -90,6 +91,7 @@ class TokenClassifier(pl.LightningModule):
         self.schedule = schedule
         self.compact_vocabulary = compact_vocabulary
         self.compile_network = compile
+        self.last_layer: LastLayer | None = None
         self.speed = Speed()
         self.gradient_checkpointing = gradient_checkpointing
         self.lora = lora
@@ -118,10 +120,12 @@ class TokenClassifier(pl.LightningModule):
             self.position_start = position_start(config)
             self.packable = packable(config)
             self.network = load_network(self.backbone)
-            if self.packable:
-                quicken(self.network)
             if self.gradient_checkpointing:
                 self._checkpoint_gradients()
+            if self.packable:
+                quicken(self.network)
+                # What is compiled wants the same shapes every time.
+                self.last_layer = None if self.compile_network else LastLayer(self.network)
             if self.lora:
                 adapt(self.network, self.lora)
             if self.compile_network:
@@ -180,10 +184,27 @@ class TokenClassifier(pl.LightningModule):
         Returns:
             Logits. *Shape:* (words, labels)
         """
-        logits: Tensor = self(batch).flatten(0, 1)[batch.word_piece.clamp(min=0)]
+        logits = self._logits_at(batch.word_piece.clamp(min=0), batch)
         certain = logits.new_full(logits.shape[1:], -math.inf)
         certain[OUTSIDE] = 0
         return torch.where(batch.word_piece[:, None] < 0, certain, logits)
+
+    def _logits_at(self, places: Tensor, batch: Batch) -> Tensor:
+        """Score every label on the pieces at some places of the rows laid end to end.
+
+        Args:
+            places: *Shape:* (places,)
+            batch: The batch.
+
+        Returns:
+            Logits. *Shape:* (places, labels)
+        """
+        if self.last_layer is None or not batch.pieces.is_cpu:
+            every: Tensor = self(batch)
+            return every.flatten(0, 1)[places]
+        with self.last_layer.only(places):
+            chosen: Tensor = self(batch)
+        return chosen[0]
 
     def training_step(self, batch: Batch) -> Tensor:
         """The mean cross-entropy over all labelled words of the optimizer step, across ranks and accumulated batches.
@@ -191,9 +212,14 @@ class TokenClassifier(pl.LightningModule):
         Ranks average gradients and Lightning divides by the number of accumulated batches, so this batch's share of
         the mean is multiplied by both.
         """
-        total = cross_entropy(
-            self(batch).flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORE, reduction="sum"
-        )
+        labels = batch.labels.flatten()
+        if batch.labels.is_cpu:
+            labelled = (labels != IGNORE).nonzero()[:, 0]
+            logits, labels = self._logits_at(labelled, batch), labels[labelled]
+        else:
+            # How many there are, a GPU would have to be waited for.
+            logits = self(batch).flatten(0, 1)
+        total = cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
         loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
         logged = loss.detach()
         if self.trainer.world_size > 1:
