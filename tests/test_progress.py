@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 import xner.progress
 from tests.sources import write_source
 from xner.cli import main
-from xner.progress import Lines, StageBars, StageProgress, step_progress
+from xner.progress import Lines, StageProgress
 
 
 class Terminal(io.StringIO):
@@ -83,13 +83,15 @@ def test_bars_on_a_terminal(source: Path, tiny_backbone: str, tmp_path: Path, mo
     assert "[2/3] progressive-tr-10-seed42: F1 en" in out
 
 
-def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal has bars, Lightning's own where there are no stages; anything else has lines."""
-    assert isinstance(step_progress(in_stage=True), Lines)
-    assert isinstance(step_progress(in_stage=False), Lines)
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    assert isinstance(step_progress(in_stage=True), StageBars)
-    assert step_progress(in_stage=False) is None
+def test_fit_on_a_terminal(source: Path, tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit has the steps' bar alone, and its last state stays on the terminal."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    options = (f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1", "--trainer.log_every_n_steps=1")
+    main(["fit", f"--data.source={source}", f"--model.backbone={tiny_backbone}", *options])
+    out = terminal.getvalue()
+    assert "stages" not in out
+    assert re.search(r"Epoch 0: 100%.*loss=[\d.]+, F1=[\d.]+, sentences/s=", out)
 
 
 def test_own_bar_stays(source: Path, tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

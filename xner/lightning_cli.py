@@ -161,8 +161,7 @@ class XnerCLI(LightningCLI):
             )
         shown = options.enable_progress_bar is not False and not options.barebones
         if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            progress = step_progress(in_stage=self.subcommand == "transfer")
-            callbacks += [progress] if progress else []
+            callbacks.append(step_progress(in_stage=self.subcommand == "transfer"))
         return callbacks
 
     def before_fit(self) -> None:

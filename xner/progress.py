@@ -7,21 +7,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from tqdm import tqdm
 
 
-def step_progress(*, in_stage: bool) -> ProgressBar | None:
-    """Progress within one training or evaluation; ``None`` leaves it to Lightning, which has a bar for a terminal.
+def step_progress(*, in_stage: bool) -> ProgressBar:
+    """Progress within one training or evaluation, as the standard output is a terminal or not.
 
     Args:
         in_stage: Whether there are several, one after another, below a bar of their own.
     """
-    if not sys.stdout.isatty():
-        return Lines()
-    return StageBars() if in_stage else None
+    return Bars(in_stage=in_stage) if sys.stdout.isatty() else Lines()
 
 
 def say(line: str) -> None:
@@ -30,22 +29,28 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-class StageBars(TQDMProgressBar):
-    """Lightning's bars, one line further down and gone when their stage ends."""
+class Bars(TQDMProgressBar):
+    """Lightning's bars, with F1 and speed behind them.
 
-    def __init__(self) -> None:
-        super().__init__(process_position=1)
+    Args:
+        in_stage: Whether there is a bar of stages above them; they then leave nothing behind.
+    """
+
+    def __init__(self, *, in_stage: bool) -> None:
+        # Reading the loss for a bar makes a GPU wait.
+        super().__init__(refresh_rate=50 if torch.cuda.is_available() else 1, process_position=int(in_stage))
+        self.in_stage = in_stage
 
     def init_train_tqdm(self) -> Tqdm:
-        """Make a bar that leaves nothing behind."""
+        """Make a bar."""
         bar = super().init_train_tqdm()
-        bar.leave = False
+        bar.leave = not self.in_stage
         return bar
 
     def init_test_tqdm(self) -> Tqdm:
         """As ``init_train_tqdm``."""
         bar = super().init_test_tqdm()
-        bar.leave = False
+        bar.leave = not self.in_stage
         return bar
 
     def get_metrics(
