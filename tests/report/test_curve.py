@@ -1,3 +1,4 @@
+import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_four_regimes_three_seeds(tmp_path: Path, write_run: Write) -> None:
     written = texts(svg)
     assert [text for text in written if text in regimes] == ["progressive", "independent", "scratch", "joint"]
     assert "points: mean over 3 seeds; bands: from the lowest seed to the highest" in written
+
+
+def test_sizes_of_fewer_seeds(tmp_path: Path, write_run: Write) -> None:
+    """Where some sizes were run with fewer seeds than others, the picture says so."""
+    run = write_run(tmp_path / "run", seeds=(1, 2, 3), sizes=(250, 500), sentences=40)
+    shutil.rmtree(run / "stages" / "progressive-tr-500-seed3")
+    _, svg = drawn(tmp_path, run)
+    assert "points: mean over 2 to 3 seeds; bands: from the lowest seed to the highest" in texts(svg)
 
 
 def test_runs_over_one_another_carry_their_names(tmp_path: Path, write_run: Write) -> None:

@@ -52,7 +52,7 @@ class Trace(NamedTuple):
         mean: Mean over the seeds. *Length:* sizes.
         lowest: Lowest of the seeds. *Length:* sizes.
         highest: Highest of the seeds. *Length:* sizes.
-        seeds: How many seeds the most repeated size has.
+        seeds: How many seeds there are. *Length:* sizes.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Trace(NamedTuple):
     mean: list[float]
     lowest: list[float]
     highest: list[float]
-    seeds: int
+    seeds: list[int]
 
 
 class Level(NamedTuple):
@@ -120,7 +120,7 @@ def trace(line: Line, language: str, name: str) -> Trace:
         [fmean(each) for each in scores],
         [min(each) for each in scores],
         [max(each) for each in scores],
-        max(map(len, scores)),
+        [len(each) for each in scores],
     )
 
 
@@ -136,8 +136,9 @@ def _figure(runs: Mapping[str, Sequence[Result]]) -> Figure:
         1 if any(len(each.name) > 60 for each in traces) else 2 if any(len(each.name) > 24 for each in traces) else 4
     )
     legend_rows = math.ceil(len(traces) / columns)
-    seeds = max((each.seeds for each in traces), default=1)
-    top = 0.46 + ROW * (legend_rows + (seeds > 1))
+    seeds = [number for each in traces for number in each.seeds]
+    repeated = max(seeds, default=1) > 1
+    top = 0.46 + ROW * (legend_rows + repeated)
     height = HEIGHT + top
     figure = Figure(figsize=(WIDTH, height), facecolor=PAPER)
     wide, high = WIDTH - LEFT - RIGHT, height - BOTTOM - top
@@ -147,9 +148,8 @@ def _figure(runs: Mapping[str, Sequence[Result]]) -> Figure:
         LEFT / WIDTH, 1 - 0.18 / height, f"F1 on {languages} against the {languages} sentences trained on",
         va="top", fontsize=12.5, fontweight="bold",
     )  # fmt: skip
-    if seeds > 1:
-        fewest = min(each.seeds for each in traces)
-        many = f"{seeds}" if seeds == fewest else f"{fewest} to {seeds}"
+    if repeated:
+        many = f"{max(seeds)}" if max(seeds) == min(seeds) else f"{min(seeds)} to {max(seeds)}"
         words = f"points: mean over {many} seeds; bands: from the lowest seed to the highest"
         figure.text(LEFT / WIDTH, 1 - 0.44 / height, words, va="top", color=QUIET)
     _frame(axes, traces, levels, languages)
@@ -246,7 +246,7 @@ def _draw_levels(axes: Axes, levels: Sequence[Level], high: float) -> None:
 def _draw_traces(axes: Axes, traces: Sequence[Trace], wide: float, high: float) -> None:
     for index, each in enumerate(traces):
         colour = COLOURS[index % len(COLOURS)]
-        if each.seeds > 1:
+        if max(each.seeds) > 1:
             axes.fill_between(each.sizes, each.lowest, each.highest, color=colour, alpha=0.14, linewidth=0, zorder=2)
         axes.plot(
             each.sizes, each.mean, color=colour, linewidth=1.8, linestyle=STYLES[index % len(STYLES)],
