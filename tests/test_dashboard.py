@@ -38,6 +38,8 @@ def _online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     xner.dashboard._say_once.cache_clear()
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
 
 
 def run(command: str, source: Path, backbone: str, root: Path, *options: str) -> None:
@@ -159,6 +161,8 @@ class TestServerAway:
     def kept(self, root: Path, reason: str, said: list[str]) -> None:
         """The fit ended well, its run is kept, and one line says why and how to send it."""
         assert (root / "model" / "config.json").is_file()
+        assert [*root.rglob("*.ckpt")]
+        assert not [*Path.cwd().iterdir()]
         wandb.finish()
         wandb.teardown()
         [kept] = read_all(root)

@@ -80,6 +80,8 @@ class Dashboard(WandbLogger):
             self._wandb_init["name"] = stage if self.asked["name"] is None else f"{self.asked['name']}-{stage}"
         if config is not None:
             self._wandb_init["config"] = dict(config)
+        # Lightning keeps checkpoints where a logger has its folder.
+        self._save_dir = self._wandb_init["dir"]
         self.known_as = known_as
 
     @property
