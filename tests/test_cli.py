@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from seqeval.metrics import classification_report
 
@@ -92,6 +94,49 @@ class TestFit:
         assert first.keys() == again.keys()
         for name in first:
             assert torch.equal(first[name], again[name]), name
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize(
+        ("command", "file"),
+        [
+            ("fit", "epoch=0-step=2.ckpt"),
+            ("transfer", "last.ckpt"),
+            ("transfer", "result.json"),
+            ("fit", "config.yaml"),
+        ],
+    )
+    def test_one_line(
+        self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        command: str, file: str,
+    ) -> None:  # fmt: skip
+        """A file that there is no room for is named in one line, is not there in part, and is there the next time."""
+        sizes = ["--sizes=[10]"] if command == "transfer" else []
+        words = [command, *options(source, tiny_backbone, tmp_path / "run"), *sizes]
+        opened: Any = Path.open
+
+        def no_room(path: Path, *args: object, **named: object) -> object:
+            return opened(Path("/dev/full") if path.name.startswith(f".{file}.") else path, *args, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", no_room)
+            assert_one_line(run(*words), 1, file, "No space left on device: make room")
+        assert not [*(tmp_path / "run").rglob(file)]
+        assert run(*words).code == 0
+        assert command == "fit" or results(tmp_path / "run")
+
+    def test_weights(
+        self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So it is with a model folder's weights, which another library writes."""
+
+        def no_room(*args: object, **named: object) -> None:
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+        monkeypatch.setattr("transformers.modeling_utils.safe_save_file", no_room)
+        outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"))
+        assert_one_line(outcome, 1, str(tmp_path / "run"), "No space left on device", "give the same command again")
+        assert not (tmp_path / "run" / "model").exists()
 
 
 class TestEvaluation:

@@ -105,6 +105,22 @@ def load_network(backbone: str) -> "PreTrainedModel":
     return network.train()  # type: ignore[no-any-return]
 
 
+def save_network(network: "PreTrainedModel", folder: Path) -> None:
+    """Write a network's configuration and weights into a model folder.
+
+    Raises:
+        RunError: If they cannot be written, as on a full disk.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        network.save_pretrained(folder)
+    except SafetensorError as error:
+        raise RunError(
+            f"{folder.parent}: the weights cannot be written ({error}): give the same command again"
+        ) from error
+
+
 def save_tokenizer(backbone: str, folder: Path) -> None:
     """Put a backbone's tokenizer into a model folder, so that its digest stays: a folder's files as they are.
 
@@ -212,7 +228,7 @@ def new_backbone(
     torch.manual_seed(seed)
     network = XLMRobertaModel(config, add_pooling_layer=False)
     with folder_atomically(Path(output)) as part:
-        network.save_pretrained(part)
+        save_network(network, part)
         save_tokenizer(tokenizer, part)
     print(f"{output}: {network.num_parameters():,} parameters, {len(pieces):,} pieces")
 

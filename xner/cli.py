@@ -1,5 +1,6 @@
 """The command ``xner``, and ``train.py``: commands that need a Trainer, and tools that do not."""
 
+import errno
 import importlib
 import os
 import sys
@@ -43,6 +44,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.errno is None:
             _leave(str(error), 1)  # Lightning's own, of a checkpoint
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = "" if error.filename is None else f"{error.filename}: "
+            _leave(f"{place}{error.strerror}: make room, and give the same command again", 1)
         if error.filename is None or error.strerror is None:
             raise
         _leave(f"{error.filename}: {error.strerror}", 1)

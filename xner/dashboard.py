@@ -53,6 +53,7 @@ class Dashboard(WandbLogger):
         del self._wandb_init["anonymous"]  # wandb warns of it, whatever it is
         # Not as Lightning's own option, which would set it for the whole process.
         self.mode = os.environ.get("WANDB_MODE") or ("offline" if offline else "online")
+        self.reason = "as asked for"
         self.known_as: Path | None = None
 
     def describe(
@@ -130,7 +131,6 @@ class Dashboard(WandbLogger):
             "settings": wandb.Settings(init_timeout=_BEGIN, finish_timeout=_END, silent=True),
         }
         Path(options["dir"] or ".").mkdir(parents=True, exist_ok=True)
-        reason = "as asked for" if self.mode == "offline" else None
         if self.mode == "online":
             try:
                 check_server(wandb.setup().settings.base_url)
@@ -141,13 +141,12 @@ class Dashboard(WandbLogger):
                     self.known_as.parent.mkdir(parents=True, exist_ok=True)
                     write_atomically(self.known_as, self._experiment.id)
             except (ConnectionError, wandb.Error) as error:
-                reason = str(error).splitlines()[0]
-                self.mode = "offline"
+                self.mode, self.reason = "offline", str(error).splitlines()[0]
         if self._experiment is None:
             self._experiment = wandb.init(**options | {"mode": self.mode})
-        if reason:
+        if self.mode == "offline":
             runs = Path(self._experiment.dir).parents[1]
-            _say_once(f"W&B is offline ({reason}): `wandb sync {runs}/offline-run-*` sends it later")
+            _say_once(f"W&B is offline ({self.reason}): `wandb sync {runs}/offline-run-*` sends it later")
         self._experiment.define_metric("trainer/global_step")
         for pattern, step in {"*": "trainer/global_step", "val/*": "epoch"}.items():
             self._experiment.define_metric(pattern, step_metric=step, step_sync=step != "epoch")

@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import torch
 from filelock import FileLock
 from jsonargparse import Namespace
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -39,6 +40,7 @@ from xner.transfer.experiment import Keep, Select, Settings
 from xner.transfer.plan import Stage, plan_table
 from xner.transfer.prepare import planned, prepare
 from xner.transfer.result import Result, read_result, write_sentences
+from xner.transfer.resume import WholeFiles
 from xner.transfer.run import Execute, claim, complete_stages, run_experiment, serially
 from xner.transfer.side_by_side import side_by_side
 from xner.transfer.stage import Workers, run_stage, write_model
@@ -135,7 +137,7 @@ class XnerCLI(LightningCLI):
             warnings.filterwarnings("ignore", "The dirpath has changed from .*")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401 - as the base class has it
-        """Log to a CSV file where no logger was asked for, and have checkpoints say what their weights have seen."""
+        """Log to a CSV file where no logger is asked for; checkpoints are whole and say what was trained on."""
         options = self._get(self.config_init, "trainer")
         if options.accumulate_grad_batches < 1:
             raise UserError(f"trainer.accumulate_grad_batches={options.accumulate_grad_batches} must be 1 or more")
@@ -146,6 +148,8 @@ class XnerCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"no trainer can be had with these options: {' '.join(str(error).split())}") from error
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeFiles()
         for dashboard in dashboards(trainer):
             dashboard.describe(folder=self.root, job_type=str(self.subcommand), config=self._options(self.resolved))
         return trainer

@@ -1,5 +1,7 @@
 """Stages that go on where they were stopped, with the same result to the bit: checkpoints that hold random states."""
 
+import errno
+import os
 import random
 from contextlib import ExitStack
 from pathlib import Path
@@ -160,7 +162,17 @@ class WholeFiles(TorchCheckpointIO):
         path: str | Path,
         storage_options: Any = None,  # noqa: ANN401 - as the base class has it
     ) -> None:
-        """Write a checkpoint beside its place, and rename it."""
+        """Write a checkpoint beside its place, and rename it.
+
+        Raises:
+            OSError: As the file system says.
+        """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with file_atomically(Path(path)) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                if "inline_container" not in str(error):
+                    raise
+                # PyTorch's writer says that a write came short, not why.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from xner.backbone import save_tokenizer
+from xner.backbone import save_network, save_tokenizer
 from xner.data.datamodule import PanxDataModule
 from xner.files import folder_atomically
 from xner.model.classifier import TokenClassifier
@@ -21,7 +20,7 @@ from xner.transfer.experiment import Experiment, Settings, define, fingerprint
 from xner.transfer.history import History, read_history, trained_further, write_history
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, write_result
-from xner.transfer.resume import Keeper, WholeFiles
+from xner.transfer.resume import Keeper
 from xner.transfer.tracking import begin_stage, end_stage
 
 
@@ -49,8 +48,6 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     keeper = Keeper(checkpoints, best=experiment.select == "best")
     begin_stage(trainer, stage, experiment)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined] # set by Lightning
-    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = WholeFiles()
     pl.seed_everything(stage.seed, workers=True, verbose=False)
     trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
     if keeper.best:
@@ -87,7 +84,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
 def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
     """Write a model folder, whole or not at all: the network, its tokenizer and the history of its weights."""
     with folder_atomically(folder) as part:
-        model.network.save_pretrained(part)
+        save_network(model.network, part)
         save_tokenizer(model.backbone, part)
         write_history(part, history)
 
