@@ -1,5 +1,6 @@
 """The real command, run in the test's own process, and what its outcome must be."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -36,3 +37,9 @@ def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
     for part in parts:
         assert part in line
     assert "Traceback" not in outcome.err + outcome.out
+
+
+def results(root: Path) -> list[dict[str, str]]:
+    """The rows of a run's ``results.csv``, without the time that they took."""
+    with (root / "results.csv").open(encoding="utf-8", newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]

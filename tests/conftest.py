@@ -1,6 +1,7 @@
 """What all tests share: no network, no cache but their own, little noise, and a tiny backbone."""
 
 import atexit
+import json
 import logging
 import os
 import shutil
@@ -78,6 +79,16 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, sample_backbone: str
         intermediate_size=64,
     )
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def still_backbone(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny backbone without dropout."""
+    folder = Path(shutil.copytree(tiny_backbone, tmp_path_factory.mktemp("still") / "backbone"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture

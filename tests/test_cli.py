@@ -17,7 +17,7 @@ from seqeval.metrics import classification_report
 
 # Here and not in a test: Lightning's log would hold on to the standard error of the first test that imports it.
 import xner.lightning_cli
-from tests.commands import Run, assert_one_line, options
+from tests.commands import Run, assert_one_line, options, results
 from tests.sources import as_jsonl, as_rows, random_sentences
 from xner.cli import TOOLS, main
 from xner.data.panx import Split
@@ -26,12 +26,6 @@ from xner.transfer.result import CSV_COLUMNS, read_result
 
 SWEEP = Path(__file__).parents[1] / "configs" / "sweep.yaml"
 CONFIGS = sorted({*SWEEP.parent.glob("*.yaml")} - {SWEEP})
-
-
-def results(root: Path) -> list[dict[str, str]]:
-    """The rows of a run's ``results.csv``, without the time that they took."""
-    with (root / "results.csv").open(encoding="utf-8", newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")

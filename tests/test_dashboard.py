@@ -12,7 +12,6 @@ import wandb
 from torch import Tensor
 
 import xner.dashboard
-from tests.sources import write_source
 from tests.wandb_file import Kept, read, read_all
 from tests.wandb_server import Server, serve
 from xner.batch import Batch
@@ -22,12 +21,6 @@ from xner.model.classifier import TokenClassifier
 
 CONFIG = Path(__file__).parents[1] / "configs" / "wandb.yaml"
 STAGES = ["source-en-seed42", "progressive-tr-10-seed42", "progressive-tr-20-seed42"]
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with English and Turkish."""
-    return write_source(tmp_path_factory.mktemp("data") / "source", {"train": 40, "validation": 20, "test": 20})
 
 
 @pytest.fixture

@@ -86,16 +86,6 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Record:
 
 
 @pytest.fixture(scope="module")
-def still_backbone(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny backbone without dropout."""
-    folder = Path(shutil.copytree(tiny_backbone, tmp_path_factory.mktemp("still") / "backbone"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def fitted(source: Path, still_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a fit of one epoch on Turkish, with its checkpoint at a known place."""
     root = tmp_path_factory.mktemp("fitted")

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.commands import results
 from tests.sources import write_source
 from xner.cli import main
 from xner.errors import RunError
@@ -36,13 +36,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def backbone(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def backbone(still_backbone: Path) -> Path:
     """The tiny backbone without dropout."""
-    folder = Path(shutil.copytree(tiny_backbone, tmp_path_factory.mktemp("backbones") / "still"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
+    return still_backbone
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +122,6 @@ def losses(root: Path) -> list[float]:
     """The logged loss of every step."""
     with (root / "logs" / "version_0" / "metrics.csv").open(encoding="utf-8") as file:
         return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
-
-
-def results(root: Path) -> list[dict[str, str]]:
-    """The rows of ``results.csv`` without the time that they took."""
-    with (root / "results.csv").open(encoding="utf-8", newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 def predicted(launcher: str, number: int, source: Path, model: Path, root: Path, budget: int) -> list[bytes]:

@@ -8,7 +8,6 @@ import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 import xner.progress
-from tests.sources import write_source
 from xner.cli import main
 from xner.progress import Lines, StageProgress
 
@@ -18,12 +17,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with English and Turkish."""
-    return write_source(tmp_path_factory.mktemp("data") / "source", {"train": 40, "validation": 20, "test": 20})
 
 
 def transfer(source: Path, backbone: str, root: Path, *options: str) -> None:

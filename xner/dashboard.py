@@ -25,7 +25,7 @@ class Dashboard(WandbLogger):
     """Lightning's logger for W&B, with a server that never stops training.
 
     A server that does not answer, or does not know who asks, makes the run an offline one, and a line says how to send
-    it later; one that dies meanwhile keeps nobody waiting at the end for more than a minute.
+    it later; one that dies meanwhile keeps nobody waiting at the end for more than half a minute.
 
     Args:
         project: W&B project.

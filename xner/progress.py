@@ -88,7 +88,7 @@ class Lines(ProgressBar):
     ) -> None:
         """Say where training is, what it reaches and how long it will take at this pace, evaluations included."""
         self.steps += 1
-        if self._due(trainer):
+        if self._due():
             total, last = trainer.num_training_batches, trainer.max_epochs or -1
             epoch = f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
             parts = [f"{name} {value:.4g}" for name, value in _shown(trainer).items()]
@@ -107,13 +107,13 @@ class Lines(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Say where a test is."""
-        if self._due(trainer):
+        if self._due():
             totals = trainer.num_test_batches
             say(f"test {dataloader_idx + 1}/{len(totals)}: batch {batch_idx + 1}/{totals[dataloader_idx]}")
 
-    def _due(self, trainer: pl.Trainer) -> bool:
+    def _due(self) -> bool:
         now = time.monotonic()
-        if not self.shown or not trainer.is_global_zero or now < self.said + self.every:
+        if not self.shown or now < self.said + self.every:
             return False
         self.said = now
         return True

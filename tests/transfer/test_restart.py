@@ -1,4 +1,3 @@
-import csv
 import os
 import random
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+from tests.commands import results
 from xner.batch import Batch
 from xner.cli import main
 from xner.model.classifier import TokenClassifier
@@ -42,12 +42,6 @@ def transfer(root: Path, backbone: str, *options: str) -> list[str]:
         *("--model.learning_rate=5e-3", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
         *("--trainer.max_epochs=2", "--trainer.logger=false", *options),
     ]
-
-
-def results(root: Path) -> list[dict[str, str]]:
-    """The rows of a run's ``results.csv``, without the time that they took."""
-    with (root / "results.csv").open(encoding="utf-8", newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 def assert_same_run(root: Path, expected: Path) -> None:
