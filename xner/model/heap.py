@@ -8,9 +8,10 @@ import ctypes
 import sys
 from functools import cache
 
-# From glibc's malloc.h. The threshold is the highest that it takes.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_KEPT = 32 * 2**20
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_MMAP_MAX = 65536
+"""glibc's own number of blocks that lie outside the heap at most."""
 
 
 @cache
@@ -20,13 +21,15 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def hold_freed_memory() -> None:
-    """Keep blocks of up to 32 MB for the next request when they are freed, until ``release_freed_memory``."""
+    """Keep blocks for the next request when they are freed, until ``release_freed_memory``."""
     if library := _glibc():
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+        # Blocks outside the heap are returned one by one; how large they are from is limited, how many there are not.
+        library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def release_freed_memory() -> None:
     """Give the system back what is free."""
     if library := _glibc():
+        library.mallopt(_M_MMAP_MAX, _MMAP_MAX)
         library.malloc_trim(0)

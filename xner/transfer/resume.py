@@ -47,7 +47,8 @@ class Keeper(Checkpoint):
     """Keeps what a stage needs to go on: ``last.ckpt``, after every epoch and where a signal asks to stop.
 
     A signal to any process ends all of them after the step that it comes in, or after the epoch where no step is left;
-    a second one ends it at once. The checkpoints hold the random states of every process.
+    a second one ends it at once. Several GPUs end after the next step that is logged. The checkpoints hold the random
+    states of every process.
 
     Args:
         folder: Where the checkpoints are kept.
@@ -113,7 +114,8 @@ class Keeper(Checkpoint):
     ) -> None:
         """Where asked to stop, do so after a whole step; the epoch's last one is followed by validation first."""
         done = batch_idx + 1
-        if done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches:
+        whole = done % trainer.accumulate_grad_batches == 0 and trainer.global_step % _asking_steps(trainer) == 0
+        if whole and done < trainer.num_training_batches:
             self._stop_if_asked(trainer, save=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -145,12 +147,21 @@ class Keeper(Checkpoint):
     def _stop_if_asked(self, trainer: pl.Trainer, *, save: bool) -> None:
         asked = self.asked
         if trainer.world_size > 1:
-            here = torch.tensor(asked, device=trainer.strategy.root_device)
-            asked = int(trainer.strategy.reduce(here, reduce_op="max"))
+            anywhere = torch.tensor(asked, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(anywhere, torch.distributed.ReduceOp.MAX)
+            asked = int(anywhere)
         if asked:
             if save:
                 trainer.save_checkpoint(self.last)
             leave(asked)
+
+
+def _asking_steps(trainer: pl.Trainer) -> int:
+    """After how many steps processes ask one another whether to stop."""
+    if trainer.world_size == 1 or trainer.strategy.root_device.type == "cpu":
+        return 1
+    # A GPU has to be waited for to ask: done where logging waits as well.
+    return trainer.log_every_n_steps or 50  # type: ignore[attr-defined] # set by Lightning
 
 
 class WholeFiles(TorchCheckpointIO):
