@@ -490,6 +490,7 @@ class TestTrainer:
             ("devices=some", "no trainer can be had with these options: `devices`"),
             ("devices=-1", "no trainer can be had with these options: `devices`"),
             ("strategy=some", "strategy='some'"),
+            ("strategy=ddp_spawn", "trainer.strategy=ddp_spawn splits the model or forks processes: give auto or ddp"),
             ("precision=some", "Given value: some"),
             ("accelerator=tpu", "torch_xla"),
             ("max_epochs=-2", "You passed in -2"),

@@ -29,7 +29,7 @@ from xner.files import write_atomically
 from xner.model.classifier import TokenClassifier
 from xner.parser import Parser
 from xner.predictions import report, tags_by_sentence, write_predictions
-from xner.processes import Processes
+from xner.processes import Processes, check_strategy
 from xner.progress import step_progress
 from xner.quiet import quiet
 from xner.report.table import describe, render
@@ -108,6 +108,7 @@ class XnerCLI(LightningCLI):
         except RuntimeError as error:
             processes.explain(error)
             raise
+        processes.part()
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: a checkpoint brings weights and states, never options.
@@ -148,6 +149,7 @@ class XnerCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UserError(f"no trainer can be had with these options: {' '.join(str(error).split())}") from error
+        check_strategy(trainer.strategy, options.strategy)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFiles()
         for dashboard in dashboards(trainer):

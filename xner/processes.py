@@ -8,12 +8,28 @@ import time
 from threading import Thread
 
 import torch
-from lightning.pytorch.strategies.launchers import subprocess_script
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, subprocess_script
 
-from xner.errors import RunError
+from xner.errors import RunError, UserError
 
 PATIENCE = 3.0
 """Seconds in which a process that another's loss stops may end by itself."""
+
+
+def check_strategy(strategy: Strategy, asked: object) -> None:
+    """See that every process holds the whole model, and is started by the command's own words.
+
+    Args:
+        strategy: The Trainer's.
+        asked: The option that it was made from.
+
+    Raises:
+        UserError: If not.
+    """
+    whole = isinstance(strategy, SingleDeviceStrategy | DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
+    if not whole or isinstance(strategy.launcher, _MultiProcessingLauncher):
+        raise UserError(f"trainer.strategy={asked} splits the model or forks processes: give auto or ddp")
 
 
 class Processes:
@@ -66,6 +82,11 @@ class Processes:
         if not self._speaks(found):
             sys.exit(1)
         raise RunError(f"{found or reason}: {self.advice}") from error
+
+    def part(self) -> None:
+        """Take leave of the others at a command's good end; one that just ended might be aborted within gloo."""
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
     def _speaks(self, found: str | None) -> bool:
         """Whether it is for this process to say so: of Lightning's, the first, and the next where that is lost."""

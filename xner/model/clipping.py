@@ -25,9 +25,7 @@ def gradient_norm(gradients: list[Tensor]) -> Tensor:
         return torch.nn.utils.get_total_norm(gradients)
     # On a CPU, torch adds a whole tensor's squares up in one type-wide sum: slow, and of millions of numbers right to
     # four digits only. Row by row it is neither.
-    norms = [
-        torch.linalg.vector_norm(torch.linalg.vector_norm(gradient, dim=-1), dtype=torch.float64)
-        for gradient in gradients
-    ]
-    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    norm = torch.linalg.vector_norm
+    rows = [norm(gradient, dim=-1, dtype=torch.promote_types(gradient.dtype, torch.float32)) for gradient in gradients]
+    total: Tensor = norm(torch.stack([norm(norms, dtype=torch.float64) for norms in rows]))
     return total.float()
