@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xner.data.order import EvaluationOrder, Share, TrainOrder
+from xner.data.packing import fit_rows
 
 RANKS_AND_ACCUMULATION = [*product((1, 2, 3, 4), (1, 2, 3))]
 
@@ -116,16 +117,24 @@ def test_empty_shares() -> None:
 pieces = st.lists(st.integers(1, 60), min_size=1, max_size=60)
 
 
-def evaluation_orders(pieces: Sequence[int], budget: int, world_size: int) -> list[EvaluationOrder]:
+row_lengths = st.sampled_from([None, 1, 16, 64])
+
+
+def evaluation_orders(
+    pieces: Sequence[int], budget: int, world_size: int, row_length: int | None
+) -> list[EvaluationOrder]:
     return [
-        EvaluationOrder(np.array(pieces), budget=budget, rank=rank, world_size=world_size) for rank in range(world_size)
+        EvaluationOrder(np.array(pieces), budget=budget, row_length=row_length, rank=rank, world_size=world_size)
+        for rank in range(world_size)
     ]
 
 
-@given(pieces, st.integers(1, 200), st.integers(1, 4))
-def test_every_sentence_is_evaluated_once(pieces: list[int], budget: int, world_size: int) -> None:
+@given(pieces, st.integers(1, 200), st.integers(1, 4), row_lengths)
+def test_every_sentence_is_evaluated_once(
+    pieces: list[int], budget: int, world_size: int, row_length: int | None
+) -> None:
     """Over all ranks each sentence is in one batch; a rank may have none at all, and says how many it has."""
-    orders = evaluation_orders(pieces, budget, world_size)
+    orders = evaluation_orders(pieces, budget, world_size, row_length)
     found = [int(sentence) for one in orders for share in one for sentence in share.sentences]
     assert sorted(found) == [*range(len(pieces))]
     assert all(len(one) == len([*one]) for one in orders)
@@ -133,13 +142,25 @@ def test_every_sentence_is_evaluated_once(pieces: list[int], budget: int, world_
     assert max(loads) - min(loads) <= 1
 
 
-@given(pieces, st.integers(1, 200), st.integers(1, 4))
-def test_budget(pieces: list[int], budget: int, world_size: int) -> None:
-    """With padding a batch stays within the budget, unless one sentence alone is over it; lengths fall."""
-    for one in evaluation_orders(pieces, budget, world_size):
-        longest = []
+@given(pieces, st.integers(1, 200), st.integers(1, 4), row_lengths)
+def test_budget(pieces: list[int], budget: int, world_size: int, row_length: int | None) -> None:
+    """With padding a batch stays within the budget, unless one sentence alone is over it; the longest comes first."""
+    for one in evaluation_orders(pieces, budget, world_size, row_length):
+        first = []
         for share in one:
             lengths = [pieces[sentence] for sentence in share.sentences]
-            assert len(lengths) == 1 or max(lengths) * len(lengths) <= budget
-            longest += lengths
-        assert longest == sorted(longest, reverse=True)
+            width = max(min(row_length or 1, budget), *lengths)
+            rows = len(lengths) if row_length is None else fit_rows(lengths, width)[2]
+            assert len(lengths) == 1 or rows * width <= budget
+            first.append(lengths[0])
+            assert lengths[0] == max(lengths)
+        assert first == sorted(first, reverse=True)
+
+
+def test_hardly_any_padding() -> None:
+    """Of sentences as long as PAN-X's, packed batches are full but for the last; in rows of their own they are not."""
+    rng = np.random.default_rng(0)
+    pieces = np.clip(np.exp(rng.normal(2.5, 0.5, 2000)).astype(np.int64), 4, 120)
+    packed = EvaluationOrder(pieces, budget=1024, row_length=64)
+    assert min(pieces[share.sentences].sum() for share in [*packed][:-1]) > 0.85 * 1024
+    assert pieces.sum() > 0.95 * 1024 * len(packed)

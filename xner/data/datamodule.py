@@ -46,8 +46,8 @@ class PanxDataModule(pl.LightningDataModule):
         max_length: Pieces a window, specials included; a longer sentence is split at the borders of words.
         packing: Lay several sentences into one row (exact: none sees another). False pads each to the longest.
         few_shapes: Round the number of rows and their length up, so that torch.compile sees few shapes.
-        row_length: Pieces a row in training, about; a longer window makes its batch's rows longer.
-        evaluation_pieces: Pieces a batch in evaluation, where sentences come by length.
+        row_length: Pieces a row, about; a longer window makes its batch's rows longer.
+        evaluation_pieces: Pieces a batch in evaluation, padding included; the longest sentences come first.
         backbone: Whose tokenizer is used: hub name, or folder in Hugging Face layout.
     """
 
@@ -216,7 +216,7 @@ class PanxDataModule(pl.LightningDataModule):
             taken=self._taken,
             limit=self._limit,
         )
-        return self._loader(encoded, order, row_length=self.row_length if self.packing else None)
+        return self._loader(encoded, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation splits of all ``languages``, concatenated."""
@@ -260,15 +260,18 @@ class PanxDataModule(pl.LightningDataModule):
         order = EvaluationOrder(
             encoded.sentence_pieces,
             budget=self.evaluation_pieces,
+            row_length=self._row_length,
             **self._processes(),
         )
         return self._loader(encoded, order)
 
-    def _loader(
-        self, encoded: Encoded, order: TrainOrder | EvaluationOrder, row_length: int | None = None
-    ) -> DataLoader[Batch]:
+    @property
+    def _row_length(self) -> int | None:
+        return self.row_length if self.packing else None
+
+    def _loader(self, encoded: Encoded, order: TrainOrder | EvaluationOrder) -> DataLoader[Batch]:
         padding_id = load_config(self.backbone).pad_token_id
-        rows = RowDataset(encoded, padding_id=padding_id, row_length=row_length, few_shapes=self.few_shapes)
+        rows = RowDataset(encoded, padding_id=padding_id, row_length=self._row_length, few_shapes=self.few_shapes)
         # Laying out a batch takes a fraction of a millisecond, less than handing it over from a worker process.
         return ResumableLoader(
             rows,

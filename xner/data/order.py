@@ -1,6 +1,7 @@
 """Which sentences make up each batch of each rank: seeded and reshuffled for training, by length for evaluation."""
 
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -95,37 +96,68 @@ class TrainOrder(SequentialSampler):
                 yield Share(step[start : start + size][self.rank :: self.world_size], step_words)
 
 
-_FILL = 0.95
-"""The share of an evaluation batch that is not padding, where that leaves it a quarter of its budget."""
-
-
 class EvaluationOrder(SequentialSampler):
     """The shares of one rank in evaluation: every sentence once on one rank, with others of its length.
 
     Args:
         pieces: How many pieces each sentence has. *Shape:* (sentences,)
-        budget: Pieces a batch, padding included; a longer sentence is alone in its batch, and a batch that would have
-            much padding is smaller.
+        budget: Pieces a batch, padding included; a longer sentence is alone in its batch.
+        row_length: Pieces a row, longer where a sentence is: what one leaves of it, shorter ones fill; ``None`` gives
+            each sentence a row of its own, as long as the batch's longest.
         rank: This process.
         world_size: How many processes there are.
     """
 
-    def __init__(self, pieces: Int64, *, budget: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, pieces: Int64, *, budget: int, row_length: int | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         # Longest first: memory that does not suffice is known at once.
-        share = np.argsort(-pieces, kind="stable")[rank::world_size]
+        left = _ByLength(np.argsort(-pieces, kind="stable")[rank::world_size], pieces)
         self.shares: list[Share] = []
-        first = 0
-        while first < len(share):
-            count = max(1, budget // int(pieces[share[first]]))
-            lengths = pieces[share[first : first + count]]
-            # How full a batch of the first so many would be; it only falls, since they get shorter.
-            fill = np.cumsum(lengths) / (lengths[0] * np.arange(1, len(lengths) + 1))
-            last = first + max(int((fill >= _FILL).sum()), count // 4)
-            self.shares.append(Share(share[first:last], 0))
-            first = last
+        while left.lengths:
+            width = max(left.lengths[-1], min(row_length or 1, budget))
+            chosen: list[int] = []
+            for _ in range(max(1, budget // width)):
+                # Row by row the longest that fits: what ``fit_rows`` makes of them again.
+                room = width
+                while (sentence := left.take(room)) is not None:
+                    chosen.append(sentence)
+                    room -= int(pieces[sentence])
+                    if row_length is None:
+                        break
+            self.shares.append(Share(np.array(chosen), 0))
 
     def __len__(self) -> int:
         return len(self.shares)
 
     def __iter__(self) -> Iterator[Share]:  # type: ignore[override] # as above
         return iter(self.shares)
+
+
+class _ByLength:
+    """Sentences, taken out one by one.
+
+    Args:
+        sentences: Their numbers, the longest first.
+        pieces: How many pieces each sentence of the data set has.
+
+    Attributes:
+        lengths: The lengths that there are, ascending.
+    """
+
+    def __init__(self, sentences: Int64, pieces: Int64) -> None:
+        self.of: dict[int, list[int]] = {}
+        for sentence in reversed(sentences.tolist()):
+            self.of.setdefault(int(pieces[sentence]), []).append(sentence)
+        self.lengths = list(self.of)
+
+    def take(self, most: int) -> int | None:
+        """Take out the longest of at most so many pieces, or ``None`` where there is none."""
+        at = bisect_right(self.lengths, most) - 1
+        if at < 0:
+            return None
+        sentences = self.of[self.lengths[at]]
+        sentence = sentences.pop()
+        if not sentences:
+            del self.lengths[at]
+        return sentence

@@ -133,18 +133,20 @@ def _round_up(number: int, step: int) -> int:
 
 
 def _fit_tightly(lengths: list[int], width: int) -> tuple[list[int], list[int], int, int]:
-    """Lay stretches into as few rows as they need at a width, but no wider than these need to be.
+    """Lay stretches into the fewest places: rows about as wide as asked for, narrower or wider as that suits them.
 
     Returns:
-        Each stretch's row and first column, the number of rows, and their width, which may be a little over the one
-        asked for where that saves a row.
+        Each stretch's row and first column, the number of rows, and their width.
     """
-    rows = max(-(-sum(lengths) // width), 1)
-    for narrow in range(max(-(-sum(lengths) // rows), *lengths), width + width // 4):
-        row, column, needed = fit_rows(lengths, narrow)
-        if needed <= rows:
-            return row, column, needed, narrow
-    return *fit_rows(lengths, width), width
+    row, column, needed = fit_rows(lengths, width)
+    pieces = sum(lengths)
+    rows = max(-(-pieces // width), 1)
+    # As few rows as their pieces would fill; wider ones, where that takes fewer places than the width asked for.
+    for other in range(max(-(-pieces // rows), *lengths), -(-needed * width // rows)):
+        fitted = fit_rows(lengths, other)
+        if fitted[2] <= rows:
+            return *fitted, other
+    return row, column, needed, width
 
 
 def stretches(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
