@@ -1,0 +1,37 @@
+"""When processes ask one another whether to stop."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from xner.transfer.resume import Keeper
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "logged", "expected"),
+    [("cpu", 1, 10, 8), ("cpu", 2, 10, 8), ("cuda", 1, 10, 8), ("cuda", 2, 4, 2), ("cuda", 2, 50, 0), ("cuda", 2, 0, 0)],
+)
+def test_gpus_are_asked_where_logging_waits(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    processes: int,
+    logged: int,
+    expected: int,
+) -> None:
+    """Of nine steps of an epoch, the last of which is followed by its end, all but where several GPUs had to wait."""
+    keeper = Keeper(tmp_path_factory.getbasetemp(), best=False)
+    asked = []
+    monkeypatch.setattr(keeper, "_stop_if_asked", lambda trainer, save: asked.append(save))
+    for step in range(1, 10):
+        trainer = SimpleNamespace(
+            accumulate_grad_batches=1,
+            num_training_batches=9,
+            global_step=step,
+            world_size=processes,
+            log_every_n_steps=logged,
+            strategy=SimpleNamespace(root_device=torch.device(device)),
+        )
+        keeper.on_train_batch_end(trainer, None, None, None, step - 1)
+    assert asked == [True] * expected
