@@ -10,7 +10,14 @@ from xner.transfer.resume import Keeper
 
 @pytest.mark.parametrize(
     ("device", "processes", "logged", "expected"),
-    [("cpu", 1, 10, 8), ("cpu", 2, 10, 8), ("cuda", 1, 10, 8), ("cuda", 2, 4, 2), ("cuda", 2, 50, 0), ("cuda", 2, 0, 0)],
+    [
+        ("cpu", 1, 10, 8),
+        ("cpu", 2, 10, 8),
+        ("cuda", 1, 10, 8),
+        ("cuda", 2, 4, 2),
+        ("cuda", 2, 50, 0),
+        ("cuda", 2, 0, 0),
+    ],
 )
 def test_gpus_are_asked_where_logging_waits(
     tmp_path_factory: pytest.TempPathFactory,
