@@ -132,6 +132,8 @@ class XnerCLI(LightningCLI):
         if options.trainer.default_root_dir is None:
             options.trainer.default_root_dir = f"runs/{self.subcommand}"
         self.root = Path(options.trainer.default_root_dir)
+        if self.root.exists() and not self.root.is_dir():
+            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a file: name a folder")
         self.resolved = self.config
         if self.subcommand != "fit":
             # What a callback cannot take over from a checkpoint matters to training alone.

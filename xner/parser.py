@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from xner.errors import UserError
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
+_NO_LIST = re.compile(r'Parser key "([\w.]+)": Expected a <class \'collections.abc.Sequence\'>. Got value: (.+)')
 
 
 class Parser(LightningArgumentParser):
@@ -24,6 +25,9 @@ class Parser(LightningArgumentParser):
             groups = {name.partition(".")[0] for name in names if "." in name}
             near = difflib.get_close_matches(unknown[1], names - groups, n=1)
             line += "".join(f": did you mean --{name}?" for name in near)
+        if wrong := _NO_LIST.search(line):
+            name, value = wrong.groups()
+            line = f'{name}={value} is no list: give "[{value}]"'
         raise UserError(line) from ex
 
 
