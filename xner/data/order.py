@@ -2,7 +2,7 @@
 
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -96,6 +96,35 @@ class TrainOrder(SequentialSampler):
                 yield Share(step[start : start + size][self.rank :: self.world_size], step_words)
 
 
+class ByLength:
+    """Sentences or stretches of pieces, taken out one by one.
+
+    Args:
+        numbers: Their numbers, the longest first.
+        pieces: How many pieces each has, those that are not among the numbers as well.
+
+    Attributes:
+        lengths: The lengths that there are, ascending.
+    """
+
+    def __init__(self, numbers: Sequence[int], pieces: Sequence[int]) -> None:
+        self.of: dict[int, list[int]] = {}
+        for number in reversed(numbers):
+            self.of.setdefault(pieces[number], []).append(number)
+        self.lengths = list(self.of)
+
+    def take(self, most: int) -> int | None:
+        """Take out the longest of at most so many pieces, or ``None`` where there is none."""
+        at = bisect_right(self.lengths, most) - 1
+        if at < 0:
+            return None
+        numbers = self.of[self.lengths[at]]
+        number = numbers.pop()
+        if not numbers:
+            del self.lengths[at]
+        return number
+
+
 class EvaluationOrder(SequentialSampler):
     """The shares of one rank in evaluation: every sentence once on one rank, with others of its length.
 
@@ -112,17 +141,18 @@ class EvaluationOrder(SequentialSampler):
         self, pieces: Int64, *, budget: int, row_length: int | None = None, rank: int = 0, world_size: int = 1
     ) -> None:
         # Longest first: memory that does not suffice is known at once.
-        left = _ByLength(np.argsort(-pieces, kind="stable")[rank::world_size], pieces)
+        lengths = pieces.tolist()
+        left = ByLength(np.argsort(-pieces, kind="stable")[rank::world_size].tolist(), lengths)
         self.shares: list[Share] = []
         while left.lengths:
             width = max(left.lengths[-1], min(row_length or 1, budget))
             chosen: list[int] = []
             for _ in range(max(1, budget // width)):
-                # Row by row the longest that fits: what ``fit_rows`` makes of them again.
+                # As ``fit_rows`` does it, and will again.
                 room = width
                 while (sentence := left.take(room)) is not None:
                     chosen.append(sentence)
-                    room -= int(pieces[sentence])
+                    room -= lengths[sentence]
                     if row_length is None:
                         break
             self.shares.append(Share(np.array(chosen), 0))
@@ -132,32 +162,3 @@ class EvaluationOrder(SequentialSampler):
 
     def __iter__(self) -> Iterator[Share]:  # type: ignore[override] # as above
         return iter(self.shares)
-
-
-class _ByLength:
-    """Sentences, taken out one by one.
-
-    Args:
-        sentences: Their numbers, the longest first.
-        pieces: How many pieces each sentence of the data set has.
-
-    Attributes:
-        lengths: The lengths that there are, ascending.
-    """
-
-    def __init__(self, sentences: Int64, pieces: Int64) -> None:
-        self.of: dict[int, list[int]] = {}
-        for sentence in reversed(sentences.tolist()):
-            self.of.setdefault(int(pieces[sentence]), []).append(sentence)
-        self.lengths = list(self.of)
-
-    def take(self, most: int) -> int | None:
-        """Take out the longest of at most so many pieces, or ``None`` where there is none."""
-        at = bisect_right(self.lengths, most) - 1
-        if at < 0:
-            return None
-        sentences = self.of[self.lengths[at]]
-        sentence = sentences.pop()
-        if not sentences:
-            del self.lengths[at]
-        return sentence

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from xner.batch import Batch
 from xner.data.encode import Encoded, starts
-from xner.data.order import Share
+from xner.data.order import ByLength, Share
 from xner.labels import IGNORE
 
 Int64 = npt.NDArray[np.int64]
@@ -21,6 +21,8 @@ Int64 = npt.NDArray[np.int64]
 
 def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], list[int], int]:
     """Lay stretches into rows: the longest first, each into the first row that has room (first-fit decreasing).
+
+    Row by row, that is the longest that still fits.
 
     Args:
         lengths: Pieces of each stretch, none over ``width``.
@@ -34,15 +36,15 @@ def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], list[int], 
     """
     row = [0] * len(lengths)
     column = [0] * len(lengths)
-    filled: list[int] = []
-    for stretch in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        length = lengths[stretch]
-        place = next((place for place, taken in enumerate(filled) if taken + length <= width), len(filled))
-        if place == len(filled):
-            filled.append(0)
-        row[stretch], column[stretch] = place, filled[place]
-        filled[place] += length
-    return row, column, len(filled)
+    left = ByLength(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True), lengths)
+    rows = 0
+    while left.lengths:
+        room = width
+        while (stretch := left.take(room)) is not None:
+            row[stretch], column[stretch] = rows, width - room
+            room -= lengths[stretch]
+        rows += 1
+    return row, column, rows
 
 
 class RowDataset(Dataset[Batch]):
