@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from xner.model.clipping import clip_in_step, gradient_norm
+from xner.model.clipping import clip_in_step, clips_in_step, gradient_norm
 
 
 def test_norm_of_many_numbers() -> None:
@@ -46,3 +46,21 @@ def test_not_a_number() -> None:
     clip_in_step(optimizer, 1.0)
     optimizer.step()
     assert parameter.isnan().all()
+
+
+def test_who_clips_in_step() -> None:
+    """An optimizer of 32 bits that is fused does, and no longer where a checkpoint made it one that is not."""
+
+    def adamw(dtype: torch.dtype, fused: bool) -> torch.optim.AdamW:
+        parameter = torch.nn.Parameter(torch.ones(3, dtype=dtype))
+        parameter.grad = torch.ones_like(parameter)
+        return torch.optim.AdamW([parameter], fused=fused)
+
+    whole = adamw(torch.float32, True)
+    assert clips_in_step(whole)
+    assert not clips_in_step(adamw(torch.bfloat16, True))
+    plain = adamw(torch.float32, False)
+    assert not clips_in_step(plain)
+    plain.step()
+    whole.load_state_dict(plain.state_dict())
+    assert not clips_in_step(whole)

@@ -96,6 +96,10 @@ class TrainOrder(SequentialSampler):
                 yield Share(step[start : start + size][self.rank :: self.world_size], step_words)
 
 
+_FILL = 0.95
+"""The share of a batch of rows of one sentence that is not padding, where that leaves it a quarter of its budget."""
+
+
 class ByLength:
     """Sentences or stretches of pieces, taken out one by one.
 
@@ -126,13 +130,13 @@ class ByLength:
 
 
 class EvaluationOrder(SequentialSampler):
-    """The shares of one rank in evaluation: every sentence once on one rank, with others of its length.
+    """The shares of one rank in evaluation: every sentence once on one rank, the longest first.
 
     Args:
         pieces: How many pieces each sentence has. *Shape:* (sentences,)
         budget: Pieces a batch, padding included; a longer sentence is alone in its batch.
         row_length: Pieces a row, longer where a sentence is: what one leaves of it, shorter ones fill; ``None`` gives
-            each sentence a row of its own, as long as the batch's longest.
+            each sentence a row of its own, as long as the batch's longest, and fewer rows where much would be padding.
         rank: This process.
         world_size: How many processes there are.
     """
@@ -146,8 +150,13 @@ class EvaluationOrder(SequentialSampler):
         self.shares: list[Share] = []
         while left.lengths:
             width = max(left.lengths[-1], min(row_length or 1, budget))
+            most = max(1, budget // width)
             chosen: list[int] = []
-            for _ in range(max(1, budget // width)):
+            filled = 0
+            for row in range(most):
+                longest = left.lengths[-1] if left.lengths else 0
+                if row_length is None and row >= max(1, most // 4) and filled + longest < _FILL * width * (row + 1):
+                    break
                 # As ``fit_rows`` does it, and will again.
                 room = width
                 while (sentence := left.take(room)) is not None:
@@ -155,6 +164,7 @@ class EvaluationOrder(SequentialSampler):
                     room -= lengths[sentence]
                     if row_length is None:
                         break
+                filled += width - room
             self.shares.append(Share(np.array(chosen), 0))
 
     def __len__(self) -> int:

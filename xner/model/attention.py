@@ -99,6 +99,6 @@ def _drop(values: Tensor, p: float) -> Tensor:
     # Four draws in one 64-bit number; ranges from -2**63 to no bound mean all of its bits.
     draws = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     # 16 bits would round p. As many calls as are its due drop one draw in 65,536 more.
-    dropped = min(int(p * 2**16 + torch.rand(()).item()), 2**16 - 1)
-    kept = draws.view(torch.int16)[: values.numel()].view(values.shape) >= dropped - 2**15
+    dropped = (p * 2**16 + torch.rand((), dtype=torch.float64)).floor().clamp(max=2**16 - 1)
+    kept = draws.view(torch.int16)[: values.numel()].view(values.shape) >= (dropped - 2**15).to(torch.int16)
     return values * kept.to(values.dtype).mul_(1 / (1 - p))

@@ -16,7 +16,7 @@ from xner.batch import Batch
 from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
-from xner.model.clipping import clip_in_step
+from xner.model.clipping import clip_in_step, clips_in_step
 from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.last_layer import LastLayer
 from xner.model.lora import LoRA, adapt, merge
@@ -321,9 +321,12 @@ class TokenClassifier(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as asked; a fused optimizer clips by itself, and Lightning's own call refuses one (lightning 21435)."""
-        if gradient_clip_val and gradient_clip_algorithm in (None, "norm") and optimizer.defaults["fused"]:
+        """Clip as asked; by norm without Lightning's own call, which refuses a fused optimizer (lightning 21435)."""
+        by_norm = gradient_clip_algorithm in (None, "norm")
+        if gradient_clip_val and by_norm and clips_in_step(optimizer):
             clip_in_step(optimizer, gradient_clip_val)
+        elif gradient_clip_val and by_norm:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
         elif gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 

@@ -4,13 +4,25 @@ import torch
 from torch import Tensor
 
 
+def clips_in_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether ``clip_in_step`` can be used: torch has the optimizer divide numbers of 32 bits, on a CPU or NVIDIA GPU.
+
+    A group says whether it is fused: resuming from a checkpoint may have changed that.
+    """
+    return all(
+        group["fused"]
+        and all(each.device.type in ("cpu", "cuda") and each.dtype == torch.float32 for each in group["params"])
+        for group in optimizer.param_groups
+    )
+
+
 def clip_in_step(optimizer: torch.optim.Optimizer, limit: float) -> None:
     """Have a fused optimizer's next step divide all gradients by what brings their norm down to a limit.
 
     What ``torch.nn.utils.clip_grad_norm_`` does, but that the optimizer, which reads every gradient anyway, does it.
 
     Args:
-        optimizer: A fused optimizer whose gradients no GradScaler has scaled.
+        optimizer: One that ``clips_in_step``, whose gradients no GradScaler has scaled.
         limit: The highest norm.
     """
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
@@ -26,6 +38,5 @@ def gradient_norm(gradients: list[Tensor]) -> Tensor:
     # On a CPU, torch adds a whole tensor's squares up in one type-wide sum: slow, and of millions of numbers right to
     # four digits only. Row by row it is neither.
     norm = torch.linalg.vector_norm
-    rows = [norm(gradient, dim=-1, dtype=torch.promote_types(gradient.dtype, torch.float32)) for gradient in gradients]
-    total: Tensor = norm(torch.stack([norm(norms, dtype=torch.float64) for norms in rows]))
+    total: Tensor = norm(torch.stack([norm(norm(gradient, dim=-1), dtype=torch.float64) for gradient in gradients]))
     return total.float()

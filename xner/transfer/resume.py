@@ -47,8 +47,8 @@ class Keeper(Checkpoint):
     """Keeps what a stage needs to go on: ``last.ckpt``, after every epoch and where a signal asks to stop.
 
     A signal to any process ends all of them after the step that it comes in, or after the epoch where no step is left;
-    a second one ends it at once. Several GPUs end after the next step that is logged. The checkpoints hold the random
-    states of every process.
+    a second one ends it at once. Several GPUs end after the next step that is logged, or the epoch. The checkpoints
+    hold the random states of every process.
 
     Args:
         folder: Where the checkpoints are kept.
