@@ -1,5 +1,6 @@
 """When processes ask one another whether to stop."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,7 @@ from xner.transfer.resume import Keeper
     ],
 )
 def test_gpus_are_asked_where_logging_waits(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     device: str,
     processes: int,
@@ -28,7 +29,7 @@ def test_gpus_are_asked_where_logging_waits(
     expected: int,
 ) -> None:
     """Of nine steps of an epoch, the last of which is followed by its end, all but where several GPUs had to wait."""
-    keeper = Keeper(tmp_path_factory.getbasetemp(), best=False)
+    keeper = Keeper(tmp_path, best=False)
     asked = []
     monkeypatch.setattr(keeper, "_stop_if_asked", lambda trainer, save: asked.append(save))
     for step in range(1, 10):

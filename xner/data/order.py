@@ -112,6 +112,7 @@ class ByLength:
     """
 
     def __init__(self, numbers: Sequence[int], pieces: Sequence[int]) -> None:
+        self.pieces = pieces
         self.of: dict[int, list[int]] = {}
         for number in reversed(numbers):
             self.of.setdefault(pieces[number], []).append(number)
@@ -127,6 +128,23 @@ class ByLength:
         if not numbers:
             del self.lengths[at]
         return number
+
+    def fill(self, row: int) -> Iterator[int]:
+        """Take out what a row of so many pieces holds: the longest that still fits, again and again."""
+        while (number := self.take(row)) is not None:
+            yield number
+            row -= self.pieces[number]
+
+    def alike(self, row: int, most: int) -> Iterator[int]:
+        """Take out the longest for rows of their own, as many at most, and fewer where much would be padding."""
+        filled = 0
+        for taken in range(most):
+            longest = self.lengths[-1] if self.lengths else 0
+            if taken >= max(1, most // 4) and filled + longest < _FILL * row * (taken + 1):
+                return
+            if (number := self.take(row)) is not None:
+                yield number
+                filled += longest
 
 
 class EvaluationOrder(SequentialSampler):
@@ -145,26 +163,15 @@ class EvaluationOrder(SequentialSampler):
         self, pieces: Int64, *, budget: int, row_length: int | None = None, rank: int = 0, world_size: int = 1
     ) -> None:
         # Longest first: memory that does not suffice is known at once.
-        lengths = pieces.tolist()
-        left = ByLength(np.argsort(-pieces, kind="stable")[rank::world_size].tolist(), lengths)
+        left = ByLength(np.argsort(-pieces, kind="stable")[rank::world_size].tolist(), pieces.tolist())
         self.shares: list[Share] = []
         while left.lengths:
             width = max(left.lengths[-1], min(row_length or 1, budget))
             most = max(1, budget // width)
-            chosen: list[int] = []
-            filled = 0
-            for row in range(most):
-                longest = left.lengths[-1] if left.lengths else 0
-                if row_length is None and row >= max(1, most // 4) and filled + longest < _FILL * width * (row + 1):
-                    break
-                # As ``fit_rows`` does it, and will again.
-                room = width
-                while (sentence := left.take(room)) is not None:
-                    chosen.append(sentence)
-                    room -= lengths[sentence]
-                    if row_length is None:
-                        break
-                filled += width - room
+            if row_length is None:
+                chosen = [*left.alike(width, most)]
+            else:
+                chosen = [sentence for _ in range(most) for sentence in left.fill(width)]
             self.shares.append(Share(np.array(chosen), 0))
 
     def __len__(self) -> int:

@@ -39,10 +39,10 @@ def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], list[int], 
     left = ByLength(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True), lengths)
     rows = 0
     while left.lengths:
-        room = width
-        while (stretch := left.take(room)) is not None:
-            row[stretch], column[stretch] = rows, width - room
-            room -= lengths[stretch]
+        filled = 0
+        for stretch in left.fill(width):
+            row[stretch], column[stretch] = rows, filled
+            filled += lengths[stretch]
         rows += 1
     return row, column, rows
 
