@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from xner.model.linear import Linear
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -81,7 +83,7 @@ class Dropout(nn.Dropout):
 
 
 def quicken(network: "PreTrainedModel") -> None:
-    """Have a network of transformers attend by ``row_attention`` and drop by ``Dropout``."""
+    """Have a network of transformers attend by ``row_attention``, drop by ``Dropout`` and multiply by ``Linear``."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, row_attention)
@@ -90,6 +92,8 @@ def quicken(network: "PreTrainedModel") -> None:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, Dropout(child.p))
+            elif type(child) is nn.Linear:
+                child.__class__ = Linear  # it keeps its weights
 
 
 def _drop(values: Tensor, p: float) -> Tensor:
@@ -100,5 +104,7 @@ def _drop(values: Tensor, p: float) -> Tensor:
     draws = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     # 16 bits would round p. As many calls as are its due drop one draw in 65,536 more.
     dropped = (p * 2**16 + torch.rand((), dtype=torch.float64)).floor().clamp(max=2**16 - 1)
-    kept = draws.view(torch.int16)[: values.numel()].view(values.shape) >= (dropped - 2**15).to(torch.int16)
-    return values * kept.to(values.dtype).mul_(1 / (1 - p))
+    numbers = draws.view(torch.int16)[: values.numel()].view(values.shape)
+    # Written as numbers at once: truth values would be gone over once more.
+    kept = torch.ge(numbers, (dropped - 2**15).to(torch.int16), out=torch.empty(values.shape, dtype=values.dtype))
+    return values * kept.mul_(1 / (1 - p))

@@ -19,6 +19,7 @@ from xner.model.attention import quicken, row_mask
 from xner.model.clipping import clip_in_step, clips_in_step
 from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.last_layer import LastLayer
+from xner.model.linear import keep_layouts
 from xner.model.lora import LoRA, adapt, merge
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.speed import Speed
@@ -245,8 +246,13 @@ class TokenClassifier(pl.LightningModule):
             self.log("train/sentences_per_second", found.pop("sentences_per_second"), prog_bar=True)
             self.log_dict({f"train/{name}": value for name, value in found.items()})
 
+    def on_validation_start(self) -> None:
+        """Have batches share what each would prepare anew."""
+        keep_layouts(self.network, True)
+
     def on_validation_end(self) -> None:
-        """Leave the time that validation takes out of training's."""
+        """Leave the time that validation takes out of training's, and what it kept out of memory."""
+        keep_layouts(self.network, False)
         self.speed.restart()
 
     def validation_step(self, batch: Batch) -> None:
@@ -263,6 +269,7 @@ class TokenClassifier(pl.LightningModule):
 
     def on_test_start(self) -> None:
         """Make a score for each data set, and a place for its predictions."""
+        keep_layouts(self.network, True)
         loaders = self.trainer.test_dataloaders or ()
         self.test_scores = [SpanF1().to(self.device) for _ in loaders]
         self.word_predictions = [WordPredictions().to(self.device) for _ in loaders]
@@ -283,8 +290,13 @@ class TokenClassifier(pl.LightningModule):
         for name, tested in zip(names, self.tested, strict=True):
             self.log_dict({f"test/{key}/{name}": value for key, value in tested.scores.items()})
 
+    def on_test_end(self) -> None:
+        """As ``on_validation_end``."""
+        keep_layouts(self.network, False)
+
     def on_predict_start(self) -> None:
         """Make a place for each data set's predictions."""
+        keep_layouts(self.network, True)
         self.word_predictions = [WordPredictions().to(self.device) for _ in self.trainer.predict_dataloaders or ()]
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
@@ -294,6 +306,10 @@ class TokenClassifier(pl.LightningModule):
     def on_predict_epoch_end(self) -> None:
         """Put the words of all batches and ranks in order, a tensor a data set as ``WordPredictions`` gives it."""
         self._gather_words()
+
+    def on_predict_end(self) -> None:
+        """As ``on_validation_end``."""
+        keep_layouts(self.network, False)
 
     def _keep_words(self, batch: Batch, loader: int) -> tuple[Tensor, Tensor]:
         labels, sentences = self.predict_words(batch), batch.sentences[batch.word_sentence]
