@@ -399,7 +399,7 @@ class TestCheckpoints:
     def test_missing(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path, command: str) -> None:
         """A checkpoint that is not there is one line, before anything is written."""
         outcome = run(command, *options(source, tiny_backbone, tmp_path / "run"), "--ckpt_path=nowhere.ckpt")
-        assert_one_line(outcome, 1, "ckpt_path='nowhere.ckpt': there is no such file")
+        assert_one_line(outcome, 2, "ckpt_path='nowhere.ckpt': there is no such file")
         assert not (tmp_path / "run").exists()
 
     def test_no_checkpoint(self, run: Run, fitted: Path, source: Path, still_backbone: Path, tmp_path: Path) -> None:

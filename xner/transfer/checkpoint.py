@@ -27,7 +27,7 @@ def check_checkpoint(path: str) -> None:
     if path in ("best", "last", "hpc") or path.startswith("registry") or "://" in path:
         return
     if not Path(path).exists():
-        raise RunError(f"ckpt_path={path!r}: there is no such file")
+        raise UserError(f"ckpt_path={path!r}: there is no such file")
     if (Path(path) / "config.json").is_file():
         raise UserError(f"ckpt_path={path!r} is a model folder: give it as --model.backbone")
     if Path(path).is_file() and not is_zipfile(path):

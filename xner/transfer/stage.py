@@ -15,9 +15,10 @@ from xner.backbone import save_network, save_tokenizer
 from xner.data.datamodule import PanxDataModule
 from xner.files import folder_atomically
 from xner.model.classifier import TokenClassifier
+from xner.transfer.checkpoint import history_in
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Experiment, Settings, define, fingerprint
-from xner.transfer.history import History, read_history, trained_further, write_history
+from xner.transfer.history import History, write_history
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, write_result
 from xner.transfer.resume import Keeper
@@ -52,7 +53,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
     if keeper.best:
         model.take_weights(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
-    history = trained_further(read_history(backbone), data, stage.seed)
+    history = history_in(trainer).after(model, data)
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
     trainer.test(model, datamodule=data, verbose=False)
