@@ -1,6 +1,5 @@
 """TokenClassifier: a pretrained encoder with a linear layer over its pieces, its loss, its scores and its optimizer."""
 
-import logging
 import math
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
@@ -16,16 +15,15 @@ from xner.batch import Batch
 from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
-from xner.model.clipping import clip_in_step, clips_in_step
+from xner.model.checkpoint import check_options, fit_to, keep
 from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.last_layer import LastLayer
 from xner.model.linear import keep_layouts
 from xner.model.lora import LoRA, adapt, merge
 from xner.model.metrics import SpanF1, WordPredictions
+from xner.model.optimizer import clip_in_step, clips_in_step, decay_groups
 from xner.model.speed import Speed
-from xner.model.vocabulary import CompactEmbedding, compact, load_rows, restore, save_rows
-
-logger = logging.getLogger(__name__)
+from xner.model.vocabulary import compact, restore
 
 
 class Tested(NamedTuple):
@@ -325,7 +323,7 @@ class TokenClassifier(pl.LightningModule):
 
         # A gradient scaler would leave unscaling to a fused optimizer, after the clipping below.
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
-        optimizer = torch.optim.AdamW(self._groups(), lr=self.learning_rate, fused=fused)
+        optimizer = torch.optim.AdamW(decay_groups(self.network, self.weight_decay), lr=self.learning_rate, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
         scheduler = get_scheduler(name, optimizer, math.ceil(steps * self.warmup_ratio), steps)
@@ -348,12 +346,7 @@ class TokenClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the network alone, with its whole vocabulary; scores belong to one evaluation."""
-        checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")
-        }
-        rows = self.network.get_input_embeddings()
-        if isinstance(rows, CompactEmbedding):
-            save_rows(rows, self._name_of(rows.weight), checkpoint)
+        keep(checkpoint, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint's vocabulary that of the network, whichever of the two is compact.
@@ -361,11 +354,8 @@ class TokenClassifier(pl.LightningModule):
         Raises:
             UserError: If an option says one thing, and what the checkpoint restores another.
         """
-        rows = self.network.get_input_embeddings()
-        self._hold_options_against(checkpoint)
-        parameters = [id(parameter) for group in self._groups() for parameter in group["params"]]
-        place = parameters.index(id(rows.weight)) if id(rows.weight) in parameters else -1
-        load_rows(rows, self._name_of(rows.weight), place, checkpoint)
+        check_options(checkpoint, self)
+        fit_to(checkpoint, self)
 
     def _checkpoint_gradients(self) -> None:
         if not self.network.supports_gradient_checkpointing:
@@ -373,45 +363,3 @@ class TokenClassifier(pl.LightningModule):
         # Renamed within transformers 5.
         enable = getattr(self.network, "activation_checkpointing_enable", self.network.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
-
-    def _hold_options_against(self, checkpoint: dict[str, Any]) -> None:
-        saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        if saved and saved.get("lora") != self.hparams["lora"]:
-            raise UserError(f"ckpt_path was saved with model.lora={saved.get('lora')}, not {self.hparams['lora']}")
-        backbone = saved.get("backbone", self.backbone)
-        shapes = {f"network.{name}": value.shape for name, value in self.network.state_dict().items()}
-        rows = self.network.get_input_embeddings()
-        if isinstance(rows, CompactEmbedding):
-            shapes[self._name_of(rows.weight)] = rows.matrix.shape
-        if shapes != {name: value.shape for name, value in checkpoint["state_dict"].items()}:
-            raise UserError(
-                f"ckpt_path holds a network of model.backbone={backbone!r}, which is not that of {self.backbone!r}"
-            )
-        if backbone != self.backbone and self.trainer.is_global_zero:
-            logger.info(
-                f"the weights are the checkpoint's, which started from model.backbone={backbone!r}: of "
-                f"{self.backbone!r} the tokenizer alone is used"
-            )
-        for name in ("learning_rate", "weight_decay") if self.trainer.state.fn == "fit" else ():
-            if saved.get(name, self.hparams[name]) != self.hparams[name]:
-                raise UserError(
-                    f"model.{name}={self.hparams[name]}, but ckpt_path goes on with its optimizer's {saved[name]}: "
-                    "give that, or start anew from a model folder as --model.backbone"
-                )
-
-    def _name_of(self, weight: Tensor | nn.Module) -> str:
-        return next(name for name, parameter in self.named_parameters() if parameter is weight)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """The trained parameters, with weight decay and without it."""
-        spared = {
-            id(parameter)
-            for module in self.network.modules()
-            for name, parameter in module.named_parameters(recurse=False)
-            if name.endswith("bias") or isinstance(module, nn.LayerNorm)
-        }
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        return [
-            {"params": [p for p in trained if id(p) not in spared], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
-        ]

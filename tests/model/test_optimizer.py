@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from xner.model.clipping import clip_in_step, clips_in_step, gradient_norm
+from xner.model.optimizer import clip_in_step, clips_in_step, gradient_norm
 
 
 def test_norm_of_many_numbers() -> None:

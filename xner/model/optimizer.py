@@ -1,7 +1,24 @@
-"""Clipping gradients by their norm (Pascanu et al. 2013) without a pass over them of its own."""
+"""What AdamW decays, and clipping gradients by their norm (Pascanu et al. 2013) without a pass over them of its own."""
+
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters as an optimizer takes them: those with weight decay, and biases and LayerNorm without."""
+    spared = {
+        id(parameter)
+        for module in network.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if name.endswith("bias") or isinstance(module, nn.LayerNorm)
+    }
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if id(p) not in spared], "weight_decay": weight_decay},
+        {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
+    ]
 
 
 def clips_in_step(optimizer: torch.optim.Optimizer) -> bool:
