@@ -14,11 +14,11 @@ class Linear(nn.Linear):
     """A linear layer that may keep its matrix as MKL reads it; the copy takes as much memory as the matrix."""
 
     keeps = False
-    """Whether it keeps a copy, made for a number of rows that two inputs in succession had."""
-    rows = -1
+    """Whether it keeps a copy, made for a number of vectors that two inputs in succession had."""
+    vectors = -1
     """Of the last input."""
     laid_out: tuple[int, Tensor] | None = None
-    """The number of rows that the copy was made for, and the copy."""
+    """The number of vectors that the copy was made for, and the copy."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute what ``torch.nn.Linear`` does. *Shapes:* (..., input features) and (..., output features)."""
@@ -27,13 +27,13 @@ class Linear(nn.Linear):
         if torch.is_grad_enabled() or not self._is_plain(input):
             self.laid_out = None  # a training that an evaluation was broken off for will change the matrix
             return super().forward(input)
-        rows, before = input.numel() // self.in_features, self.rows
-        self.rows = rows
-        if rows == before and (self.laid_out is None or self.laid_out[0] != rows):
-            self.laid_out = rows, torch.ops.mkl._mkl_reorder_linear_weight(self.weight, rows)
-        if self.laid_out is None or self.laid_out[0] != rows:
+        vectors, before = input.numel() // self.in_features, self.vectors
+        self.vectors = vectors
+        if vectors == before and (self.laid_out is None or self.laid_out[0] != vectors):
+            self.laid_out = vectors, torch.ops.mkl._mkl_reorder_linear_weight(self.weight, vectors)
+        if self.laid_out is None or self.laid_out[0] != vectors:
             return super().forward(input)
-        product: Tensor = torch.ops.mkl._mkl_linear(input, self.laid_out[1], self.weight, self.bias, rows)
+        product: Tensor = torch.ops.mkl._mkl_linear(input, self.laid_out[1], self.weight, self.bias, vectors)
         return product
 
     def __getstate__(self) -> dict[str, Any]:
@@ -55,4 +55,4 @@ def keep_layouts(network: nn.Module, keeps: bool) -> None:
     """Have a network's linear layers keep copies from now on, or forget them: before their matrices change."""
     for module in network.modules():
         if isinstance(module, Linear):
-            module.keeps, module.rows, module.laid_out = keeps, -1, None
+            module.keeps, module.vectors, module.laid_out = keeps, -1, None
