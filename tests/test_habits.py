@@ -630,6 +630,12 @@ class TestLimits:
         outcome = run("fit", *flags, scheduler, "--trainer.callbacks.scheduling={1: 2}")
         assert_one_line(outcome, 2, "GradientAccumulationScheduler", "give trainer.accumulate_grad_batches")
 
+    def test_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:
+        """Averaging weights goes with the whole vocabulary alone, and a line says so."""
+        averaging = f"--trainer.callbacks={CALLBACKS}.EMAWeightAveraging"
+        assert_one_line(run("fit", *flags, averaging), 2, "WeightAveraging", "give model.compact_vocabulary=false")
+        assert run("fit", *flags, averaging, "--model.compact_vocabulary=false").code == 0
+
     def test_steps(self, run: Run, record: Record, flags: Sequence[str]) -> None:
         """A number of steps ends training amid an epoch."""
         assert run("fit", *flags, "--trainer.max_steps=7", "--trainer.max_epochs=5").code == 0

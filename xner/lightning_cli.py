@@ -17,7 +17,7 @@ from filelock import FileLock
 from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -166,6 +166,11 @@ class XnerCLI(LightningCLI):
             raise UserError(
                 "trainer.callbacks: GradientAccumulationScheduler would change how many steps there are, which the "
                 "learning rate's schedule and the loss count on: give trainer.accumulate_grad_batches"
+            )
+        if any(isinstance(callback, WeightAveraging) for callback in callbacks) and self._get(self.config, "model").compact_vocabulary:
+            raise UserError(
+                "trainer.callbacks: WeightAveraging averages all that is trained, which embedding rows that are only "
+                "decayed are not: give model.compact_vocabulary=false"
             )
         shown = options.enable_progress_bar is not False and not options.barebones
         if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xner.model.linear import Linear
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -83,7 +81,7 @@ class Dropout(nn.Dropout):
 
 
 def quicken(network: "PreTrainedModel") -> None:
-    """Have a network of transformers attend by ``row_attention``, drop by ``Dropout`` and multiply by ``Linear``."""
+    """Have a network of transformers attend by ``row_attention`` and drop by ``Dropout``."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, row_attention)
@@ -92,8 +90,6 @@ def quicken(network: "PreTrainedModel") -> None:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, Dropout(child.p))
-            elif type(child) is nn.Linear:
-                child.__class__ = Linear  # it keeps its weights
 
 
 def _drop(values: Tensor, p: float) -> Tensor:

@@ -1,6 +1,7 @@
 """TokenClassifier: a pretrained encoder with a linear layer over its pieces, its loss, its scores and its optimizer."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
@@ -18,8 +19,8 @@ from xner.model.attention import quicken, row_mask
 from xner.model.checkpoint import check_options, fit_to, keep
 from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.last_layer import LastLayer
-from xner.model.linear import keep_layouts
 from xner.model.lora import LoRA, adapt, merge
+from xner.model.matrices import LaidOut
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.optimizer import clip_in_step, clips_in_step, decay_groups
 from xner.model.speed import Speed
@@ -92,6 +93,7 @@ class TokenClassifier(pl.LightningModule):
         self.compact_vocabulary = compact_vocabulary
         self.compile_network = compile
         self.last_layer: LastLayer | None = None
+        self.matrices: LaidOut | None = None
         self.speed = Speed()
         self.gradient_checkpointing = gradient_checkpointing
         self.lora = lora
@@ -246,19 +248,19 @@ class TokenClassifier(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Have batches share what each would prepare anew."""
-        keep_layouts(self.network, True)
+        self._begin_evaluation()
 
     def on_validation_end(self) -> None:
-        """Leave the time that validation takes out of training's, and what it kept out of memory."""
-        keep_layouts(self.network, False)
+        """Leave the time that validation takes out of training's."""
         self.speed.restart()
 
     def validation_step(self, batch: Batch) -> None:
         """Count the spans of a batch."""
-        self.validation_score.update(self.predict_words(batch), batch.word_label, batch.word_sentence)
+        self.validation_score.update(self._evaluate(batch), batch.word_label, batch.word_sentence)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all batches and ranks."""
+        self.matrices = None
         scores = self.validation_score.compute()
         self.validation_score.reset()
         shown = ("f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "f1_macro")
@@ -267,7 +269,7 @@ class TokenClassifier(pl.LightningModule):
 
     def on_test_start(self) -> None:
         """Make a score for each data set, and a place for its predictions."""
-        keep_layouts(self.network, True)
+        self._begin_evaluation()
         loaders = self.trainer.test_dataloaders or ()
         self.test_scores = [SpanF1().to(self.device) for _ in loaders]
         self.word_predictions = [WordPredictions().to(self.device) for _ in loaders]
@@ -288,13 +290,9 @@ class TokenClassifier(pl.LightningModule):
         for name, tested in zip(names, self.tested, strict=True):
             self.log_dict({f"test/{key}/{name}": value for key, value in tested.scores.items()})
 
-    def on_test_end(self) -> None:
-        """As ``on_validation_end``."""
-        keep_layouts(self.network, False)
-
     def on_predict_start(self) -> None:
         """Make a place for each data set's predictions."""
-        keep_layouts(self.network, True)
+        self._begin_evaluation()
         self.word_predictions = [WordPredictions().to(self.device) for _ in self.trainer.predict_dataloaders or ()]
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
@@ -305,16 +303,21 @@ class TokenClassifier(pl.LightningModule):
         """Put the words of all batches and ranks in order, a tensor a data set as ``WordPredictions`` gives it."""
         self._gather_words()
 
-    def on_predict_end(self) -> None:
-        """As ``on_validation_end``."""
-        keep_layouts(self.network, False)
+    def _begin_evaluation(self) -> None:
+        # What is compiled has no layers of its own.
+        self.matrices = None if self.compile_network else LaidOut(self.network)
+
+    def _evaluate(self, batch: Batch) -> Tensor:
+        with self.matrices.used() if self.matrices else nullcontext():
+            return self.predict_words(batch)
 
     def _keep_words(self, batch: Batch, loader: int) -> tuple[Tensor, Tensor]:
-        labels, sentences = self.predict_words(batch), batch.sentences[batch.word_sentence]
+        labels, sentences = self._evaluate(batch), batch.sentences[batch.word_sentence]
         self.word_predictions[loader].update(labels, sentences)
         return labels, sentences
 
     def _gather_words(self) -> None:
+        self.matrices = None
         self.predicted = [predictions.compute().cpu() for predictions in self.word_predictions]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
