@@ -167,7 +167,8 @@ class XnerCLI(LightningCLI):
                 "trainer.callbacks: GradientAccumulationScheduler would change how many steps there are, which the "
                 "learning rate's schedule and the loss count on: give trainer.accumulate_grad_batches"
             )
-        if any(isinstance(callback, WeightAveraging) for callback in callbacks) and self._get(self.config, "model").compact_vocabulary:
+        compact = self._get(self.config, "model").compact_vocabulary
+        if compact and any(isinstance(callback, WeightAveraging) for callback in callbacks):
             raise UserError(
                 "trainer.callbacks: WeightAveraging averages all that is trained, which embedding rows that are only "
                 "decayed are not: give model.compact_vocabulary=false"
