@@ -378,7 +378,7 @@ BAD_OPTIONS = [
     ("fit", ["--model.warmup_ratio=2"], 2, "model.warmup_ratio=2.0 must be between 0 and 1"),
     ("fit", ["--model.schedule=square"], 2, "schedule"),
     ("fit", ["--trainer.accelerator=nothing"], 2, "no trainer can be had with these options"),
-    ("fit", ["--ckpt_path=nowhere.ckpt"], 1, "nowhere.ckpt"),
+    ("fit", ["--ckpt_path=nowhere.ckpt"], 2, "nowhere.ckpt"),
     ("fit", ["--config=nowhere.yaml"], 2, "nowhere.yaml"),
     ("fit", [f"--trainer.default_root_dir={__file__}"], 2, "is a file: name a folder"),
     ("fit", ["--nonsense=3"], 2, "--nonsense"),
@@ -528,6 +528,12 @@ class TestBadInput:
         assert outcome.code in (1, 2)
         assert_one_line(outcome, outcome.code, str(copied), missing)
         assert not (tmp_path / "run" / "model").exists()
+
+    def test_backbone_cut_off(self, run: Run, copied: Path, source: Path, tmp_path: Path) -> None:
+        """Weights whose file was not copied whole are one line."""
+        weights = copied / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        assert_one_line(run("fit", *options(source, copied, tmp_path / "run")), 1, str(copied), "cannot be loaded")
 
     @pytest.mark.parametrize("command", ["fit", "transfer", "test", "validate", "predict"])
     def test_unwritable_run_folder(

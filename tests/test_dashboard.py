@@ -191,6 +191,28 @@ class TestServerAway:
         self.kept(tmp_path / "run", "No API key configured", caplog.messages)
 
 
+@pytest.mark.usefixtures("_online")
+def test_wrong_options(
+    source: Path,
+    tiny_backbone: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A mode that W&B does not know, and a project that it refuses, are one line each."""
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    for flags, said in (
+        ([], "WANDB_MODE='ofline' is none of online"),
+        (["--trainer.logger.init_args.project=a/b"], "a/b"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run("fit", source, tiny_backbone, tmp_path / "run", "--data.num_samples=20", *flags)
+        assert stop.value.code == 2
+        [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("xner: error: ")]
+        assert said in line
+        monkeypatch.setenv("WANDB_MODE", "offline")
+
+
 def test_own_process_dies(tmp_path: Path) -> None:
     """W&B's own process, killed in the middle of an experiment, stops neither the stage nor those after it."""
     script = f"""

@@ -236,12 +236,14 @@ def new_backbone(
 
 
 def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: ANN401 - one of transformers' Auto classes
+    from safetensors import SafetensorError
+
     if not folder_of(backbone).exists() and (backbone.count("/") > 1 or backbone.startswith((".", "/", "~"))):
         raise UserError(f"backbone={backbone!r} is no folder: give a folder in Hugging Face layout or a hub name")
     try:
         folder = folder_of(backbone)
         return auto.from_pretrained(str(folder) if folder.is_dir() else backbone, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             f"backbone={backbone!r} cannot be loaded ({reason}): give a hub name that can be reached, or with "

@@ -13,9 +13,13 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
+from xner.errors import UserError
 from xner.files import write_atomically
 
 logger = logging.getLogger(__name__)
+
+_MODES = ("online", "offline", "disabled", "dryrun", "shared")
+"""What W&B calls its modes; dryrun is its older word for offline."""
 
 _ANSWER, _BEGIN, _END = 5, 20, 30
 """Seconds that the server has to answer at all, to begin a run, and to take the rest of one at its end."""
@@ -53,6 +57,8 @@ class Dashboard(WandbLogger):
         del self._wandb_init["anonymous"]  # wandb warns of it, whatever it is
         # Not as Lightning's own option, which would set it for the whole process.
         self.mode = os.environ.get("WANDB_MODE") or ("offline" if offline else "online")
+        if self.mode not in _MODES:
+            raise UserError(f"WANDB_MODE={self.mode!r} is none of {', '.join(_MODES)}")
         self.reason = "as asked for"
         self.known_as: Path | None = None
 
@@ -143,7 +149,10 @@ class Dashboard(WandbLogger):
             except (ConnectionError, wandb.Error) as error:
                 self.mode, self.reason = "offline", str(error).splitlines()[0]
         if self._experiment is None:
-            self._experiment = wandb.init(**options | {"mode": self.mode})
+            try:
+                self._experiment = wandb.init(**options | {"mode": self.mode})
+            except wandb.errors.UsageError as error:
+                raise UserError(f"trainer.logger: W&B refuses its options: {' '.join(str(error).split())}") from error
         if self.mode == "offline":
             runs = Path(self._experiment.dir).parents[1]
             _say_once(f"W&B is offline ({self.reason}): `wandb sync {runs}/offline-run-*` sends it later")

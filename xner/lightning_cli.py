@@ -108,7 +108,18 @@ class XnerCLI(LightningCLI):
         except RuntimeError as error:
             processes.explain(error)
             raise
+        except SystemExit as stop:
+            if (
+                isinstance(stop.__context__, KeyboardInterrupt) and self.trainer.is_global_zero
+            ):  # Lightning ends so, with the code of a failed run
+                raise Stopped(f"stopped: {self._advice()}", exit_code(stop)) from stop
+            raise
         processes.part()
+
+    def _advice(self) -> str:
+        """How to go on with a command that was stopped."""
+        kept = getattr(self.trainer.checkpoint_callback, "best_model_path", "") if self.subcommand == "fit" else ""
+        return f"--ckpt_path {kept} goes on from there" if kept else "give the same command again"
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: a checkpoint brings weights and states, never options.
@@ -179,7 +190,13 @@ class XnerCLI(LightningCLI):
         return callbacks
 
     def before_fit(self) -> None:
-        """Keep the configuration, once nothing is found wrong with it and the data."""
+        """Keep the configuration, once nothing is found wrong with it, the folder and the data.
+
+        Raises:
+            UserError: If it is the folder of a transfer, whose configuration it would replace.
+        """
+        if (self.root / "stages").is_dir():
+            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a transfer's: name another folder")
         self.datamodule.check("fit")
         if not self._get(self.config, "trainer").fast_dev_run:
             self._write_config()
@@ -194,6 +211,8 @@ class XnerCLI(LightningCLI):
     def test(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Test, and print seqeval's report of each language."""
         self.trainer.test(model, datamodule=datamodule, verbose=False, **options)
+        if not model.tested:
+            raise UserError("trainer.limit_test_batches=0 tests nothing: leave it out")
         if self.trainer.is_global_zero:
             evaluations, _ = evaluate(model, datamodule, history_in(self.trainer).before(model))
             for evaluation, tested in zip(evaluations, model.tested, strict=True):

@@ -161,6 +161,14 @@ def test_lineage_without_sentences(turkish: Path, tmp_path: Path, spoil: object)
     assert (tmp_path / "model" / FILE).is_file()
 
 
+def test_sentences_without_lineage(turkish: Path, tmp_path: Path) -> None:
+    """A model folder that lost its lineage does not pass for weights that were never trained."""
+    shutil.copytree(turkish, tmp_path / "model")
+    (tmp_path / "model" / FILE).unlink()
+    with pytest.raises(RunError, match="says that the weights were trained"):
+        read_history(str(tmp_path / "model"))
+
+
 def test_backbone_without_history(tiny_backbone: str) -> None:
     """A backbone has seen nothing."""
     history = read_history(tiny_backbone)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xner.errors import RunError
 from xner.transfer.result import (
     CSV_COLUMNS,
     Counts,
@@ -123,6 +124,14 @@ def test_incomplete_stage(tmp_path: Path) -> None:
     (tmp_path / "counts.npz").write_bytes(b"")
     assert read_result(tmp_path) is None
     assert read_result(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"no archive"])
+def test_damaged_evidence(tmp_path: Path, content: bytes) -> None:
+    """Evidence that cannot be read is one line that says what to delete."""
+    (tmp_path / "counts.npz").write_bytes(content)
+    with pytest.raises(RunError, match=f"counts.npz is damaged .*: delete {tmp_path} to run the stage again"):
+        read_counts(tmp_path, "tr", "test")
 
 
 def test_csv(tmp_path: Path) -> None:

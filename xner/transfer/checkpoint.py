@@ -1,6 +1,7 @@
 """What a checkpoint says of its weights beside their values: what they have seen, as a model folder does."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -13,6 +14,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, UserError
 from xner.model.classifier import TokenClassifier
 from xner.transfer.history import History, read_history, trained_further
+from xner.transfer.lineage import Episode
 
 
 def check_checkpoint(path: str) -> None:
@@ -60,8 +62,23 @@ class CarriedHistory(Callback):
         return further
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As ``on_test_start``: the model folder will say it."""
+        """As ``on_test_start``: the model folder will say it.
+
+        Raises:
+            RunError: As there.
+            UserError: If the checkpoint is of a training on other sentences: what is left of its steps and learning
+                rate would be theirs.
+        """
         self.on_test_start(trainer, pl_module)
+        if self.loaded:
+            data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
+            asked = trained_further(self.loaded, data, None).lineage["episodes"][-len(data.languages) :]
+            saved = self.loaded.lineage["episodes"][-len(data.languages) :]
+            if [episode["digest"] for episode in saved] != [episode["digest"] for episode in asked]:
+                raise UserError(
+                    f"ckpt_path goes on with a training on {_sentences(saved)}, and the data options are those of "
+                    f"{_sentences(asked)}: give the same, or start anew from a model folder as --model.backbone"
+                )
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -94,6 +111,10 @@ class CarriedHistory(Callback):
                 f"ckpt_path={str(trainer.ckpt_path)!r} does not say what its weights were trained on, as one of "
                 "weights alone: give the fit's model folder as --model.backbone"
             )
+
+
+def _sentences(episodes: Sequence[Episode]) -> str:
+    return " and ".join(f"{each['sentences']} sentences of {each['language']}/{each['split']}" for each in episodes)
 
 
 def history_in(trainer: pl.Trainer) -> CarriedHistory:

@@ -47,12 +47,16 @@ def read_history(backbone: str) -> History:
     """Read a model folder's history; a backbone without one counts as pretrained and not trained.
 
     Raises:
-        RunError: If the folder has a lineage, but not what belongs to it.
+        RunError: If the folder has a lineage, but not what belongs to it, or that without a lineage.
     """
-    lineage = read_lineage(backbone)
+    lineage, path = read_lineage(backbone), folder_of(backbone) / SEEN_FILE
     if not lineage["episodes"]:
+        if path.is_file():
+            raise RunError(
+                f"{path} says that the weights were trained, and {FILE} beside it does not say on what: take both from "
+                "the model folder's own backup"
+            )
         return NOTHING_SEEN._replace(lineage=lineage)
-    path = folder_of(backbone) / SEEN_FILE
     try:
         arrays = load_file(path)
         return History(lineage, arrays["sentences"], arrays["words"])

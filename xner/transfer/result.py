@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -134,9 +135,17 @@ def read_result(folder: Path) -> Result | None:
 
 
 def read_counts(folder: Path, language: str, split: str) -> Counts:
-    """Read the evidence of one of a complete stage's evaluations."""
-    with np.load(folder / "counts.npz") as arrays:
-        return Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
+    """Read the evidence of one of a complete stage's evaluations.
+
+    Raises:
+        RunError: If it is damaged.
+    """
+    path = folder / "counts.npz"
+    try:
+        with np.load(path) as arrays:
+            return Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
+    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}): delete {folder} to run the stage again") from error
 
 
 def csv_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
