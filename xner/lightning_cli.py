@@ -109,9 +109,8 @@ class XnerCLI(LightningCLI):
             processes.explain(error)
             raise
         except SystemExit as stop:
-            if (
-                isinstance(stop.__context__, KeyboardInterrupt) and self.trainer.is_global_zero
-            ):  # Lightning ends so, with the code of a failed run
+            # Lightning ends an interrupted command so, with the code of a failed one.
+            if isinstance(stop.__context__, KeyboardInterrupt) and self.trainer.is_global_zero:
                 raise Stopped(f"stopped: {self._advice()}", exit_code(stop)) from stop
             raise
         processes.part()

@@ -327,14 +327,14 @@ class TokenClassifier(pl.LightningModule):
         # A gradient scaler would leave unscaling to a fused optimizer, after the clipping below.
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
         optimizer = torch.optim.AdamW(decay_groups(self.network, self.weight_decay), lr=self.learning_rate, fused=fused)
-        if math.isinf(self.trainer.estimated_stepping_batches):
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
             raise UserError(
                 "trainer.max_epochs=-1 has no end, which the learning rate's schedule needs: give a number, or "
                 "trainer.max_steps"
             )
-        steps = int(self.trainer.estimated_stepping_batches)
         name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
-        scheduler = get_scheduler(name, optimizer, math.ceil(steps * self.warmup_ratio), steps)
+        scheduler = get_scheduler(name, optimizer, math.ceil(steps * self.warmup_ratio), int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(

@@ -56,8 +56,7 @@ class CarriedHistory(Callback):
         """The history of the weights once they are trained; where that only goes on, it is no other episode."""
         seed = os.environ.get("PL_GLOBAL_SEED")
         further = trained_further(self.before(model), data, None if seed is None else int(seed))
-        last = slice(-len(data.languages), None)
-        if self.loaded and self.loaded.lineage["episodes"][last] == further.lineage["episodes"][last]:
+        if self.loaded and _last_episodes(self.loaded, data) == _last_episodes(further, data):
             return self.loaded
         return further
 
@@ -72,8 +71,9 @@ class CarriedHistory(Callback):
         self.on_test_start(trainer, pl_module)
         if self.loaded:
             data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
-            asked = trained_further(self.loaded, data, None).lineage["episodes"][-len(data.languages) :]
-            saved = self.loaded.lineage["episodes"][-len(data.languages) :]
+            saved, asked = (
+                _last_episodes(each, data) for each in (self.loaded, trained_further(self.loaded, data, None))
+            )
             if [episode["digest"] for episode in saved] != [episode["digest"] for episode in asked]:
                 raise UserError(
                     f"ckpt_path goes on with a training on {_sentences(saved)}, and the data options are those of "
@@ -111,6 +111,11 @@ class CarriedHistory(Callback):
                 f"ckpt_path={str(trainer.ckpt_path)!r} does not say what its weights were trained on, as one of "
                 "weights alone: give the fit's model folder as --model.backbone"
             )
+
+
+def _last_episodes(history: History, data: PanxDataModule) -> list[Episode]:
+    """Those of a training on as many languages as the data module's."""
+    return history.lineage["episodes"][-len(data.languages) :]
 
 
 def _sentences(episodes: Sequence[Episode]) -> str:
