@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,7 @@ class TestFit:
         [old] = [value for key, value in before.items() if key.endswith("word_embeddings.weight")]
         assert after[name].shape == old.shape
         assert not torch.equal(after[name], old)
-        assert {path.name for path in model.parent.iterdir()} == {"config.yaml", "model", "logs"}
+        assert {path.name for path in model.parent.iterdir()} == {".lock", "config.yaml", "model", "logs"}
 
     def test_goes_on_from_a_model_folder(self, run: Run, model: Path, source: Path, tmp_path: Path) -> None:
         """Fitting from a model folder adds an episode a language to its lineage."""
@@ -186,7 +187,13 @@ class TestEvaluation:
             *("--data.evaluation_pieces=60", "--trainer.limit_test_batches=2"),
         )
         assert outcome.code == 0, outcome
-        assert "\nen/test: F1 0." in outcome.out
+        told = outcome.out
+        assert "\nen/test: F1 0." in told
+        split = Split(str(source), "en", "test").sentences
+        seen = int(re.search(r"of (\d+) sentences", told)[1])
+        assert 0 < seen < len(split.words)
+        [unscored] = re.findall(r"\npart of the split: (\d+) words have no score\n", told)
+        assert 0 < int(unscored) < sum(map(len, split.words))
 
 
 class TestTransfer:
@@ -260,7 +267,7 @@ class TestTransfer:
         ("change", "name"),
         [
             ("--model.learning_rate=1e-3", "model.learning_rate"),
-            ("--data.batch_size=16", "data.batch_size"),
+            ("--data.batch_size=16", "data.batch_size x processes"),
             ("--trainer.max_epochs=2", "trainer.max_epochs"),
             ("--select=best", "select"),
         ],
@@ -424,7 +431,7 @@ class TestBadInput:
         assert_one_line(outcome, code, expected)
         written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
         # A checkpoint is looked for when the run has begun.
-        assert written <= ({"config.yaml"} if "--ckpt_path" in extra[0] else set())
+        assert written <= ({".lock", "config.yaml"} if "--ckpt_path" in extra[0] else set())
         assert "ckpt_path" in extra[0] or not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("args", [[], ["nonsense"], ["--nonsense"], ["fit", "nonsense"]])

@@ -1,6 +1,7 @@
 """What users of LightningCLI are used to: every option of theirs does here what it does elsewhere."""
 
 import csv
+import fcntl
 import functools
 import inspect
 import json
@@ -20,10 +21,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import Tensor
 
 # Here and not in a test: see test_cli.py.
 import xner.lightning_cli
-from tests.commands import Run, assert_one_line, options
+from tests.commands import Outcome, Run, assert_one_line, options
+from xner.batch import Batch
 from xner.cli import main
 from xner.data.datamodule import PanxDataModule
 from xner.labels import IGNORE
@@ -384,6 +387,22 @@ class TestCheckpoints:
         assert_one_line(outcome, 2, "ckpt_path", "sentences of tr/train", "sentences of en/train", "--model.backbone")
         assert not (tmp_path / "run" / "model").exists()
 
+    def test_fewer_languages(self, run: Run, source: Path, still_backbone: Path, tmp_path: Path) -> None:
+        """Nor with some of its languages, nor with more of them that the weights have seen before."""
+
+        def fit(name: str, backbone: Path, languages: str, *extra: str) -> Outcome:
+            where = [*options(source, backbone, tmp_path / name), *LEARN, *extra]
+            return run("fit", *where, *keep(tmp_path / name), f"--data.languages={languages}")
+
+        both, further = tmp_path / "both" / "model", tmp_path / "further" / "checkpoints" / "last.ckpt"
+        assert fit("both", still_backbone, "[en,tr]").code == 0
+        last = tmp_path / "both" / "checkpoints" / "last.ckpt"
+        outcome = fit("new", still_backbone, "[tr]", "--trainer.max_epochs=2", f"--ckpt_path={last}")
+        assert_one_line(outcome, 2, "sentences of en/train and", "are those of 40 sentences of tr/train")
+        assert fit("further", both, "[tr]").code == 0
+        outcome = fit("new", both, "[en,tr]", "--trainer.max_epochs=2", f"--ckpt_path={further}")
+        assert_one_line(outcome, 2, "on 40 sentences of tr/train, and", "are those of 40 sentences of en/train and")
+
     def test_no_last_checkpoint(
         self, run: Run, record: Record, source: Path, tiny_backbone: str, tmp_path: Path
     ) -> None:
@@ -481,6 +500,43 @@ class TestTrainer:
         assert {value.dtype for value in weights(tmp_path / "run").values()} == {kept}
         assert run("test", *options(source, tmp_path / "run" / "model", tmp_path / "test")).code == 0
 
+    @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+    def test_rows_of_absent_pieces(
+        self, run: Run, source: Path, still_backbone: Path, tmp_path: Path, precision: str
+    ) -> None:
+        """In each type, rows that are not trained decay as they do where all are."""
+        flags = [*LEARN, "--model.weight_decay=2", f"--trainer.precision={precision}"]
+        for compact in ("true", "false"):
+            where = options(source, still_backbone, tmp_path / compact)
+            assert run("fit", *where, *flags, f"--model.compact_vocabulary={compact}").code == 0
+        data = PanxDataModule(source=str(source), backbone=str(still_backbone))
+        start = load_file(still_backbone / "model.safetensors")
+        [name] = [name for name in start if name.endswith("word_embeddings.weight")]
+        before = start[name]
+        absent = torch.ones(len(before), dtype=torch.bool)
+        absent[data.used_pieces()] = False
+        name = name.partition(".")[2]
+        found = [
+            next(value for key, value in weights(tmp_path / each).items() if key.endswith(name))[absent]
+            for each in ("true", "false")
+        ]
+        assert absent.sum() > 10
+        assert (before[absent] * 0.98).abs().sum() > found[0].float().abs().sum()
+        torch.testing.assert_close(*found, rtol=1e-6, atol=0)
+
+    def test_half_precision(self, run: Run, source: Path, still_backbone: Path, tmp_path: Path) -> None:
+        """Where rows that are not trained could not be kept exact, the line says what to give."""
+        outcome = run("fit", *options(source, still_backbone, tmp_path / "run"), "--trainer.precision=16-true")
+        assert_one_line(outcome, 2, "torch.float16: give model.compact_vocabulary=false")
+
+    @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+    def test_clipping_by_value(
+        self, run: Run, source: Path, still_backbone: Path, tmp_path: Path, precision: str
+    ) -> None:
+        """Gradients may be clipped number by number, whatever AdamW's kind."""
+        flags = [*options(source, still_backbone, tmp_path / "run"), *LEARN, f"--trainer.precision={precision}"]
+        assert run("fit", *flags, "--trainer.gradient_clip_algorithm=value").code == 0
+
     @pytest.mark.parametrize(
         ("option", "expected"),
         [
@@ -545,7 +601,7 @@ class TestTrainer:
         outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"), *LEARN, "--trainer.barebones=true")
         assert outcome.code == 0, outcome
         assert record.steps == 5
-        assert {name.partition("/")[0] for name in files(tmp_path / "run")} == {"config.yaml", "model"}
+        assert {name.partition("/")[0] for name in files(tmp_path / "run")} == {".lock", "config.yaml", "model"}
 
 
 class TestLimits:
@@ -639,11 +695,27 @@ class TestLimits:
         outcome = run("test", *flags, "--trainer.limit_test_batches=0", "--data.test_languages=[en,tr]")
         assert_one_line(outcome, 2, "trainer.limit_test_batches=0 tests nothing")
 
+    def test_nothing_predicted(self, run: Run, flags: Sequence[str]) -> None:
+        """As a test."""
+        outcome = run("predict", *flags, "--trainer.limit_predict_batches=0")
+        assert_one_line(outcome, 2, "trainer.limit_predict_batches=0 predicts nothing")
+
     def test_folder_of_a_transfer(self, run: Run, flags: Sequence[str], tmp_path: Path) -> None:
         """A fit does not replace the configuration of a transfer."""
         (tmp_path / "run" / "stages").mkdir(parents=True)
         outcome = run("fit", *flags, f"--trainer.default_root_dir={tmp_path / 'run'}")
         assert_one_line(outcome, 2, "trainer.default_root_dir=", "is a transfer's: name another folder")
+
+    def test_two_at_once(self, run: Run, flags: Sequence[str], tmp_path: Path) -> None:
+        """A fit does not write where another one is at work, and does once that has ended."""
+        root = tmp_path / "run"
+        root.mkdir()
+        with (root / ".lock").open("w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            outcome = run("fit", *flags, f"--trainer.default_root_dir={root}")
+            assert_one_line(outcome, 1, f"{root} is in use by another process", "name another folder")
+            assert [path.name for path in root.iterdir()] == [".lock"]
+        assert run("fit", *flags, f"--trainer.default_root_dir={root}").code == 0
 
     def test_interrupted(self, run: Run, flags: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Ctrl-C ends a fit as a shell expects, with a line that says how to go on."""
@@ -660,6 +732,30 @@ class TestLimits:
             signal.signal(signal.SIGINT, handler)
         assert outcome.code == 130
         assert outcome.err.splitlines()[-1].startswith(f"xner: error: stopped: --ckpt_path {tmp_path / 'checkpoints'}")
+
+    @pytest.mark.parametrize("command", ["fit", "validate", "test"])
+    def test_terminated(
+        self, run: Run, flags: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+    ) -> None:
+        """A command that a system ends is not taken for one that ended well."""
+        step = "training_step" if command == "fit" else "predict_words"
+        work = getattr(TokenClassifier, step)
+
+        @functools.wraps(work)
+        def terminate(self: TokenClassifier, batch: Batch) -> Tensor:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return work(self, batch)
+
+        monkeypatch.setattr(TokenClassifier, step, terminate)
+        outcome = run(command, *flags, f"--trainer.default_root_dir={tmp_path}")
+        assert outcome.code == 143
+        assert outcome.err.splitlines()[-1] == "xner: error: stopped: give the same command again"
+        assert not (tmp_path / "model").exists()
+
+    def test_stochastic_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:
+        """What would average nothing is refused."""
+        averaging = [f"--trainer.callbacks={CALLBACKS}.StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=1e-5"]
+        assert_one_line(run("fit", *flags, *averaging), 2, "StochasticWeightAveraging", "take EMAWeightAveraging")
 
     def test_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:
         """Averaging weights goes with the whole vocabulary alone, and a line says so."""
@@ -782,7 +878,7 @@ class TestLoggers:
         """Without a logger nothing is logged, and all else is there."""
         assert run("fit", *options(source, tiny_backbone, tmp_path / "run"), "--trainer.logger=false").code == 0
         kept = {path.name for path in (tmp_path / "run").iterdir()}
-        assert kept == {"config.yaml", "model", "checkpoints"}
+        assert kept == {".lock", "config.yaml", "model", "checkpoints"}
 
     def test_named(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
         """A logger by its name, with options of its own, logs where it is told to, and only there."""
@@ -796,7 +892,7 @@ class TestLoggers:
         assert [name for row in rows for name in row if name in ("train/loss", "val/f1")] == [
             *("train/loss", "train/loss", "val/f1")
         ]
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "model"}
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.yaml", "model"}
 
 
 class TestSeed:

@@ -322,6 +322,10 @@ def test_transfer(source: Path, backbone: Path, tmp_path: Path, launcher: str) -
     out = run(launcher, 2, transfer(source, backbone, tmp_path / "first", "--data.batch_size=16"))
     assert out.count(": complete, F1 ") == 2
     assert "starts from" not in out
+    # What one process takes for the same is as many sentences a step.
+    main(transfer(source, backbone, tmp_path / "first", "--data.batch_size=32"))
+    with pytest.raises(SystemExit, match="1"):
+        main(transfer(source, backbone, tmp_path / "first", "--data.batch_size=16"))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,12 @@ from filelock import FileLock
 from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    ProgressBar,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -25,7 +31,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from xner.cli import TOOLS
 from xner.data.datamodule import PanxDataModule
 from xner.errors import Stopped, UserError
-from xner.files import write_atomically
+from xner.files import remove_parts, write_atomically
 from xner.model.classifier import TokenClassifier
 from xner.parser import Parser
 from xner.predictions import report, tags_by_sentence, write_predictions
@@ -61,6 +67,7 @@ class XnerCLI(LightningCLI):
         quiet()
         self.only = only
         self.result: Result | None = None
+        self.claimed = ExitStack()
         super().__init__(
             TokenClassifier,
             PanxDataModule,
@@ -104,20 +111,23 @@ class XnerCLI(LightningCLI):
         goes_on = subcommand == "transfer"
         processes = Processes("the same command goes on from here" if goes_on else "give the same command again")
         try:
-            super()._run_subcommand(subcommand)
+            with self.claimed:
+                super()._run_subcommand(subcommand)
         except RuntimeError as error:
             processes.explain(error)
             raise
         except SystemExit as stop:
-            # Lightning ends an interrupted command so, with the code of a failed one.
-            if isinstance(stop.__context__, KeyboardInterrupt) and self.trainer.is_global_zero:
+            # Lightning ends a stopped command so, with the code of a failed one or, at a SIGTERM, of one that ran well.
+            stopped = isinstance(stop, SIGTERMException) or isinstance(stop.__context__, KeyboardInterrupt)
+            if stopped and self.trainer.is_global_zero:
                 raise Stopped(f"stopped: {self._advice()}", exit_code(stop)) from stop
             raise
         processes.part()
 
     def _advice(self) -> str:
         """How to go on with a command that was stopped."""
-        kept = getattr(self.trainer.checkpoint_callback, "best_model_path", "") if self.subcommand == "fit" else ""
+        checkpoints = self.trainer.checkpoint_callback if self.subcommand == "fit" else None
+        kept = getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
         return f"--ckpt_path {kept} goes on from there" if kept else "give the same command again"
 
     def _parse_ckpt_path(self) -> None:
@@ -177,6 +187,11 @@ class XnerCLI(LightningCLI):
                 "trainer.callbacks: GradientAccumulationScheduler would change how many steps there are, which the "
                 "learning rate's schedule and the loss count on: give trainer.accumulate_grad_batches"
             )
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+            raise UserError(
+                "trainer.callbacks: StochasticWeightAveraging copies the model before its weights are loaded, and "
+                "averages nothing: take EMAWeightAveraging"
+            )
         compact = self._get(self.config, "model").compact_vocabulary
         if compact and any(isinstance(callback, WeightAveraging) for callback in callbacks):
             raise UserError(
@@ -193,11 +208,13 @@ class XnerCLI(LightningCLI):
 
         Raises:
             UserError: If it is the folder of a transfer, whose configuration it would replace.
+            RunError: If another process has the folder.
         """
         if (self.root / "stages").is_dir():
             raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a transfer's: name another folder")
         self.datamodule.check("fit")
-        if not self._get(self.config, "trainer").fast_dev_run:
+        if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
+            self.claimed.enter_context(claim(self.root))
             self._write_config()
 
     def after_fit(self) -> None:
@@ -221,6 +238,8 @@ class XnerCLI(LightningCLI):
     def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
         """Write each test language's sentences with their predicted tags."""
         self.trainer.predict(model, datamodule=datamodule, **options)
+        if not model.predicted:
+            raise UserError("trainer.limit_predict_batches=0 predicts nothing: leave it out")
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             for language, (labels, numbers) in zip(datamodule.test_languages, model.predicted, strict=True):
                 path = self.root / f"{language}-test.jsonl"
@@ -251,7 +270,15 @@ class XnerCLI(LightningCLI):
             return
         also = self._get(self.config, "data").test_languages or []
         experiment = prepare(
-            datamodule, settings, stages, root=self.root, languages=[*sentences], also=also, keep=keep, select=select
+            datamodule,
+            settings,
+            stages,
+            root=self.root,
+            processes=self.trainer.world_size,
+            languages=[*sentences],
+            also=also,
+            keep=keep,
+            select=select,
         )
         lightning_logger.setLevel(logging.WARNING)  # what it says of the machine would be said again for every stage
         work = partial(run_stage, experiment=experiment, build=self._build)
@@ -275,6 +302,7 @@ class XnerCLI(LightningCLI):
         execute = self._side_by_side(gpus_per_stage) if executor == "ray" else partial(serially, work=work)
         try:
             with on_signals(leave), claim(self.root):
+                remove_parts(self.root)
                 done = complete_stages(experiment)
                 self._write_config()
                 for language in experiment.evaluated:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+import xner.transfer.stage
 from tests.commands import results
 from xner.batch import Batch
 from xner.cli import main
@@ -132,9 +133,41 @@ def test_interrupt_from_the_keyboard(
     assert capsys.readouterr().err.endswith("xner: error: stopped: the same command goes on from here\n")
     kept = [*(tmp_path / "run").rglob("last.ckpt")]
     assert len(kept) == (signals == 1)
+    if kept:
+        with pytest.raises(SystemExit, match="1"):
+            main([*command, "--data.batch_size=16"])
+        told = capsys.readouterr().err
+        assert f"{kept[0].parents[1]} was run with data.batch_size x processes=32, not 16: name another" in told
+        definition = kept[0].parent / "definition.json"
+        text = definition.read_bytes()
+        definition.unlink()
+        with pytest.raises(SystemExit, match="1"):
+            main(command)
+        assert f"definition.json is missing or damaged: delete {kept[0].parent}" in capsys.readouterr().err
+        definition.write_bytes(text)
     main(command)
     # 600 sentences and 10, each twice, in batches of 32; a step that was broken off is taken again.
     assert steps == 2 * 19 + 2 + (5 if signals == 2 else 0)
+
+
+def test_enough(tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that a callback has stopped, and whose model was not written yet, trains no further."""
+    stop = ["--trainer.callbacks=lightning.pytorch.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/f1"]
+    # No score gets better by 2: the second epoch is the last.
+    stop += ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=2", "--trainer.callbacks.mode=max"]
+    whole, cut = (
+        [*transfer(tmp_path / name, tiny_backbone, "--sizes=[10]", *stop), "--trainer.max_epochs=5"]
+        for name in ("whole", "cut")
+    )
+    main(whole)
+    work = xner.transfer.stage.write_model
+    with monkeypatch.context() as patch:
+        patch.setattr(xner.transfer.stage, "write_model", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(SystemExit, match="130"):
+            main(cut)
+    assert xner.transfer.stage.write_model is work
+    main(cut)
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_weights_that_vanished(tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.precision import HalfPrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -110,6 +111,9 @@ class TokenClassifier(pl.LightningModule):
             return
         if self.lora:
             adapt(self.network, self.lora)  # once more, where an earlier fit has merged its own
+        if isinstance(precision := self.trainer.precision_plugin, HalfPrecision):
+            # Lightning would do so afterwards, and absent rows decay as the type has it that is trained in.
+            precision.convert_module(self.network)
         used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
         rows = self.network.get_input_embeddings()
         if self.compact_vocabulary and used and isinstance(rows, nn.Embedding) and rows.weight.requires_grad:
@@ -343,14 +347,14 @@ class TokenClassifier(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as asked; by norm without Lightning's own call, which refuses a fused optimizer (lightning 21435)."""
+        """Clip as asked, without Lightning's own call, which refuses a fused optimizer (lightning 21435)."""
         by_norm = gradient_clip_algorithm in (None, "norm")
         if gradient_clip_val and by_norm and clips_in_step(optimizer):
             clip_in_step(optimizer, gradient_clip_val)
         elif gradient_clip_val and by_norm:
             nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
         elif gradient_clip_val:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the network alone, with its whole vocabulary; scores belong to one evaluation."""

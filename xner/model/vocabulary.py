@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from xner.errors import UserError
 from xner.model.stored import HeldMatrix, Matrix, find_matrix
 
 _DIGITS = 16
@@ -43,7 +44,8 @@ class CompactEmbedding(nn.Module):
     """An embedding of some pieces of a vocabulary, looked up by the vocabulary's own ids.
 
     Args:
-        matrix: The whole matrix, in memory or in a file. *Shape:* (vocabulary, width)
+        matrix: The whole matrix, in memory or in a file, in the type that is trained in, whose digits the ghosts are
+            for. *Shape:* (vocabulary, width)
         pieces: The ids of the pieces in use, ascending. *Shape:* (used,)
         padding_idx: The id of the piece that gets no gradient, or ``None``.
 
@@ -143,11 +145,19 @@ def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> No
         network: The network; its embedding is replaced.
         pieces: The ids of the pieces in use, ascending. *Shape:* (used,)
         folder: The folder that the network was loaded from: where it holds the matrix, that is not kept in memory.
+
+    Raises:
+        UserError: If the network is of a type that ghosts are not made for, as float16.
     """
     whole = network.get_input_embeddings()
     if not isinstance(whole, nn.Embedding):
         raise TypeError(f"the network embeds pieces by a {type(whole).__name__}, not by an Embedding")
     matrix = whole.weight.detach()
+    if matrix.dtype not in _BITS:
+        raise UserError(
+            f"the decay of rows that are not trained is not exact in {matrix.dtype}: give "
+            "model.compact_vocabulary=false"
+        )
     stored = find_matrix(folder, matrix) if folder else None
     rows = CompactEmbedding(stored or HeldMatrix(matrix.cpu()), pieces, whole.padding_idx)
     network.set_input_embeddings(rows.to(whole.weight.device))

@@ -39,6 +39,8 @@ def describe(evaluation: Evaluation) -> str:
         f"{evaluation['seen_sentences']:,} of {evaluation['sentences']:,} sentences were trained on word for word"
         + (f"; F1 on the others {score(evaluation['f1_unseen'])}" if evaluation["f1_unseen"] is not None else ""),
     ]
+    if evaluation["unscored_words"]:
+        lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
     if evaluation["contaminated"]:
         lines.append("contaminated: these weights were trained on an evaluation split, lately or long ago")
     return "\n".join(lines)

@@ -43,10 +43,12 @@ class CarriedHistory(Callback):
 
     Attributes:
         loaded: The history that came with a checkpoint; ``None`` where there was no checkpoint.
+        own: How many of its last episodes are those of the training that the checkpoint is of.
     """
 
     def __init__(self) -> None:
         self.loaded: History | None = None
+        self.own = 0
 
     def before(self, model: TokenClassifier) -> History:
         """The history of the weights that a command starts with."""
@@ -56,7 +58,7 @@ class CarriedHistory(Callback):
         """The history of the weights once they are trained; where that only goes on, it is no other episode."""
         seed = os.environ.get("PL_GLOBAL_SEED")
         further = trained_further(self.before(model), data, None if seed is None else int(seed))
-        if self.loaded and _last_episodes(self.loaded, data) == _last_episodes(further, data):
+        if self.loaded and self._own_episodes() == further.lineage["episodes"][-len(data.languages) :]:
             return self.loaded
         return further
 
@@ -71,9 +73,8 @@ class CarriedHistory(Callback):
         self.on_test_start(trainer, pl_module)
         if self.loaded:
             data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
-            saved, asked = (
-                _last_episodes(each, data) for each in (self.loaded, trained_further(self.loaded, data, None))
-            )
+            saved = self._own_episodes()
+            asked = trained_further(self.loaded, data, None).lineage["episodes"][-len(data.languages) :]
             if [episode["digest"] for episode in saved] != [episode["digest"] for episode in asked]:
                 raise UserError(
                     f"ckpt_path goes on with a training on {_sentences(saved)}, and the data options are those of "
@@ -90,6 +91,7 @@ class CarriedHistory(Callback):
             "lineage": history.lineage,
             "sentences": torch.from_numpy(history.sentences),
             "words": torch.from_numpy(history.words),
+            "own": len(data.languages),
         }
 
     def on_load_checkpoint(
@@ -99,6 +101,10 @@ class CarriedHistory(Callback):
         if "history" in checkpoint:
             found = checkpoint["history"]
             self.loaded = History(found["lineage"], found["sentences"].numpy(), found["words"].numpy())
+            self.own = found.get("own", 1)  # those of earlier versions do not say it
+
+    def _own_episodes(self) -> list[Episode]:
+        return self.loaded.lineage["episodes"][-self.own :] if self.loaded else []
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to guess a history: what a test says depends on it.
@@ -111,11 +117,6 @@ class CarriedHistory(Callback):
                 f"ckpt_path={str(trainer.ckpt_path)!r} does not say what its weights were trained on, as one of "
                 "weights alone: give the fit's model folder as --model.backbone"
             )
-
-
-def _last_episodes(history: History, data: PanxDataModule) -> list[Episode]:
-    """Those of a training on as many languages as the data module's."""
-    return history.lineage["episodes"][-len(data.languages) :]
 
 
 def _sentences(episodes: Sequence[Episode]) -> str:

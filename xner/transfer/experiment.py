@@ -10,7 +10,6 @@ from typing import Any, Literal
 from xner.backbone import backbone_digest
 from xner.errors import RunError
 from xner.transfer.plan import Stage
-from xner.transfer.result import Result
 
 Keep = Literal["none", "source", "last", "all"]
 Select = Literal["last", "best"]
@@ -23,7 +22,7 @@ DECISIVE = {
     for name in (
         "precision max_epochs max_steps min_epochs min_steps max_time limit_train_batches limit_val_batches "
         "limit_test_batches fast_dev_run overfit_batches accumulate_grad_batches gradient_clip_val "
-        "gradient_clip_algorithm deterministic callbacks"
+        "gradient_clip_algorithm deterministic callbacks check_val_every_n_epoch val_check_interval"
     ).split()
 }
 """The trainer's options that may change a result; the others say where and how it is computed."""
@@ -38,6 +37,7 @@ class Experiment:
         stages: As ``plan`` lists them.
         evaluated: The languages that each stage is tested on.
         settings: All options that a stage's result depends on, as the user gave them.
+        processes: How many processes train a stage, each on batches of its own.
         digests: The digest of each split in use, as ``Sentences.digest``, by its name, as ``tr/train``.
         work: By the stage's id, about how long it takes, in sentences that are trained on once.
         keep: Which stages' model folders stay: none, the source stages', those nothing starts from, or all.
@@ -48,6 +48,7 @@ class Experiment:
     stages: Sequence[Stage]
     evaluated: Sequence[str]
     settings: Settings
+    processes: int
     digests: Mapping[str, str]
     work: Mapping[str, float]
     keep: Keep = "source"
@@ -56,6 +57,10 @@ class Experiment:
     def folder(self, stage: str) -> Path:
         """Where a stage keeps its result."""
         return self.root / "stages" / stage
+
+    def checkpoints(self, stage: str) -> Path:
+        """Where a stage keeps what it needs to go on, until it is complete."""
+        return self.folder(stage) / "checkpoints"
 
     def model_folder(self, stage: str) -> Path:
         """Where a stage keeps its weights."""
@@ -71,12 +76,13 @@ def define(experiment: Experiment) -> dict[str, dict[str, Any]]:
         splits = [f"{language}/{name}" for language, _ in stage.train for name in names]
         splits += [f"{language}/test" for language in experiment.evaluated]
         definition = {
-            **{name: value for name, value in settings.items() if not name.startswith("trainer.") or name in DECISIVE},
+            **{name: value for name, value in settings.items() if _decisive(name)},
             "stage": stage.id,
             "train": [[language, samples] for language, samples in stage.train],
             "evaluated": list(experiment.evaluated),
             "select": experiment.select,
             "data.subset_seed": stage.seed,
+            "data.batch_size x processes": settings["data.batch_size"] * experiment.processes,
             **{f"sentences of {split}": experiment.digests[split] for split in splits},
             "parent": stage.parent,
             "start_from": fingerprint(definitions[stage.parent])
@@ -87,18 +93,27 @@ def define(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return definitions
 
 
+def _decisive(option: str) -> bool:
+    # The batch counts that all processes have together.
+    return option in DECISIVE if option.startswith("trainer.") else option != "data.batch_size"
+
+
 def fingerprint(definition: Settings) -> str:
     """A SHA-256 of a stage's definition."""
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
 
 
-def check_same(definition: Settings, result: Result, folder: Path) -> None:
-    """Refuse to take a stage's result for that of another definition.
+def check_same(definition: Settings, before: Settings, folder: Path) -> None:
+    """Refuse to take a stage's result, or its checkpoints, for those of another definition.
+
+    Args:
+        definition: What the stage is to be.
+        before: What it was.
+        folder: The stage's folder.
 
     Raises:
         RunError: If they differ; its text names the first option that does.
     """
-    before = result["definition"]
     for name in sorted({*before, *definition}):
         if before.get(name) != definition.get(name):
             raise RunError(

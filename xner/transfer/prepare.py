@@ -57,6 +57,7 @@ def prepare(
     stages: Sequence[Stage],
     *,
     root: Path,
+    processes: int,
     languages: Sequence[str],
     also: Sequence[str],
     keep: Keep,
@@ -69,6 +70,7 @@ def prepare(
         settings: The options of model, data and trainer.
         stages: As ``planned`` lists them.
         root: The run's folder.
+        processes: See ``Experiment``.
         languages: The source and the target.
         also: More languages to test each stage on.
         keep: See ``Experiment``.
@@ -86,6 +88,7 @@ def prepare(
         stages=stages,
         evaluated=evaluated,
         settings=settings,
+        processes=processes,
         digests={str(split): data.encoded(split).digest for split in splits},
         work={stage.id: _work(stage, data, evaluated, epochs=settings["trainer.max_epochs"] or 1) for stage in stages},
         keep=keep,

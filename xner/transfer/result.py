@@ -175,9 +175,8 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
 def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequence[str]]) -> None:
     """Keep the words of an evaluated split with the run, so that a report needs no data: ``sentences/tr-test.json``."""
     path = run / "sentences" / f"{language}-{split}.json"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(words, ensure_ascii=False))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(words, ensure_ascii=False))
 
 
 def read_sentences(run: Path, language: str, split: str) -> list[list[str]]:

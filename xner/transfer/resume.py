@@ -1,8 +1,10 @@
 """Stages that go on where they were stopped, with the same result to the bit: checkpoints that hold random states."""
 
 import errno
+import json
 import os
 import random
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from xner.batch import Batch
-from xner.errors import UserError
-from xner.files import file_atomically
+from xner.errors import RunError, UserError
+from xner.files import file_atomically, write_atomically
 from xner.transfer.stop import leave, on_signals
 
 RandomStates = dict[str, Any]
+
+_LAST, _BEGUN = "last.ckpt", "definition.json"
 
 
 def random_states() -> RandomStates:
@@ -43,6 +47,27 @@ def restore_random_states(states: RandomStates) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
+def write_begun(checkpoints: Path, definition: Mapping[str, Any]) -> None:
+    """Say beside a stage's checkpoints what they are of, before there is one."""
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    write_atomically(checkpoints / _BEGUN, json.dumps(definition))
+
+
+def read_begun(checkpoints: Path) -> dict[str, Any] | None:
+    """Read what a stage's checkpoints are of; ``None`` where there is nothing to go on from.
+
+    Raises:
+        RunError: If they do not say it.
+    """
+    if not (checkpoints / _LAST).is_file():
+        return None
+    path = checkpoints / _BEGUN
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is missing or damaged: delete {checkpoints} to begin the stage anew") from error
+
+
 class Keeper(Checkpoint):
     """Keeps what a stage needs to go on: ``last.ckpt``, after every epoch and where a signal asks to stop.
 
@@ -56,7 +81,7 @@ class Keeper(Checkpoint):
     """
 
     def __init__(self, folder: Path, *, best: bool) -> None:
-        self.last, self.best = folder / "last.ckpt", folder / "best.ckpt" if best else None
+        self.last, self.best = folder / _LAST, folder / "best.ckpt" if best else None
         self.best_f1 = -1.0
         self.asked = 0
         self.found: RandomStates | None = None
@@ -73,12 +98,13 @@ class Keeper(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the random states of all processes."""
+        """Add the random states of all processes, and whether a callback has found that it is enough."""
         states: list[Any] = [random_states()]
         if trainer.world_size > 1:
             states = [None] * trainer.world_size
             torch.distributed.all_gather_object(states, random_states())
         checkpoint["random_states"] = states
+        checkpoint["should_stop"] = trainer.should_stop
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -87,6 +113,7 @@ class Keeper(Checkpoint):
         states = checkpoint["random_states"]
         if len(states) == trainer.world_size:
             self.found = states[trainer.global_rank]
+        trainer.should_stop = checkpoint["should_stop"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to choose an epoch where none is validated."""

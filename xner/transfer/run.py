@@ -8,11 +8,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from xner.errors import RunError
-from xner.files import remove_folder, remove_parts
+from xner.files import remove_folder
 from xner.progress import StageProgress, say
 from xner.transfer.experiment import Experiment, check_same, define
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, write_csv
+from xner.transfer.resume import read_begun
 
 Execute = Callable[[Sequence[Stage]], Iterable[Result]]
 """Runs stages, each after the one it starts from, and gives their results as they come."""
@@ -20,7 +21,7 @@ Execute = Callable[[Sequence[Stage]], Iterable[Result]]
 
 @contextmanager
 def claim(root: Path) -> Iterator[None]:
-    """Keep other processes away from a run's folder, and clear away what killed ones left.
+    """Keep other processes away from a run's folder.
 
     Raises:
         RunError: If another process has it.
@@ -32,7 +33,6 @@ def claim(root: Path) -> Iterator[None]:
     except Timeout as error:
         raise RunError(f"{root} is in use by another process: wait for it, or name another folder") from error
     with lock:
-        remove_parts(root)
         yield
 
 
@@ -65,16 +65,20 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
     """Read what is complete, by the stage's id.
 
     Raises:
-        RunError: If the folder holds a stage of another configuration, or not the weights that one starts from.
+        RunError: If the folder holds a stage, complete or begun, of another configuration, or not the weights that one
+            starts from.
     """
     done: dict[str, Result] = {}
     definitions = define(experiment)
     for stage in experiment.stages:
         folder = experiment.folder(stage.id)
         if result := read_result(folder):
-            check_same(definitions[stage.id], result, folder)
+            check_same(definitions[stage.id], result["definition"], folder)
             done[stage.id] = result
-        elif stage.parent in done and not (experiment.model_folder(stage.parent) / "config.json").is_file():
+            continue
+        if begun := read_begun(experiment.checkpoints(stage.id)):
+            check_same(definitions[stage.id], begun, folder)
+        if stage.parent in done and not (experiment.model_folder(stage.parent) / "config.json").is_file():
             raise RunError(
                 f"{stage.id} starts from {stage.parent}, whose weights were not kept in "
                 f"{experiment.model_folder(stage.parent)}: delete {experiment.folder(stage.parent)} to train it again"
@@ -111,6 +115,6 @@ def _keep(experiment: Experiment, done: Mapping[str, Result]) -> None:
             "all": True,
         }[experiment.keep]
         if stage.id in done:
-            shutil.rmtree(experiment.folder(stage.id) / "checkpoints", ignore_errors=True)
+            shutil.rmtree(experiment.checkpoints(stage.id), ignore_errors=True)
             if stage.id not in waiting and not kept:
                 remove_folder(experiment.model_folder(stage.id))

@@ -21,7 +21,7 @@ from xner.transfer.experiment import Experiment, Settings, define, fingerprint
 from xner.transfer.history import History, write_history
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, write_result
-from xner.transfer.resume import Keeper
+from xner.transfer.resume import Keeper, write_begun
 from xner.transfer.tracking import begin_stage, end_stage
 
 
@@ -43,12 +43,15 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     Where a stage has several processes, each calls this, and the first one writes.
     """
     began = time.monotonic()
-    folder, checkpoints = experiment.folder(stage.id), experiment.folder(stage.id) / "checkpoints"
+    folder, checkpoints = experiment.folder(stage.id), experiment.checkpoints(stage.id)
+    definition = define(experiment)[stage.id]
     backbone = str(experiment.model_folder(stage.parent) if stage.parent else experiment.settings["model.backbone"])
     trainer, model, data = build(_settings(stage, experiment, backbone))
     keeper = Keeper(checkpoints, best=experiment.select == "best")
     begin_stage(trainer, stage, experiment)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined] # set by Lightning
+    if trainer.is_global_zero:
+        write_begun(checkpoints, definition)
     pl.seed_everything(stage.seed, workers=True, verbose=False)
     trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
     if keeper.best:
@@ -58,7 +61,6 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
         write_model(experiment.model_folder(stage.id), model, history)
     trainer.test(model, datamodule=data, verbose=False)
     evaluations, counts = evaluate(model, data, history)
-    definition = define(experiment)[stage.id]
     result: Result = {
         "stage": stage.id,
         "regime": stage.regime,
