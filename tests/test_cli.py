@@ -291,6 +291,19 @@ class TestTransfer:
         assert_one_line(outcome, 1, "progressive-tr-20-seed42 was run with parent='progressive-tr-10-seed42', not")
         assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
+    def test_folder_of_another_version(
+        self, run: Run, done: Path, source: Path, tiny_backbone: str, tmp_path: Path
+    ) -> None:
+        """An option that a folder does not know is not said to have had another value."""
+        shutil.copytree(done, tmp_path / "run")
+        path = tmp_path / "run" / "stages" / "source-en-seed42" / "result.json"
+        result = json.loads(path.read_text(encoding="utf-8"))
+        del result["definition"]["model.schedule"]
+        path.write_text(json.dumps(result), encoding="utf-8")
+        flags = [*options(source, tiny_backbone, tmp_path / "run"), "--model.learning_rate=5e-3"]
+        outcome = run("transfer", *flags, "--sizes=[10,20]")
+        assert_one_line(outcome, 1, "another version of xner, to which model.schedule was not the same thing")
+
     def test_damaged_result(self, run: Run, done: Path, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
         """A stage's result that is no JSON is told by its file."""
         shutil.copytree(done, tmp_path / "run")
@@ -361,6 +374,12 @@ BAD_OPTIONS = [
     ("transfer", ["--sizes=[10]", "--regimes=[other]"], 2, "'other' is none of progressive, independent"),
     ("transfer", ["--sizes=[10]", "--keep=some"], 2, "keep"),
     ("transfer", ["--sizes=[10]", "--data.num_samples=10"], 2, "data.num_samples has no meaning in transfer"),
+    (
+        "transfer",
+        ["--sizes=[10]", "--select=best", "--trainer.check_val_every_n_epoch=2"],
+        2,
+        "which trainer.check_val",
+    ),
     ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=1"], 2, "limit_test_batches would leave words"),
     ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=0"], 2, "limit_test_batches would leave words"),
     ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=0.5"], 2, "limit_test_batches would leave words"),

@@ -524,6 +524,23 @@ class TestTrainer:
         assert (before[absent] * 0.98).abs().sum() > found[0].float().abs().sum()
         torch.testing.assert_close(*found, rtol=1e-6, atol=0)
 
+    @pytest.mark.parametrize(
+        "precisions",
+        [("32-true", "bf16-true"), ("bf16-true", "32-true"), ("bf16-true", "bf16-true"), ("64-true", "64-true")],
+    )
+    def test_going_on_in_another_precision(
+        self, run: Run, source: Path, still_backbone: Path, tmp_path: Path, precisions: tuple[str, str]
+    ) -> None:
+        """A checkpoint is gone on from in any precision; in its own, as if there had been no end."""
+        for epochs, precision in enumerate(precisions, 1):
+            flags = [*options(source, still_backbone, tmp_path), *LEARN, f"--trainer.precision={precision}"]
+            extra = [f"--trainer.max_epochs={epochs}", "--ckpt_path=last"][:epochs]
+            assert run("fit", *flags, *keep(tmp_path), *extra).code == 0
+        if len({*precisions}) == 1:
+            flags += [f"--trainer.default_root_dir={tmp_path / 'whole'}", "--trainer.max_epochs=2"]
+            assert run("fit", *flags).code == 0
+            assert_equal_weights(tmp_path, tmp_path / "whole")
+
     def test_half_precision(self, run: Run, source: Path, still_backbone: Path, tmp_path: Path) -> None:
         """Where rows that are not trained could not be kept exact, the line says what to give."""
         outcome = run("fit", *options(source, still_backbone, tmp_path / "run"), "--trainer.precision=16-true")
@@ -733,7 +750,7 @@ class TestLimits:
         assert outcome.code == 130
         assert outcome.err.splitlines()[-1].startswith(f"xner: error: stopped: --ckpt_path {tmp_path / 'checkpoints'}")
 
-    @pytest.mark.parametrize("command", ["fit", "validate", "test"])
+    @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
     def test_terminated(
         self, run: Run, flags: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
     ) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.plugins.precision import HalfPrecision
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -111,8 +112,9 @@ class TokenClassifier(pl.LightningModule):
             return
         if self.lora:
             adapt(self.network, self.lora)  # once more, where an earlier fit has merged its own
-        if isinstance(precision := self.trainer.precision_plugin, HalfPrecision):
-            # Lightning would do so afterwards, and absent rows decay as the type has it that is trained in.
+        if isinstance(precision := self.trainer.precision_plugin, HalfPrecision | DoublePrecision):
+            # Lightning would do so afterwards, when a checkpoint has lost digits; and absent rows decay as the type has
+            # it that is trained in.
             precision.convert_module(self.network)
         used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
         rows = self.network.get_input_embeddings()
@@ -302,6 +304,11 @@ class TokenClassifier(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Give each word's predicted label and the number of its sentence in the data set. *Shapes:* (words,)."""
         return self._keep_words(batch, dataloader_idx)
+
+    def on_predict_batch_end(self, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ANN401 - as the base has it
+        """End where the system asks for it, which Lightning looks at in its other loops alone."""
+        if self.trainer.received_sigterm:
+            raise SIGTERMException
 
     def on_predict_epoch_end(self) -> None:
         """Put the words of all batches and ranks in order, a tensor a data set as ``WordPredictions`` gives it."""

@@ -201,10 +201,13 @@ def load_rows(embedding_: nn.Module, name: str, place: int, checkpoint: dict[str
     old: Tensor = checkpoint.get("compact_pieces", everything)
     new = everything
     if isinstance(embedding_, CompactEmbedding):
-        new = embedding_.pieces
+        new, whole = embedding_.pieces, whole.to(embedding_.weight.dtype)
         fresh = ghost_rows(whole.shape[1], whole.dtype)
-        weight = torch.cat([whole[new], checkpoint.get("compact_ghosts", fresh)])
-        if not torch.equal(embedding_.expand(weight), whole):
+        kept = checkpoint.get("compact_ghosts", fresh)
+        # Those of a training in another type are for other digits.
+        alike = (kept.dtype, kept.shape) == (fresh.dtype, fresh.shape)
+        weight = torch.cat([whole[new], kept if alike else fresh])
+        if not alike or not torch.equal(embedding_.expand(weight), whole):
             embedding_.matrix = HeldMatrix(whole)
             weight = torch.cat([whole[new], fresh])
         checkpoint["state_dict"][name] = weight

@@ -101,7 +101,8 @@ class CarriedHistory(Callback):
         if "history" in checkpoint:
             found = checkpoint["history"]
             self.loaded = History(found["lineage"], found["sentences"].numpy(), found["words"].numpy())
-            self.own = found.get("own", 1)  # those of earlier versions do not say it
+            # Those of earlier versions do not say it.
+            self.own = found.get("own", len(trainer.datamodule.languages))  # type: ignore[attr-defined] # as above
 
     def _own_episodes(self) -> list[Episode]:
         return self.loaded.lineage["episodes"][-self.own :] if self.loaded else []

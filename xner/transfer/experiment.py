@@ -115,6 +115,11 @@ def check_same(definition: Settings, before: Settings, folder: Path) -> None:
         RunError: If they differ; its text names the first option that does.
     """
     for name in sorted({*before, *definition}):
+        if name.partition(".")[0] in ("model", "data", "trainer") and (name in before) != (name in definition):
+            raise RunError(
+                f"{folder} was run by another version of xner, to which {name} was not the same thing: name another "
+                "--trainer.default_root_dir, or delete it"
+            )
         if before.get(name) != definition.get(name):
             raise RunError(
                 f"{folder} was run with {name}={before.get(name)!r}, not {definition.get(name)!r}: name another "

@@ -77,8 +77,14 @@ def prepare(
         select: See ``Experiment``.
 
     Raises:
-        UserError: If a split cannot be had, or a file of it is wrong.
+        UserError: If a split cannot be had, or a file of it is wrong; if no epoch is validated to select by.
     """
+    every, epochs = settings["trainer.check_val_every_n_epoch"] or 1, settings["trainer.max_epochs"] or 1
+    if select == "best" and every > epochs:
+        raise UserError(
+            f"select=best needs F1 on validation, which trainer.check_val_every_n_epoch={every} puts behind "
+            f"trainer.max_epochs={epochs}"
+        )
     evaluated = list(dict.fromkeys([*languages, *also]))
     splits = [split for each in languages for split in (data.training_split(each), data.split(each, "validation"))]
     splits += [data.split(language, "test") for language in evaluated]
@@ -90,7 +96,7 @@ def prepare(
         settings=settings,
         processes=processes,
         digests={str(split): data.encoded(split).digest for split in splits},
-        work={stage.id: _work(stage, data, evaluated, epochs=settings["trainer.max_epochs"] or 1) for stage in stages},
+        work={stage.id: _work(stage, data, evaluated, epochs=epochs) for stage in stages},
         keep=keep,
         select=select,
     )
