@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from tests.commands import results
 from tests.sources import write_source
+from tests.weights import determined
 from xner.cli import main
 from xner.errors import RunError
 from xner.processes import Processes
@@ -108,10 +109,10 @@ def _nobody_left(tmp_path: Path) -> Iterator[None]:
 
 
 def furthest(first: Path, other: Path) -> float:
-    """How far the weights that two folders have in common differ at most."""
+    """Compute the greatest difference of the determined weights that two folders have in common."""
     encoders = []
     for folder in (first, other):
-        weights = load_file(folder / "model.safetensors")
+        weights = determined(load_file(folder / "model.safetensors"))
         encoders.append({name.removeprefix("roberta."): weight for name, weight in weights.items()})
     names = encoders[0].keys() & encoders[1].keys()
     assert len(names) > 10
