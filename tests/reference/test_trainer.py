@@ -122,13 +122,13 @@ def test_encode_truncates(backbone: Path) -> None:
 
 def test_loss_is_mean_over_words(backbone: Path, standstill: Outcome) -> None:
     """The first step's loss is the mean cross-entropy over the batch's words, computed sentence by sentence."""
-    assert standstill.losses[0] == pytest.approx(mean_loss(backbone, random_sentences(10, seed=1), ORDER[0]), abs=1e-6)
+    assert standstill.losses[0] == pytest.approx(mean_loss(backbone, random_sentences(10, seed=1), ORDER[0]), abs=1e-5)
 
 
 def test_order_is_obeyed(backbone: Path, standstill: Outcome) -> None:
     """Each step of each epoch trains on the sentences it was given, however many, and on no others."""
     expected = [mean_loss(backbone, random_sentences(10, seed=1), batch) for batch in ORDER]
-    assert standstill.losses == pytest.approx(expected, abs=1e-6)
+    assert standstill.losses == pytest.approx(expected, abs=1e-5)
     assert len({round(loss, 3) for loss in expected}) == len(ORDER)
     assert standstill.timing.train_sentences == sum(len(batch) for batch in ORDER)
 
