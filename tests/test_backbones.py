@@ -1,5 +1,9 @@
 import json
 import logging
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,17 +13,19 @@ import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from tests.backbones import FAMILIES, make
-from tests.model.tiny import fit, loaded
+from tests.model.tiny import fit, loaded, pretrained_backbone
 from tests.weights import determined
-from xner.backbone import load_config, load_tokenizer, position_start, save_tokenizer, tokenizer_digest
+from xner.backbone import load_config, load_network, load_tokenizer, position_start, save_tokenizer, tokenizer_digest
 from xner.cli import main
 from xner.data.encode import encode
 from xner.data.order import Share
 from xner.data.packing import RowDataset
 from xner.data.panx import Split
+from xner.errors import RunError
 from xner.labels import TAGS
 from xner.transfer.result import read_result
 
+ROOT = Path(__file__).parents[1]
 OPTIONS = ["--data.source=sample", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 FIT = {"data": {"languages": ["tr"], "num_samples": 64, "batch_size": 8}, "model": {"learning_rate": 1e-3}}
 
@@ -171,3 +177,121 @@ def test_tokenizer_without_a_file_of_its_own(tmp_path: Path) -> None:
     first, again = (encode(sentences, load_tokenizer(str(each)), 64) for each in (folder, tmp_path / "saved"))
     assert np.array_equal(first.pieces, again.pieces)
     assert np.array_equal(first.labels, again.labels)
+
+
+CODE = {
+    "config.json": {
+        "auto_map": {
+            "AutoConfig": "configuration_x.XConfig",
+            "AutoModelForTokenClassification": "modeling_x.XForTokenClassification",
+        }
+    },
+    "tokenizer_config.json": {
+        "auto_map": {"AutoTokenizer": ["tokenization_x.XTokenizer", "tokenization_x.XTokenizerFast"]},
+        "tokenizer_class": "XTokenizer",
+    },
+}
+"""What a folder says of code of its own."""
+
+
+def with_code(folder: Path, *, marker: Path, **changes: object) -> Path:
+    """Let a model folder bring code of its own, which leaves a marker if it is run; and change its config.json."""
+    for name in ("configuration_x", "modeling_x", "tokenization_x"):
+        (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'w').close()\n", encoding="utf-8")
+    for name, said in CODE.items():
+        rewrite(folder / name, **said, **(changes if name == "config.json" else {}))
+    return folder
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """Change some values of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tag --model",
+        "fit --data.source=sample --model.backbone",
+        "new-backbone --output out --tokenizer",
+        "explore --source sample --tokenizer",
+    ],
+)
+def test_text_cannot_allow_code(command: str, tmp_path: Path) -> None:
+    """Where a folder's code is needed, every command is one line, whatever standard input says to a question."""
+    folder = with_code(pretrained_backbone(tmp_path / "x"), marker=tmp_path / "marker", model_type="x")
+    outcome = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *command.split(), str(folder)],
+        env={name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
+        | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        input="yes\n" * 5,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (tmp_path / "marker").exists()
+    assert outcome.returncode == 1
+    # What Lightning says of every fit stands above.
+    [line] = [line for line in outcome.stderr.splitlines() if not line.startswith(("Seed set", "GPU available"))]
+    assert "wants Python code of its own to be run (auto_map), which xner never does; use a folder or hub" in line
+    assert str(folder) in line
+    for advice in ("[y/N]", "trust_remote_code"):
+        assert advice not in outcome.stdout + outcome.stderr
+
+
+def test_network_with_code_alone(tmp_path: Path) -> None:
+    """A model type that transformers knows, but whose token classifier is the folder's own code, is refused."""
+    folder = with_code(pretrained_backbone(tmp_path / "x"), marker=tmp_path / "marker", model_type="marian")
+    with pytest.raises(RunError, match=r"wants Python code of its own to be run \(auto_map\)"):
+        load_network(str(folder))
+    assert not (tmp_path / "marker").exists()
+
+
+def test_code_that_is_not_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where transformers has classes of its own for what a folder's code is for, they are used, with equal weights."""
+    plain = pretrained_backbone(tmp_path / "plain")
+    folder = with_code(pretrained_backbone(tmp_path / "known"), marker=tmp_path / "marker")
+    texts = ["Mustafa Kemal Ankara'da", "Alan Turing"]
+    printed = []
+    for model in (plain, folder):
+        main(["tag", "--json", "--model", str(model), *texts])
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    # Nor is a network's code needed for a tokenizer that is a file.
+    rewrite(folder / "config.json", model_type="x")
+    shutil.copyfile(plain / "tokenizer_config.json", folder / "tokenizer_config.json")
+    load_tokenizer.cache_clear()
+    assert load_tokenizer(str(folder)).get_vocab() == load_tokenizer(str(plain)).get_vocab()
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("auto_map", [None, "AutoConfig", ["AutoConfig"], {"AutoConfig": 3}], ids=repr)
+def test_damaged_auto_map(auto_map: object, tmp_path: Path) -> None:
+    """An ``auto_map`` that is not one is told in one line."""
+    folder = pretrained_backbone(tmp_path / "x")
+    rewrite(folder / "config.json", auto_map=auto_map)
+    with pytest.raises(RunError, match=r"cannot be loaded \(") as caught:
+        load_config(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+class Pickled:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.marker), "w")
+
+
+def test_pickled_code(tmp_path: Path) -> None:
+    """Weights that are pickled with code are refused in one line, without torch's advice to run it."""
+    folder = pretrained_backbone(tmp_path / "x")
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": Pickled(tmp_path / "marker")}, folder / "pytorch_model.bin")
+    with pytest.raises(RunError, match=r"its weights are damaged, or hold more than tensors") as caught:
+        load_network(str(folder))
+    assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "marker").exists()

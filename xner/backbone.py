@@ -6,8 +6,11 @@ Ground floor: ``data`` needs a backbone's pieces and ``model`` its network; both
 import hashlib
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from xner.errors import RunError, UserError
@@ -70,7 +73,9 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
 
     if folder_of(backbone).is_dir() and not any((folder_of(backbone) / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(f"backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json into it")
-    tokenizer = _from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
+    # transformers warns of a model type that it does not know, but the tokenizer may not need one.
+    with _errors_only():
+        tokenizer = _from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
     if not tokenizer.is_fast:
         raise UserError(f"backbone={backbone!r} has no fast tokenizer (tokenizer.json): save one with save_pretrained")
     return tokenizer  # type: ignore[no-any-return]
@@ -85,13 +90,10 @@ def load_network(backbone: str) -> "PreTrainedModel":
     """
     import torch
     from transformers import AutoModelForTokenClassification
-    from transformers.utils import logging as transformers_logging
 
     load_config(backbone)
-    verbosity = transformers_logging.get_verbosity()
     # That a head is new is what this command is for, not a warning.
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
+    with _errors_only():
         network = _from_pretrained(
             AutoModelForTokenClassification,
             backbone,
@@ -99,8 +101,6 @@ def load_network(backbone: str) -> "PreTrainedModel":
             label2id={tag: label for label, tag in enumerate(TAGS)},
             dtype=torch.float32,
         )
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     # from_pretrained gives a network in evaluation mode, and Lightning would leave it without dropout.
     return network.train()  # type: ignore[no-any-return]
 
@@ -235,6 +235,19 @@ def new_backbone(
     print(f"{output}: {network.num_parameters():,} parameters, {len(pieces):,} pieces")
 
 
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Leave out transformers' warnings."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
 def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: ANN401 - one of transformers' Auto classes
     from safetensors import SafetensorError
 
@@ -242,9 +255,17 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
         raise UserError(f"backbone={backbone!r} is no folder: give a folder in Hugging Face layout or a hub name")
     try:
         folder = folder_of(backbone)
-        return auto.from_pretrained(str(folder) if folder.is_dir() else backbone, **options)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Without a decision, transformers asks on standard input, where the texts of ``tag`` come from.
+        return auto.from_pretrained(str(folder) if folder.is_dir() else backbone, trust_remote_code=False, **options)
+    except (OSError, ValueError, LookupError, TypeError, ImportError, UnpicklingError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise RunError(
+                f"backbone={backbone!r} wants Python code of its own to be run (auto_map), which xner never does; use "
+                "a folder or hub name whose model type and tokenizer are transformers' own, such as xlm-roberta-base"
+            ) from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if isinstance(error, UnpicklingError):  # torch's own text advises to run what the file holds
+            reason = "its weights are damaged, or hold more than tensors"
         raise RunError(
             f"backbone={backbone!r} cannot be loaded ({reason}): give a hub name that can be reached, or with "
             "--model.backbone a folder that holds config.json, model.safetensors and the tokenizer's files"
