@@ -1,12 +1,13 @@
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -15,7 +16,7 @@ from xner.backbone import load_tokenizer
 from xner.data import encode as encode_module
 from xner.data.encode import Encoded, Placement, default_cache, encode, encode_split, join
 from xner.data.panx import SAMPLE, SPLITS, Sentences, Split
-from xner.errors import RunError, UserError
+from xner.errors import UserError
 from xner.labels import IGNORE, LABELS, TAGS
 
 TOKENIZER = load_tokenizer(str(SAMPLE / "backbone"))
@@ -214,6 +215,34 @@ def test_real_data(shared: Path) -> None:
     assert encoded.sentence_labelled.sum() == placement.words - placement.words_without_pieces
 
 
+def flipped(content: bytes, places: range) -> bytes:
+    """Change every bit of some bytes."""
+    return content[: places.start] + bytes(255 - content[place] for place in places) + content[places.stop :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "nonsense": lambda content: b"nonsense",
+    "header alone": lambda content: b"\2\0\0\0\0\0\0\0{}",
+    "truncated": lambda content: content[:-100],
+    "half": lambda content: content[: len(content) // 2],
+    "longer": lambda content: content + b"\0",
+    "zeros": lambda content: bytes(len(content)),
+    "last page of zeros": lambda content: content[:-512] + bytes(512),
+    "digest": lambda content: content.replace(b'"digest":"', b'"digest":"0', 1),
+    "placement": lambda content: content.replace(b'\\"windows\\": ', b'\\"windows\\":1', 1),
+    "checksum": lambda content: content.replace(b'"checksum"', b'"checksam"', 1),
+    "names": lambda content: content.replace(b'"word_piece"', b'"word_hush"', 1),
+    "two arrays for one another": lambda content: (
+        content.replace(b'"word_piece"', b'"word_here"', 1)
+        .replace(b'"word_hash"', b'"word_piece"', 1)
+        .replace(b'"word_here"', b'"word_hash"', 1)
+    ),
+    "type": lambda content: content.replace(b'"I64"', b'"F64"', 1),
+}
+"""What can become of a cached split; the header may keep its length or not."""
+
+
 class TestCache:
     @pytest.fixture
     def split(self, tmp_path: Path) -> Split:
@@ -252,18 +281,80 @@ class TestCache:
         assert len([*cache.iterdir()]) == 3
         assert changed.digest == random_sentences("tr", 30, seed=1).digest
 
-    @pytest.mark.parametrize("damage", [b"", b"nonsense", None, b"\2\0\0\0\0\0\0\0{}"], ids=repr)
-    def test_damaged(self, split: Split, sample_backbone: str, tmp_path: Path, damage: bytes | None) -> None:
-        """A damaged file is told by its name, with what to do; a cut one as well."""
-        encode_split(split, sample_backbone, 32, tmp_path / "cache")
+    @pytest.mark.parametrize("damage", [*DAMAGES], ids=repr)
+    def test_damaged(
+        self, split: Split, sample_backbone: str, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A damaged file is told by its name in one warning, and made again; what is encoded is the same."""
+        fresh = encode_split(split, sample_backbone, 32, tmp_path / "cache")
         [path] = (tmp_path / "cache").iterdir()
-        path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
-        with pytest.raises(RunError) as caught:
-            encode_split(split, sample_backbone, 32, tmp_path / "cache")
-        assert str(caught.value).startswith(f"{path} is damaged (")
-        assert str(caught.value).endswith("delete it, and it is made anew")
-        path.unlink()
-        assert len(encode_split(split, sample_backbone, 32, tmp_path / "cache")) == 30
+        written = path.read_bytes()
+        damaged = DAMAGES[damage](written)
+        assert damaged != written
+        path.write_bytes(damaged)
+        with caplog.at_level(logging.WARNING):
+            assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
+        [record] = caplog.records
+        assert record.getMessage().startswith(f"{path} is damaged (")
+        assert record.getMessage().endswith("): tr/train is encoded again")
+        assert "\n" not in record.getMessage()
+        assert [*path.parent.iterdir()] == [path]
+        caplog.clear()
+        assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
+        assert not caplog.records
+
+    @pytest.mark.parametrize(
+        "name", [field.name for field in fields(Encoded) if field.name not in ("digest", "placement")]
+    )
+    def test_every_array_is_checked(
+        self, split: Split, sample_backbone: str, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Any changed byte of any array is noticed: the first, the last, forty in the middle."""
+        fresh = encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        [path] = (tmp_path / "cache").iterdir()
+        written = path.read_bytes()
+        length = int.from_bytes(written[:8], "little")
+        first, end = (8 + length + place for place in json.loads(written[8 : 8 + length])[name]["data_offsets"])
+        middle = (first + end) // 2 - 20
+        for places in (range(first, first + 1), range(end - 1, end), range(middle, middle + 40)):
+            path.write_bytes(flipped(written, places))
+            caplog.clear()
+            with caplog.at_level(logging.WARNING):
+                # The second time from the repaired file.
+                for _ in range(2):
+                    assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
+            assert [record.getMessage() for record in caplog.records] == [
+                f"{path} is damaged (its checksum does not match): tr/train is encoded again"
+            ]
+
+    @settings(max_examples=200)
+    @given(place=st.integers(0, 1 << 30), bits=st.integers(1, 255))
+    def test_any_byte(
+        self, sample_backbone: str, tmp_path_factory: pytest.TempPathFactory, place: int, bits: int
+    ) -> None:
+        """Whichever byte is changed, of the header too, the outcome is the same."""
+        folder = tmp_path_factory.getbasetemp() / "any-byte"
+        split = Split("sample", "tr", "validation")
+        fresh = encode_split(split, sample_backbone, 512, folder)
+        [path] = folder.iterdir()
+        content = bytearray(path.read_bytes())
+        # The header is a small part of the file, but what most can go wrong with.
+        header = 8 + int.from_bytes(content[:8], "little")
+        content[place % (header if place % 2 else len(content))] ^= bits
+        path.unlink()  # ``fresh`` lies in it
+        path.write_bytes(content)
+        assert_equal(encode_split(split, sample_backbone, 512, folder), fresh)
+
+    def test_stays_in_the_mapped_file(self, split: Split, sample_backbone: str, tmp_path: Path) -> None:
+        """What comes from the cache lies in the mapped file, the check notwithstanding."""
+        encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        encoded = encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        [path] = (tmp_path / "cache").iterdir()
+        maps = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
+        ranges = [[int(place, 16) for place in line[0].split("-")] for line in maps if line[-1] == str(path)]
+        for name in ("pieces", "word_label", "sentence_hash"):
+            place = getattr(encoded, name).__array_interface__["data"][0]
+            assert any(first <= place < end for first, end in ranges), name
 
     def test_unwritable(
         self, split: Split, sample_backbone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

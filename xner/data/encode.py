@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from xner.backbone import load_tokenizer, tokenizer_digest
 from xner.data.hashes import sentence_hashes, word_hashes
 from xner.data.panx import Sentences, Split
-from xner.errors import RunError, UserError
+from xner.errors import UserError
 from xner.files import write_atomically
 from xner.labels import IGNORE, LABELS
 
@@ -30,7 +31,7 @@ Int64 = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "2"
+_FORMAT = "3"
 """Part of every cache key: raise it when what is cached changes its meaning."""
 
 
@@ -184,6 +185,8 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
 def encode_split(split: Split, backbone: str, max_length: int, cache: Path | None = None) -> Encoded:
     """Encode a split, or take it from the cache, where it is mapped into memory rather than read.
 
+    What the cache holds is checked each time; where it is damaged, the split is encoded and cached again.
+
     Args:
         split: Which split.
         backbone: Hub name or folder whose tokenizer is used; it is loaded only where the cache does not help.
@@ -195,7 +198,10 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     path = cache / f"{split.language}-{split.name}-{key}.safetensors"
     if path.is_file():
-        return _load(path)
+        try:
+            return _load(path)
+        except _DamagedError as error:
+            logger.warning("%s is damaged (%s): %s is encoded again", path, error, split)
     encoded = encode(split.sentences, load_tokenizer(backbone), max_length)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -271,21 +277,43 @@ def _parts(word_pieces: Int64, sentence_word: Int64, room: int) -> Int64:
 _ARRAYS = tuple(field.name for field in fields(Encoded) if field.name not in ("digest", "placement"))
 
 
+class _DamagedError(Exception):
+    """A cached split is not what was written."""
+
+
 def _dump(encoded: Encoded) -> bytes:
     from safetensors.numpy import save
 
+    arrays = {name: getattr(encoded, name) for name in _ARRAYS}
     metadata = {"digest": encoded.digest, "placement": json.dumps(asdict(encoded.placement))}
-    return save({name: getattr(encoded, name) for name in _ARRAYS}, metadata)
+    return save(arrays, {**metadata, "checksum": _checksum(arrays, metadata)})
 
 
 def _load(path: Path) -> Encoded:
-    from safetensors import SafetensorError, safe_open
+    """Map a cached split into memory, and check it.
+
+    Raises:
+        _DamagedError: If the file cannot be read, or its checksum is not that of its content.
+    """
+    from safetensors import safe_open
 
     try:
         # Through torch, since there the tensors lie in the mapped file.
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name).numpy() for name in _ARRAYS}
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete it, and it is made anew") from error
+        intact = metadata.pop("checksum", None) == _checksum(arrays, metadata)
+    except Exception as error:  # whatever a damaged header leads safetensors and torch to
+        raise _DamagedError(" ".join(str(error).split()) or type(error).__name__) from error
+    if not intact:
+        raise _DamagedError("its checksum does not match")
     return Encoded(**arrays, digest=metadata["digest"], placement=Placement(**json.loads(metadata["placement"])))
+
+
+def _checksum(arrays: Mapping[str, npt.NDArray[np.generic]], metadata: Mapping[str, str]) -> str:
+    """Compute the CRC-32 of arrays, with their names, types and shapes, and of metadata."""
+    about = [sorted(metadata.items()), [(name, array.dtype.str, array.shape) for name, array in arrays.items()]]
+    checksum = zlib.crc32(json.dumps(about).encode())
+    for array in arrays.values():
+        checksum = zlib.crc32(array.data, checksum)
+    return f"{checksum:08x}"
