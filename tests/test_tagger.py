@@ -12,7 +12,7 @@ from tests.model.tiny import pretrained_backbone
 from xner.cli import main
 from xner.data.panx import Split
 from xner.labels import TAGS, spans
-from xner.tagger import Tagger, split_words
+from xner.tagger import Tagged, Tagger, split_words
 
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 ENVER = "Vardar Kapısı'ndan çıkarken nişanlarımı söktüm, biraz müteessirdim. Böyle yakındı Enver Paşa"
@@ -135,6 +135,34 @@ def test_nothing_to_tag(tagger: Tagger) -> None:
     """No text, an empty one and white space have no words and no entities."""
     assert tagger([]) == []
     assert [(tagged.words, tagged.tags, tagged.entities) for tagged in tagger(["", " \n\t"])] == [([], [], [])] * 2
+
+
+def test_string_is_one_text(tagger: Tagger) -> None:
+    """A string gives what a sequence of it alone gives the first of; of any other sequence there is a list."""
+    for text in (TURING, "", "A"):
+        tagged = tagger(text)
+        assert isinstance(tagged, Tagged)
+        assert [tagged] == tagger([text]) == tagger((text,))
+    assert [tagged.text for tagged in tagger(list("ab"))] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["Ankara", None], "texts[1] is of type NoneType; use a string"),
+        ([b"Ankara"], "texts[0] is of type bytes; use a string"),
+        ([["Ankara"]], "texts[0] is of type list; use a string"),
+        (b"Ankara", "texts is of type bytes; use a string or a sequence of strings"),
+        (None, "texts is of type NoneType; use a string or a sequence of strings"),
+        (3, "texts is of type int; use a string or a sequence of strings"),
+    ],
+    ids=repr,
+)
+def test_texts_that_are_none(tagger: Tagger, texts: object, message: str) -> None:
+    """What is not a text is told by its place and type."""
+    with pytest.raises(TypeError) as caught:
+        tagger(texts)  # type: ignore[call-overload]
+    assert str(caught.value) == message
 
 
 def test_word_without_pieces_is_outside(tagger: Tagger) -> None:

@@ -3,12 +3,12 @@
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from json import dumps
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from xner.columns import over
 from xner.errors import RunError, UserError
@@ -167,8 +167,37 @@ class Tagger:
         self.model.load()
         self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
-    def __call__(self, texts: Sequence[str]) -> list[Tagged]:
-        """Tag some texts, each on its own; an empty one has no words."""
+    @overload
+    def __call__(self, texts: str) -> Tagged: ...  # type: ignore[overload-overlap] # a string is a sequence of strings
+
+    @overload
+    def __call__(self, texts: Sequence[str]) -> list[Tagged]: ...
+
+    def __call__(self, texts: str | Sequence[str]) -> Tagged | list[Tagged]:
+        """Tag a text, or several, each on its own; an empty one has no words.
+
+        Args:
+            texts: A string, or a sequence of strings.
+
+        Returns:
+            What was found in the string, or a list of what was found in each of the sequence.
+
+        Raises:
+            TypeError: If something else is given.
+        """
+        if isinstance(texts, str):
+            [tagged] = self._tag_texts([texts])
+            return tagged
+        if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+            raise TypeError(f"texts is of type {type(texts).__name__}; use a string or a sequence of strings")
+        texts = list(texts)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{number}] is of type {type(text).__name__}; use a string")
+        return self._tag_texts(texts)
+
+    def _tag_texts(self, texts: Sequence[str]) -> list[Tagged]:
+        """Tag each of some texts."""
         texts = [text.encode(errors="replace").decode() for text in texts]
         words = [split_words(text) for text in texts]
         tags, scores = self._tag(
