@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
@@ -20,10 +21,15 @@ def tags_by_sentence(labels: Tensor, sentences: Tensor) -> dict[int, list[str]]:
 
 
 def report(predicted: Mapping[int, list[str]], gold: Sentences) -> str:
-    """Lay out precision, recall and F1 of each type as seqeval does, over the sentences that have a prediction."""
+    """Lay out precision, recall and F1 of each type as seqeval does, over the sentences that have a prediction.
+
+    Where there is no entity, neither gold nor predicted, seqeval has an F1 of 0 but no report, and a line says so.
+    """
     from seqeval.metrics import classification_report
 
     tags = [gold.tags[sentence] for sentence in predicted]
+    if {"O"}.issuperset(chain.from_iterable([*tags, *predicted.values()])):
+        return "No entities, neither in the data nor predicted: F1 is 0 by seqeval's convention.\n"
     return str(classification_report(tags, [*predicted.values()], digits=4, zero_division=0))
 
 
