@@ -128,7 +128,7 @@ def test_special_pieces(backbone: Path) -> None:
 def test_rows_change_nothing(tmp_path: Path) -> None:
     """Logits of mBERT in shared rows are the padded ones and those of each sentence alone in the bare network."""
     model = loaded(make("mbert", tmp_path / "mbert"))
-    data = encode(Split("sample", "tr", "validation").sentences, load_tokenizer(model.backbone), 64)
+    data = encode(Split("sample", "tr", "validation").sentences, load_tokenizer(model.backbone_name), 64)
     share = Share(np.arange(60), int(data.sentence_labelled[:60].sum()))
     packed, padded = (RowDataset(data, padding_id=0, row_length=length)[share] for length in (64, None))
     assert len(packed.pieces) < len(padded.pieces) / 3

@@ -266,7 +266,7 @@ class XnerCLI(LightningCLI):
         if plan:
             batch = datamodule.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
             epochs = self.trainer.max_epochs or 1
-            print(plan_table(stages, backbone=model.backbone, sentences=sentences, batch=batch, epochs=epochs))
+            print(plan_table(stages, backbone=model.backbone_name, sentences=sentences, batch=batch, epochs=epochs))
             return
         also = self._get(self.config, "data").test_languages or []
         experiment = prepare(

@@ -107,11 +107,11 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @cache
 def plain(model: TokenClassifier) -> PreTrainedModel:
     """The same network as transformers alone makes it."""
-    return AutoModelForTokenClassification.from_pretrained(model.backbone, dtype=torch.float32).eval()
+    return AutoModelForTokenClassification.from_pretrained(model.backbone_name, dtype=torch.float32).eval()
 
 
 def encoded(model: TokenClassifier, sentences: Sentences) -> Encoded:
-    return encode(sentences, load_tokenizer(model.backbone), MAX_LENGTH)
+    return encode(sentences, load_tokenizer(model.backbone_name), MAX_LENGTH)
 
 
 def laid_out(sentences: Encoded, *, packing: bool) -> Batch:
@@ -161,7 +161,7 @@ def test_sentence_is_the_tokenizers(ready: Callable[[str], TokenClassifier], wor
     model = ready("xlm-roberta")
     among = Sentences([["1912", "."], words, ["İstanbul"]], [["O", "O"], ["O"] * len(words), ["B-LOC"]])
     batch = laid_out(encoded(model, among), packing=True)
-    pieces = AutoTokenizer.from_pretrained(model.backbone)(words, is_split_into_words=True, return_tensors="pt")
+    pieces = AutoTokenizer.from_pretrained(model.backbone_name)(words, is_split_into_words=True, return_tensors="pt")
     with torch.no_grad():
         torch.testing.assert_close(
             by_window(model(batch), batch)[1], plain(model)(**pieces).logits[0], atol=1e-5, rtol=0
@@ -172,7 +172,7 @@ def test_sentence_is_the_tokenizers(ready: Callable[[str], TokenClassifier], wor
 def test_every_packable_family_packs(ready: Callable[[str], TokenClassifier], model_type: str) -> None:
     """Of each family that is said to be packable, a sentence has the same logits in a shared row as alone."""
     model = ready(model_type)
-    assert packable(load_config(model.backbone))
+    assert packable(load_config(model.backbone_name))
     data = encoded(model, EXTREMES)
     batch, padded = laid_out(data, packing=True), laid_out(data, packing=False)
     assert len(batch.pieces) < len(padded.pieces)
@@ -451,7 +451,7 @@ def test_packed_rows_are_refused(ready: Callable[[str], TokenClassifier]) -> Non
     """Such an encoder refuses rows that windows share, and gives padded ones the bare network's logits."""
     model = ready("deberta-v2")
     data = encoded(model, EXTREMES)
-    with pytest.raises(ValueError, match=r"cannot keep windows of one row apart: set data\.packing to false"):
+    with pytest.raises(ValueError, match=r"cannot keep windows of one row apart: use data\.packing=false"):
         model(laid_out(data, packing=True))
     batch = laid_out(data, packing=False)
     with torch.no_grad():

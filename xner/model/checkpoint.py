@@ -39,19 +39,19 @@ def check_options(checkpoint: dict[str, Any], model: "TokenClassifier") -> None:
     asked, saved = model.hparams, checkpoint.get(model.CHECKPOINT_HYPER_PARAMS_KEY, {})
     if saved and saved.get("lora") != asked["lora"]:
         raise UserError(f"ckpt_path was saved with model.lora={saved.get('lora')}, not {asked['lora']}")
-    backbone = saved.get("backbone", model.backbone)
+    backbone = saved.get("backbone", model.backbone_name)
     shapes = {f"network.{name}": value.shape for name, value in model.network.state_dict().items()}
     rows = model.network.get_input_embeddings()
     if isinstance(rows, CompactEmbedding):
         shapes[_name(rows.weight, model)] = rows.matrix.shape
     if shapes != {name: value.shape for name, value in checkpoint["state_dict"].items()}:
         raise UserError(
-            f"ckpt_path holds a network of model.backbone={backbone!r}, which is not that of {model.backbone!r}"
+            f"ckpt_path holds a network of model.backbone={backbone!r}, which is not that of {model.backbone_name!r}"
         )
-    if backbone != model.backbone and model.trainer.is_global_zero:
+    if backbone != model.backbone_name and model.trainer.is_global_zero:
         logger.info(
             f"the weights are the checkpoint's, which started from model.backbone={backbone!r}: of "
-            f"{model.backbone!r} the tokenizer alone is used"
+            f"{model.backbone_name!r} the tokenizer alone is used"
         )
     for name in ("learning_rate", "weight_decay") if model.trainer.state.fn == "fit" else ():
         if saved.get(name, asked[name]) != asked[name]:

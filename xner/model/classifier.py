@@ -87,7 +87,7 @@ class TokenClassifier(pl.LightningModule):
         self.save_hyperparameters(ignore="lora")
         # A checkpoint is loaded with weights_only, which refuses a class of ours.
         self.save_hyperparameters({"lora": asdict(lora) if lora else None})
-        self.backbone = backbone
+        self.backbone_name = backbone
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_ratio = warmup_ratio
@@ -119,15 +119,15 @@ class TokenClassifier(pl.LightningModule):
         used = getattr(getattr(self.trainer, "datamodule", None), "used_pieces", None)
         rows = self.network.get_input_embeddings()
         if self.compact_vocabulary and used and isinstance(rows, nn.Embedding) and rows.weight.requires_grad:
-            compact(self.network, torch.from_numpy(used()), folder_of(self.backbone))
+            compact(self.network, torch.from_numpy(used()), folder_of(self.backbone_name))
 
     def load(self) -> None:
         """Load the network unless it is there; without a Trainer this is all that ``forward`` needs."""
         if not hasattr(self, "network"):
-            config = load_config(self.backbone)
+            config = load_config(self.backbone_name)
             self.position_start = position_start(config)
             self.packable = packable(config)
-            self.network = load_network(self.backbone)
+            self.network = load_network(self.backbone_name)
             if self.gradient_checkpointing:
                 self._checkpoint_gradients()
             if self.packable:
@@ -177,7 +177,7 @@ class TokenClassifier(pl.LightningModule):
             )
         else:
             if bool((batch.windows != batch.windows[:, :1]).logical_and(batch.windows > 0).any()):
-                raise ValueError(f"{self.backbone} cannot keep windows of one row apart: set data.packing to false")
+                raise ValueError(f"{self.backbone_name} cannot keep windows of one row apart: use data.packing=false")
             output = self.network(input_ids=batch.pieces, attention_mask=(batch.windows > 0).long())
         logits: Tensor = output.logits
         return logits
@@ -378,7 +378,7 @@ class TokenClassifier(pl.LightningModule):
 
     def _checkpoint_gradients(self) -> None:
         if not self.network.supports_gradient_checkpointing:
-            raise UserError(f"{self.backbone} ({self.network.config.model_type}) has no gradient checkpointing")
+            raise UserError(f"{self.backbone_name} ({self.network.config.model_type}) has no gradient checkpointing")
         # Renamed within transformers 5.
         enable = getattr(self.network, "activation_checkpointing_enable", self.network.gradient_checkpointing_enable)
         enable({"use_reentrant": False})

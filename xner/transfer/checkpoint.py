@@ -52,7 +52,7 @@ class CarriedHistory(Callback):
 
     def before(self, model: TokenClassifier) -> History:
         """The history of the weights that a command starts with."""
-        return self.loaded or read_history(model.backbone)
+        return self.loaded or read_history(model.backbone_name)
 
     def after(self, model: TokenClassifier, data: PanxDataModule) -> History:
         """The history of the weights once they are trained; where that only goes on, it is no other episode."""

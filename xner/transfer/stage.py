@@ -88,7 +88,7 @@ def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
     """Write a model folder, whole or not at all: the network, its tokenizer and the history of its weights."""
     with folder_atomically(folder) as part:
         save_network(model.network, part)
-        save_tokenizer(model.backbone, part)
+        save_tokenizer(model.backbone_name, part)
         write_history(part, history)
 
 
