@@ -156,6 +156,7 @@ UNITS = {
     "model.learning_rate": "learning rate of AdamW",
     "model.weight_decay": "a step and unit of learning rate",
     "model.warmup_ratio": "Share of all optimizer steps",
+    "model.freeze": "the first N encoder layers",
     "data.num_samples": "sentences a language",
     "data.shuffle_seed": "Seed of",
     "data.subset_seed": "Seed of",
@@ -773,6 +774,13 @@ class TestLimits:
         """What would average nothing is refused."""
         averaging = [f"--trainer.callbacks={CALLBACKS}.StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=1e-5"]
         assert_one_line(run("fit", *flags, *averaging), 2, "StochasticWeightAveraging", "take EMAWeightAveraging")
+
+    @pytest.mark.parametrize("command", ["fit", "test", "transfer"])
+    def test_finetuning(self, run: Run, flags: Sequence[str], tmp_path: Path, command: str) -> None:
+        """A callback that freezes layers of a network that is not loaded yet is refused, with the option that does."""
+        outcome = run(command, *flags, "--trainer.callbacks+=BackboneFinetuning")
+        assert_one_line(outcome, 2, "BackboneFinetuning", "use model.freeze=embeddings, or model.freeze=6")
+        assert run("fit", *flags, "--model.freeze=embeddings").code == 0
 
     def test_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:
         """Averaging weights goes with the whole vocabulary alone, and a line says so."""

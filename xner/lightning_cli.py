@@ -19,6 +19,7 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
+    BaseFinetuning,
     GradientAccumulationScheduler,
     ProgressBar,
     StochasticWeightAveraging,
@@ -192,6 +193,12 @@ class XnerCLI(LightningCLI):
                 "trainer.callbacks: StochasticWeightAveraging copies the model before its weights are loaded, and "
                 "averages nothing: take EMAWeightAveraging"
             )
+        for callback in callbacks:
+            if isinstance(callback, BaseFinetuning):
+                raise UserError(
+                    f"trainer.callbacks: {type(callback).__name__} freezes layers before the network is loaded, and so "
+                    "none; use model.freeze=embeddings, or model.freeze=6 for the first 6 layers as well"
+                )
         compact = self._get(self.config, "model").compact_vocabulary
         if compact and any(isinstance(callback, WeightAveraging) for callback in callbacks):
             raise UserError(
@@ -212,6 +219,7 @@ class XnerCLI(LightningCLI):
         """
         if (self.root / "stages").is_dir():
             raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a transfer's: name another folder")
+        self.model.check()
         self.datamodule.check("fit")
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             self.claimed.enter_context(claim(self.root))
@@ -261,6 +269,7 @@ class XnerCLI(LightningCLI):
         from xner.report.build import FILES, write_report
         from xner.report.overview import write_overview
 
+        model.check()
         settings = self._settings()
         stages, sentences = planned(datamodule, settings, **options)
         if plan:

@@ -39,6 +39,12 @@ def check_options(checkpoint: dict[str, Any], model: "TokenClassifier") -> None:
     asked, saved = model.hparams, checkpoint.get(model.CHECKPOINT_HYPER_PARAMS_KEY, {})
     if saved and saved.get("lora") != asked["lora"]:
         raise UserError(f"ckpt_path was saved with model.lora={saved.get('lora')}, not {asked['lora']}")
+    # Its optimizer has states of what was trained alone; for a test it does not matter.
+    if saved and model.trainer.state.fn == "fit" and saved.get("freeze") != asked["freeze"]:
+        raise UserError(
+            f"model.freeze={asked['freeze']} is not that of ckpt_path, which was trained with {saved.get('freeze')}; "
+            "use the same, or start from a model folder as --model.backbone"
+        )
     backbone = saved.get("backbone", model.backbone_name)
     shapes = {f"network.{name}": value.shape for name, value in model.network.state_dict().items()}
     rows = model.network.get_input_embeddings()
@@ -69,7 +75,10 @@ def fit_to(checkpoint: dict[str, Any], model: "TokenClassifier") -> None:
         model: The classifier that is to load it.
     """
     rows = model.network.get_input_embeddings()
-    trained = [id(each) for group in decay_groups(model.network, model.weight_decay) for each in group["params"]]
+    groups = decay_groups(model.network, model.weight_decay)
+    # A fit alone restores the optimizer, and only there are its states those of the parameters that this model trains.
+    fits = model.trainer.state.fn == "fit"
+    trained = [id(each) for group in groups for each in group["params"]] if fits else []
     place = trained.index(id(rows.weight)) if id(rows.weight) in trained else -1
     load_rows(rows, _name(rows.weight, model), place, checkpoint)
 

@@ -19,6 +19,7 @@ from xner.errors import UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
 from xner.model.checkpoint import check_options, fit_to, keep
+from xner.model.freeze import check_layers, freeze
 from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.last_layer import LastLayer
 from xner.model.lora import LoRA, adapt, merge
@@ -60,6 +61,8 @@ class TokenClassifier(pl.LightningModule):
             (exact; Chen et al. 2016): less memory, for about a third more time.
         lora: Train low-rank adapters in place of the encoder's own weights, as {rank: 8}, and merge them when training
             ends; null trains the weights. See --model.lora.help.
+        freeze: Which lower layers are not trained: 'embeddings' freezes the encoder's embeddings, N freezes them and
+            the first N encoder layers; null trains all. Freezing changes no dropout.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class TokenClassifier(pl.LightningModule):
         compile: bool = False,
         gradient_checkpointing: bool = False,
         lora: LoRA | None = None,
+        freeze: Literal["embeddings"] | int | None = None,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
@@ -82,6 +86,10 @@ class TokenClassifier(pl.LightningModule):
             raise UserError(f"model.weight_decay={weight_decay} must be 0 or more")
         if not 0 <= warmup_ratio <= 1:
             raise UserError(f"model.warmup_ratio={warmup_ratio} must be between 0 and 1")
+        if not (freeze in (None, "embeddings") or (type(freeze) is int and freeze >= 1)):
+            raise UserError(f"model.freeze={freeze} is not a number of encoder layers; use 1 or more, or embeddings")
+        if lora and freeze is not None:
+            raise UserError(f"model.freeze={freeze} is not possible with model.lora, which freezes all layers; use one")
         if lora:
             lora.check()
         self.save_hyperparameters(ignore="lora")
@@ -99,11 +107,21 @@ class TokenClassifier(pl.LightningModule):
         self.speed = Speed()
         self.gradient_checkpointing = gradient_checkpointing
         self.lora = lora
+        self.frozen = freeze  # LightningModule has a method of the option's name
         self.validation_score = SpanF1()
         self.test_scores: list[SpanF1] = []
         self.word_predictions: list[WordPredictions] = []
         self.predicted: list[Tensor] = []
         self.tested: list[Tested] = []
+
+    def check(self) -> None:
+        """Hold the options against the backbone's configuration.
+
+        Raises:
+            UserError: If the encoder has fewer layers than are to be frozen: said before anything is written.
+        """
+        if self.frozen is not None:
+            check_layers(self.frozen, load_config(self.backbone_name))
 
     def configure_model(self) -> None:
         """Load the network; Lightning calls this before it restores a checkpoint and makes the optimizer."""
@@ -128,6 +146,8 @@ class TokenClassifier(pl.LightningModule):
             self.position_start = position_start(config)
             self.packable = packable(config)
             self.network = load_network(self.backbone_name)
+            if self.frozen is not None:
+                freeze(self.network, self.frozen)
             if self.gradient_checkpointing:
                 self._checkpoint_gradients()
             if self.packable:
