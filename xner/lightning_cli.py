@@ -1,8 +1,10 @@
 """The commands that need a Trainer: fit, validate, test, predict and transfer."""
 
 import gc
+import inspect
 import json
 import logging
+import math
 import os
 import sys
 import warnings
@@ -21,6 +23,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
     GradientAccumulationScheduler,
+    ModelCheckpoint,
     ProgressBar,
     StochasticWeightAveraging,
     WeightAveraging,
@@ -29,23 +32,32 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from xner.backbone import check_head
 from xner.cli import TOOLS
 from xner.data.datamodule import PanxDataModule
-from xner.errors import Stopped, UserError
+from xner.errors import RunError, Stopped, UserError
 from xner.files import remove_parts, write_atomically
 from xner.model.classifier import TokenClassifier
-from xner.parser import Parser
+from xner.model.divergence import Diverged
+from xner.parser import RESOLVED, Parser
 from xner.predictions import report, tags_by_sentence, write_predictions
 from xner.processes import Processes, check_strategy
 from xner.progress import step_progress
 from xner.quiet import quiet
 from xner.report.table import describe, render
-from xner.trainer import Trainer
+from xner.trainer import Trainer, monitoring
 from xner.transfer.checkpoint import CarriedHistory, check_checkpoint, history_in
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Keep, Select, Settings
 from xner.transfer.plan import Stage, plan_table
-from xner.transfer.prepare import planned, prepare
+from xner.transfer.prepare import (
+    INSTEAD,
+    check_asked_for,
+    check_selection,
+    check_trains,
+    planned,
+    prepare,
+)
 from xner.transfer.result import Result, read_result, write_sentences
 from xner.transfer.resume import WholeFiles
 from xner.transfer.run import Execute, claim, complete_stages, run_experiment, serially
@@ -107,6 +119,16 @@ class XnerCLI(LightningCLI):
         """Take the tokenizer from the model's backbone."""
         parser.link_arguments("model.backbone", "data.backbone")
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:  # noqa: ANN401 - as the base class has it
+        """Tell a command's parser what a configuration file may hold that is not for this command."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        assert isinstance(parser, Parser)
+        own = {action.dest for action in parser._actions}  # argparse has no other way to ask
+        parser.of_other_commands = {*inspect.signature(Trainer.transfer).parameters} - own
+        if subcommand == "transfer":
+            parser.not_asked_for = {*INSTEAD}
+        return parser
+
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a command; where it has several processes and one is lost, the others end with one line."""
         goes_on = subcommand == "transfer"
@@ -114,6 +136,11 @@ class XnerCLI(LightningCLI):
         try:
             with self.claimed:
                 super()._run_subcommand(subcommand)
+        except Diverged as error:
+            if not self.trainer.is_global_zero:
+                sys.exit(error.exit_code)  # the first process says it
+            kept = f"; the last checkpoint is {checkpoint}" if (checkpoint := self._last_checkpoint()) else ""
+            raise RunError(f"{error}{kept}") from error
         except RuntimeError as error:
             processes.explain(error)
             raise
@@ -127,9 +154,13 @@ class XnerCLI(LightningCLI):
 
     def _advice(self) -> str:
         """How to go on with a command that was stopped."""
-        checkpoints = self.trainer.checkpoint_callback if self.subcommand == "fit" else None
-        kept = getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
+        kept = self._last_checkpoint()
         return f"--ckpt_path {kept} goes on from there" if kept else "give the same command again"
+
+    def _last_checkpoint(self) -> str:
+        """Find the checkpoint from which a fit can be resumed; empty where there is none."""
+        checkpoints = self.trainer.checkpoint_callback if self.subcommand == "fit" else None
+        return getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: a checkpoint brings weights and states, never options.
@@ -148,8 +179,15 @@ class XnerCLI(LightningCLI):
         super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
-        """Give each command a folder of its own."""
+        """Give each command a folder of its own, and refuse numbers that are not finite.
+
+        Raises:
+            UserError: If an option has no meaning, or a folder is a file.
+        """
         options = self.config[self.subcommand]
+        for name, value in self._named_options(self.config[str(self.subcommand)]).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name}={value} is not finite; use a number, or leave the option out")
         if options.trainer.default_root_dir is None:
             options.trainer.default_root_dir = f"runs/{self.subcommand}"
         self.root = Path(options.trainer.default_root_dir)
@@ -176,7 +214,11 @@ class XnerCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFiles()
         for dashboard in dashboards(trainer):
-            dashboard.describe(folder=self.root, job_type=str(self.subcommand), config=self._options(self.resolved))
+            dashboard.describe(
+                folder=self.root,
+                job_type=str(self.subcommand),
+                config=self._options(self.resolved[str(self.subcommand)]),
+            )
         return trainer
 
     def _callbacks(self, options: Namespace) -> list[pl.Callback]:
@@ -206,19 +248,42 @@ class XnerCLI(LightningCLI):
                 "decayed are not: give model.compact_vocabulary=false"
             )
         shown = options.enable_progress_bar is not False and not options.barebones
+        if self._selects_best() and not any(
+            getattr(callback, "monitor", None) for callback in callbacks if isinstance(callback, ModelCheckpoint)
+        ):
+            callbacks.append(ModelCheckpoint(monitor="val/f1", mode="max", save_last=True))
         if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(step_progress(in_stage=self.subcommand == "transfer"))
         return callbacks
+
+    def _selects_best(self) -> bool:
+        return self.subcommand == "fit" and self._get(self.config, "select") == "best"
+
+    def before_validate(self) -> None:
+        """Refuse to score random weights, before anything is read.
+
+        Raises:
+            UserError: If neither the backbone nor a checkpoint has a trained head.
+        """
+        if self._get(self.config, "ckpt_path") is None:
+            check_head(self.model.backbone_name)
+
+    before_test = before_predict = before_validate
 
     def before_fit(self) -> None:
         """Keep the configuration, once nothing is found wrong with it, the folder and the data.
 
         Raises:
-            UserError: If it is the folder of a transfer, whose configuration it would replace.
+            UserError: If it is the folder of a transfer, whose configuration it would replace; if nothing would be
+                trained, or no epoch validated that is to be selected.
             RunError: If another process has the folder.
         """
         if (self.root / "stages").is_dir():
             raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a transfer's: name another folder")
+        options = self._named_options(self.config[str(self.subcommand)])
+        check_trains(options)
+        if self._selects_best():
+            check_selection(options)
         self.model.check()
         self.datamodule.check("fit")
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
@@ -226,10 +291,20 @@ class XnerCLI(LightningCLI):
             self._write_config()
 
     def after_fit(self) -> None:
-        """Write the model folder."""
+        """Write the model folder, and say which epoch's weights it has and what they score."""
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             write_model(self.root / "model", self.model, history_in(self.trainer).after(self.model, self.datamodule))
-            print(f"model folder: {self.root / 'model'}")
+            print(f"model folder: {self.root / 'model'} ({self._chosen_epoch()})")
+
+    def _chosen_epoch(self) -> str:
+        best = monitoring(self.trainer) if self._selects_best() else None
+        if best and best.best_model_path and best.best_model_score is not None:
+            checkpoint = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)
+            return f"best epoch, {checkpoint['epoch'] + 1}: {best.monitor} {float(best.best_model_score):.4f}"
+        score = self.trainer.callback_metrics.get("val/f1")
+        return f"last epoch, {self.trainer.current_epoch}" + (
+            f": val/f1 {float(score):.4f}" if score is not None else ""
+        )
 
     # Lightning's own options are handed on as they come, here and in predict.
     def test(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
@@ -269,8 +344,10 @@ class XnerCLI(LightningCLI):
         from xner.report.build import FILES, write_report
         from xner.report.overview import write_overview
 
+        settings = self._named_options(self.config[str(self.subcommand)])
+        check_asked_for(settings, self._named_options(self._parser("transfer").get_defaults()), sys.argv, **options)
+        check_trains(settings)
         model.check()
-        settings = self._settings()
         stages, sentences = planned(datamodule, settings, **options)
         if plan:
             batch = datamodule.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -334,24 +411,20 @@ class XnerCLI(LightningCLI):
         work = StageOfCommand(sys.argv[1:], Path.cwd(), threads)
         return partial(side_by_side, work=work, cpus=1 if gpus else threads, gpus=gpus)
 
-    def _settings(self) -> Settings:
-        """The options of model, data and trainer, flat, without those that ``transfer`` sets for each stage."""
-        options = self._options(self.config)
-        per_stage = ("languages", "num_samples", "test_languages", "subset_seed", "backbone")
-        return {
-            f"{group}.{name}": value
-            for group in ("model", "data", "trainer")
-            for name, value in options[group].items()
-            if not (group == "data" and name in per_stage)
-        }
-
     def _options(self, config: Namespace) -> dict[str, Any]:
         """All options of the command, by their group and name, in words that JSON keeps."""
         parser = self._parser(self.subcommand)
         options: dict[str, Any] = json.loads(
-            parser.dump(config[str(self.subcommand)], skip_none=False, skip_link_targets=False, format="json")
+            parser.dump(config, skip_none=False, skip_link_targets=False, format="json")
         )
         return options
+
+    def _named_options(self, config: Namespace) -> dict[str, Any]:
+        """All options of the command, each named as on the command line, as ``data.languages``."""
+        groups = ("model", "data", "trainer")
+        options = self._options(config)
+        named = {f"{group}.{name}": value for group in groups for name, value in options[group].items()}
+        return {**named, **{name: value for name, value in options.items() if name not in groups}}
 
     def _build(self, settings: Settings) -> Workers:
         """Make a trainer, model and data module with some options replaced."""
@@ -370,10 +443,10 @@ class XnerCLI(LightningCLI):
         self.root.mkdir(parents=True, exist_ok=True)
         options = self.config[self.subcommand].clone()
         # Where a run went on from is not what it computes, and other commands would take these weights for theirs.
-        for name in ("ckpt_path", "weights_only"):
+        for name in ("ckpt_path", "weights_only", *(INSTEAD if self.subcommand == "transfer" else ())):
             options.pop(name, None)
         text = self._parser(self.subcommand).dump(options, skip_none=False)
-        write_atomically(self.root / "config.yaml", text)
+        write_atomically(self.root / "config.yaml", RESOLVED + text)
 
 
 @dataclass(frozen=True)

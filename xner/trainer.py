@@ -1,9 +1,11 @@
-"""Lightning's Trainer, which gives the command ``transfer`` its options and their help."""
+"""Lightning's Trainer, which gives the commands ``fit`` and ``transfer`` their options and their help."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from xner.data.datamodule import PanxDataModule
 from xner.model.classifier import TokenClassifier
@@ -12,7 +14,34 @@ from xner.transfer.plan import SIZES
 
 
 class Trainer(pl.Trainer):
-    """Lightning's Trainer with the signature of ``transfer``."""
+    """Lightning's Trainer, which can end a fit with its best epoch, and has the signature of ``transfer``."""
+
+    def fit(  # type: ignore[override] # the model is one that can take a checkpoint's weights
+        self,
+        model: TokenClassifier,
+        train_dataloaders: Any = None,  # noqa: ANN401 - as the base class has it
+        val_dataloaders: Any = None,  # noqa: ANN401 - as the base class has it
+        datamodule: PanxDataModule | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        select: Select = "last",
+    ) -> None:
+        """Train a model, and leave it with the weights of the last epoch or of the best one.
+
+        Args:
+            model: Given by --model.
+            train_dataloaders: Given by --data.
+            val_dataloaders: Given by --data.
+            datamodule: Given by --data.
+            ckpt_path: Checkpoint to resume from: a file, or last.
+            weights_only: Whether the checkpoint may hold tensors and primitives alone; null leaves it to Lightning.
+            select: Which checkpoint's weights the model folder gets: last, or best by the score that a ModelCheckpoint
+                in trainer.callbacks monitors; without one, best by F1 on validation.
+        """
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        if select == "best" and (best := monitoring(self)) and best.best_model_path:
+            checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+            model.take_weights(checkpoint["state_dict"])
 
     def transfer(
         self,
@@ -49,3 +78,9 @@ class Trainer(pl.Trainer):
                 takes as many processor cores as torch has threads here (OMP_NUM_THREADS).
         """
         raise TypeError("transfer builds a trainer for every stage: call it through the command line")
+
+
+def monitoring(trainer: pl.Trainer) -> ModelCheckpoint | None:
+    """Find the callback that keeps a trainer's best checkpoint; ``None`` where none monitors a score."""
+    checkpoints = (each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint))
+    return next((each for each in checkpoints if each.monitor), None)

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from typing import Literal
@@ -107,6 +108,7 @@ class PanxDataModule(pl.LightningDataModule):
         self.evaluation_pieces = evaluation_pieces
         self.backbone = backbone
         self._encoded: dict[str, Encoded] = {}
+        self._drawn_seed: int | None = None
 
     def prepare_data(self) -> None:
         """Download and encode once a machine, before its other processes take both from the caches."""
@@ -209,7 +211,7 @@ class PanxDataModule(pl.LightningDataModule):
             np.concatenate(chosen),
             encoded.sentence_labelled,
             batch_size=self.batch_size,
-            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            seed=self.order_seed,
             **self._processes(),
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
             reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
@@ -217,6 +219,24 @@ class PanxDataModule(pl.LightningDataModule):
             limit=self._limit,
         )
         return self._loader(encoded, order)
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order of training: that of ``seed_everything``, without one a number drawn once."""
+        if seed := os.environ.get("PL_GLOBAL_SEED"):
+            return int(seed)
+        if self._drawn_seed is None:
+            drawn = secrets.randbits(32)
+            self._drawn_seed = int(self.trainer.strategy.broadcast(drawn)) if self.trainer else drawn
+        return self._drawn_seed
+
+    def state_dict(self) -> dict[str, int | None]:
+        """Keep the number that was drawn for the order, so that a fit without a seed can be resumed."""
+        return {"drawn_seed": self._drawn_seed}
+
+    def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
+        """Restore what ``state_dict`` kept."""
+        self._drawn_seed = state_dict["drawn_seed"]
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation splits of all ``languages``, concatenated."""

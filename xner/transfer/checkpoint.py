@@ -1,5 +1,6 @@
 """What a checkpoint says of its weights beside their values: what they have seen, as a model folder does."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ def check_checkpoint(path: str) -> None:
         path: As Lightning takes it: a file, the folder of a sharded checkpoint, a URL, or a word for one of its own.
 
     Raises:
-        UserError: If it is no checkpoint.
+        UserError: If it is not a checkpoint.
+        RunError: If it is only a part of one.
     """
     if path in ("best", "last", "hpc") or path.startswith("registry") or "://" in path:
         return
@@ -33,7 +35,10 @@ def check_checkpoint(path: str) -> None:
     if (Path(path) / "config.json").is_file():
         raise UserError(f"ckpt_path={path!r} is a model folder: give it as --model.backbone")
     if Path(path).is_file() and not is_zipfile(path):
-        raise UserError(f"ckpt_path={path!r} is no checkpoint of Lightning, or not a whole one")
+        with Path(path).open("rb") as file:
+            if file.read(2) == b"PK":
+                raise RunError(f"ckpt_path={path!r} is damaged: it is only a part of a checkpoint; use another one")
+        raise UserError(f"ckpt_path={path!r} is not a checkpoint of Lightning; use one that a fit has written")
 
 
 class CarriedHistory(Callback):
@@ -44,11 +49,13 @@ class CarriedHistory(Callback):
     Attributes:
         loaded: The history that came with a checkpoint; ``None`` where there was no checkpoint.
         own: How many of its last episodes are those of the training that the checkpoint is of.
+        training: What that training's steps depend on, see ``_training``.
     """
 
     def __init__(self) -> None:
         self.loaded: History | None = None
         self.own = 0
+        self.training: dict[str, Any] = {}
 
     def before(self, model: TokenClassifier) -> History:
         """The history of the weights that a command starts with."""
@@ -66,9 +73,8 @@ class CarriedHistory(Callback):
         """As ``on_test_start``: the model folder will say it.
 
         Raises:
-            RunError: As there.
-            UserError: If the checkpoint is of a training on other sentences: what is left of its steps and learning
-                rate would be theirs.
+            UserError: As there; if the checkpoint is of a training on other sentences, in other batches, in another
+                order or with another schedule: what is left of its steps and learning rate would be of no training.
         """
         self.on_test_start(trainer, pl_module)
         if self.loaded:
@@ -80,6 +86,7 @@ class CarriedHistory(Callback):
                     f"ckpt_path goes on with a training on {_sentences(saved)}, and the data options are those of "
                     f"{_sentences(asked)}: give the same, or start anew from a model folder as --model.backbone"
                 )
+            _check_same_training(self.training, _training(trainer, pl_module, data))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -93,6 +100,7 @@ class CarriedHistory(Callback):
             "words": torch.from_numpy(history.words),
             "own": len(data.languages),
         }
+        checkpoint["training"] = _training(trainer, pl_module, data)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -101,8 +109,8 @@ class CarriedHistory(Callback):
         if "history" in checkpoint:
             found = checkpoint["history"]
             self.loaded = History(found["lineage"], found["sentences"].numpy(), found["words"].numpy())
-            # Those of earlier versions do not say it.
-            self.own = found.get("own", len(trainer.datamodule.languages))  # type: ignore[attr-defined] # as above
+            self.own = found["own"]
+            self.training = checkpoint["training"]
 
     def _own_episodes(self) -> list[Episode]:
         return self.loaded.lineage["episodes"][-self.own :] if self.loaded else []
@@ -111,12 +119,42 @@ class CarriedHistory(Callback):
         """Refuse to guess a history: what a test says depends on it.
 
         Raises:
-            RunError: If the checkpoint has none.
+            UserError: If the checkpoint has none.
         """
         if trainer.ckpt_path and not self.loaded:
-            raise RunError(
+            raise UserError(
                 f"ckpt_path={str(trainer.ckpt_path)!r} does not say what its weights were trained on, as one of "
                 "weights alone: give the fit's model folder as --model.backbone"
+            )
+
+
+def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModule) -> dict[str, Any]:
+    """Collect what the steps of a training depend on beside its sentences, by the option that decides it."""
+    steps = int(trainer.estimated_stepping_batches)
+    options = model.hparams
+    warmup = math.ceil(steps * options["warmup_ratio"])
+    subset = any(data.samples_of(language) is not None for language in data.languages)
+    return {
+        "data.batch_size x processes x trainer.accumulate_grad_batches": data.batch_size
+        * trainer.world_size
+        * trainer.accumulate_grad_batches,
+        "seed_everything": data.order_seed,
+        "data.shuffle_seed": data.shuffle_seed,
+        "data.subset_seed": data.subset_seed if subset else None,
+        "data.languages": data.languages,
+        "model.schedule": options["schedule"],
+        "model.warmup_ratio (in steps)": warmup,
+        # A constant learning rate does not depend on how many steps there are.
+        "trainer.max_epochs or max_steps (in optimizer steps)": None if options["schedule"] == "constant" else steps,
+    }
+
+
+def _check_same_training(saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    for name, value in saved.items():
+        if asked[name] != value:
+            raise UserError(
+                f"{name}={asked[name]}, but the training that ckpt_path goes on with has {value}; give that, or start "
+                "a new training from a model folder as --model.backbone"
             )
 
 

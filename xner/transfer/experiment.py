@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xner.backbone import backbone_digest
-from xner.errors import RunError
+from xner.errors import UserError
 from xner.transfer.plan import Stage
 
 Keep = Literal["none", "source", "last", "all"]
@@ -17,15 +17,24 @@ Select = Literal["last", "best"]
 Settings = Mapping[str, Any]
 """Options by their name on the command line, as ``data.languages``."""
 
-DECISIVE = {
-    f"trainer.{name}"
-    for name in (
-        "precision max_epochs max_steps min_epochs min_steps max_time limit_train_batches limit_val_batches "
-        "limit_test_batches fast_dev_run overfit_batches accumulate_grad_batches gradient_clip_val "
-        "gradient_clip_algorithm deterministic callbacks check_val_every_n_epoch val_check_interval"
-    ).split()
+SET_BY_TRANSFER = frozenset(
+    {"data.languages", "data.num_samples", "data.subset_seed", "data.test_languages", "data.backbone"}
+)
+"""Options that each stage has values of its own of; a definition says them under names of its own."""
+
+WITHOUT_EFFECT = SET_BY_TRANSFER | {
+    # Paths and names; a definition has digests of what is there.
+    *("data.source", "model.backbone", "trainer.default_root_dir"),
+    # Where a stage is computed; a definition has the number of processes times the batch size.
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.batch_size"),
+    *("executor", "gpus_per_stage"),
+    # What is shown and kept of a run.
+    *("trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
+    # Which stages there are; a definition has the stage's own part of each. A stage seeds itself.
+    *("source", "target", "sizes", "regimes", "seeds", "seed_everything"),
 }
-"""The trainer's options that may change a result; the others say where and how it is computed."""
+"""Options that cannot change a stage's result. Every other option counts, one that is yet to be invented included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +45,7 @@ class Experiment:
         root: The run's folder.
         stages: As ``plan`` lists them.
         evaluated: The languages that each stage is tested on.
-        settings: All options that a stage's result depends on, as the user gave them.
+        settings: All options of the command, as the user gave them.
         processes: How many processes train a stage, each on batches of its own.
         digests: The digest of each split in use, as ``Sentences.digest``, by its name, as ``tr/train``.
         work: By the stage's id, about how long it takes, in sentences that are trained on once.
@@ -76,11 +85,10 @@ def define(experiment: Experiment) -> dict[str, dict[str, Any]]:
         splits = [f"{language}/{name}" for language, _ in stage.train for name in names]
         splits += [f"{language}/test" for language in experiment.evaluated]
         definition = {
-            **{name: value for name, value in settings.items() if _decisive(name)},
+            **{name: value for name, value in settings.items() if name not in WITHOUT_EFFECT},
             "stage": stage.id,
             "train": [[language, samples] for language, samples in stage.train],
             "evaluated": list(experiment.evaluated),
-            "select": experiment.select,
             "data.subset_seed": stage.seed,
             "data.batch_size x processes": settings["data.batch_size"] * experiment.processes,
             **{f"sentences of {split}": experiment.digests[split] for split in splits},
@@ -91,11 +99,6 @@ def define(experiment: Experiment) -> dict[str, dict[str, Any]]:
         }
         definitions[stage.id] = json.loads(json.dumps(definition))
     return definitions
-
-
-def _decisive(option: str) -> bool:
-    # The batch counts that all processes have together.
-    return option in DECISIVE if option.startswith("trainer.") else option != "data.batch_size"
 
 
 def fingerprint(definition: Settings) -> str:
@@ -112,16 +115,16 @@ def check_same(definition: Settings, before: Settings, folder: Path) -> None:
         folder: The stage's folder.
 
     Raises:
-        RunError: If they differ; its text names the first option that does.
+        UserError: If they differ; its text names the first option that does.
     """
     for name in sorted({*before, *definition}):
         if name.partition(".")[0] in ("model", "data", "trainer") and (name in before) != (name in definition):
-            raise RunError(
+            raise UserError(
                 f"{folder} was run by another version of xner, to which {name} was not the same thing: name another "
                 "--trainer.default_root_dir, or delete it"
             )
         if before.get(name) != definition.get(name):
-            raise RunError(
+            raise UserError(
                 f"{folder} was run with {name}={before.get(name)!r}, not {definition.get(name)!r}: name another "
                 "--trainer.default_root_dir, or delete it"
             )

@@ -1,12 +1,84 @@
 """From the command's options to an experiment: what is wrong with them is said before anything is written or run."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.transfer.experiment import Experiment, Keep, Select, Settings
 from xner.transfer.plan import Stage, plan
+
+INSTEAD = {
+    "data.languages": "--source and --target",
+    "data.num_samples": "--sizes",
+    "data.subset_seed": "--seeds",
+    "seed_everything": "--seeds",
+    "trainer.enable_checkpointing": "--keep",
+}
+"""Options that ``transfer`` sets for each stage, and what says the same of an experiment."""
+
+
+def check_asked_for(
+    settings: Settings,
+    defaults: Mapping[str, Any],
+    words: Sequence[str],
+    *,
+    source: str,
+    seeds: Sequence[int],
+    **_: object,
+) -> None:
+    """Refuse options that ``transfer`` sets itself, where they ask for something else than what it does.
+
+    An option is asked for where a word of the command line names it, or a configuration gives it another value than its
+    default. (What a run's own config.yaml says of these options, the parser leaves out: it holds every option.)
+
+    Args:
+        settings: The command's options.
+        defaults: The default of each.
+        words: The command line.
+        source: The experiment's source language.
+        seeds: Its seeds.
+
+    Raises:
+        UserError: If one is asked for.
+    """
+    named = {word.partition("=")[0].removeprefix("--").removesuffix("+") for word in words}
+    does = {"data.languages": [source], "data.subset_seed": seeds[0], "seed_everything": seeds[0]}
+    for option, instead in INSTEAD.items():
+        value = settings[option]
+        asked = option in named or value != json.loads(json.dumps(defaults[option]))
+        agrees = option in does and value == does[option] and (option == "data.languages" or len(seeds) == 1)
+        if asked and not agrees:
+            raise UserError(f"{option}={value} has no effect in transfer, which sets it for each stage; use {instead}")
+
+
+def check_trains(settings: Settings) -> None:
+    """Refuse to call weights trained that took no step.
+
+    Raises:
+        UserError: If an option leaves no step.
+    """
+    for option in ("trainer.max_epochs", "trainer.max_steps", "trainer.limit_train_batches"):
+        if settings[option] == 0:
+            raise UserError(f"{option}=0 trains nothing; use 1 or more, or leave the option out")
+
+
+def check_selection(settings: Settings) -> None:
+    """Check that an epoch is validated that can be selected as the best.
+
+    Raises:
+        UserError: If none is.
+    """
+    every, epochs = settings["trainer.check_val_every_n_epoch"] or 1, settings["trainer.max_epochs"] or 1
+    if every > epochs > 0:
+        raise UserError(
+            f"select=best needs F1 on validation, which trainer.check_val_every_n_epoch={every} puts behind "
+            f"trainer.max_epochs={epochs}"
+        )
+    if settings["trainer.limit_val_batches"] == 0:
+        raise UserError("select=best needs F1 on validation, which trainer.limit_val_batches=0 leaves out")
 
 
 def planned(
@@ -41,8 +113,6 @@ def planned(
         # To Lightning, 1.0 is all batches and 1 is one batch.
         if not (value is None or value is False or (isinstance(value, float) and value == 1)):
             raise UserError(f"trainer.{option} would leave words unscored: transfer evaluates all of them")
-    if data.num_samples is not None:
-        raise UserError("data.num_samples has no meaning in transfer, whose sizes say how many: leave it out")
     stages = plan(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
     sentences = {language: len(data.training_split(language).sentences) for language in (source, target)}
     if sizes[-1] > sentences[target]:
@@ -79,12 +149,9 @@ def prepare(
     Raises:
         UserError: If a split cannot be had, or a file of it is wrong; if no epoch is validated to select by.
     """
-    every, epochs = settings["trainer.check_val_every_n_epoch"] or 1, settings["trainer.max_epochs"] or 1
-    if select == "best" and every > epochs:
-        raise UserError(
-            f"select=best needs F1 on validation, which trainer.check_val_every_n_epoch={every} puts behind "
-            f"trainer.max_epochs={epochs}"
-        )
+    epochs = settings["trainer.max_epochs"] or 1
+    if select == "best":
+        check_selection(settings)
     evaluated = list(dict.fromkeys([*languages, *also]))
     splits = [split for each in languages for split in (data.training_split(each), data.split(each, "validation"))]
     splits += [data.split(language, "test") for language in evaluated]
