@@ -6,18 +6,19 @@ Ground floor: ``data`` needs a backbone's pieces and ``model`` its network; both
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xner.errors import RunError, UserError
+from xner.errors import RunError, UserError, options_called
 from xner.files import folder_atomically
 from xner.labels import TAGS
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 _ROBERTA = ("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl")
@@ -48,17 +49,40 @@ def load_config(backbone: str) -> "PreTrainedConfig":
 
     if folder_of(backbone).is_dir() and not (folder_of(backbone) / "config.json").is_file():
         raise UserError(
-            f"backbone={backbone!r} holds no config.json: give a folder in Hugging Face layout or a hub name"
+            f"model.backbone={backbone!r} holds no config.json; use a folder in Hugging Face layout or a hub name"
         )
     config = _from_pretrained(AutoConfig, backbone)
-    if any(name.endswith("ForTokenClassification") for name in config.architectures or ()):
+    if has_head(config):
         tags = tuple(config.id2label[label] for label in sorted(config.id2label))
         if tags != TAGS:
             raise UserError(
-                f"backbone={backbone!r} is a token classifier with the tags {', '.join(tags)}: give one with "
+                f"model.backbone={backbone!r} is a token classifier with the tags {', '.join(tags)}: give one with "
                 f"{', '.join(TAGS)}, in this order, or a backbone without a head"
             )
     return config  # type: ignore[no-any-return]
+
+
+def has_head(config: "PreTrainedConfig") -> bool:
+    """Whether a configuration is that of a token classifier, with a head over its encoder."""
+    return any(name.endswith("ForTokenClassification") for name in config.architectures or ())
+
+
+def check_head(backbone: str) -> None:
+    """Check that a backbone is a token classifier, so that its scores are not those of random weights.
+
+    Raises:
+        UserError: If it has no head.
+    """
+    if not has_head(load_config(backbone)):
+        raise no_head(backbone)
+
+
+def no_head(backbone: str) -> UserError:
+    """Make the error of a backbone that is to be scored and brings no head."""
+    return UserError(
+        f"model.backbone={backbone!r} has no trained head for tags; train it with fit, and give the model folder that "
+        "fit writes"
+    )
 
 
 @cache
@@ -72,37 +96,80 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer
 
     if folder_of(backbone).is_dir() and not any((folder_of(backbone) / name).is_file() for name in _TOKENIZER_FILES):
-        raise UserError(f"backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json into it")
+        raise UserError(
+            f"model.backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json into it"
+        )
     # transformers warns of a model type that it does not know, but the tokenizer may not need one.
     with _errors_only():
         tokenizer = _from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
     if not tokenizer.is_fast:
-        raise UserError(f"backbone={backbone!r} has no fast tokenizer (tokenizer.json): save one with save_pretrained")
+        raise UserError(
+            f"model.backbone={backbone!r} has no fast tokenizer (tokenizer.json): save one with save_pretrained"
+        )
     return tokenizer  # type: ignore[no-any-return]
 
 
-def load_network(backbone: str) -> "PreTrainedModel":
+class Loaded(NamedTuple):
+    """A network as it was loaded.
+
+    Attributes:
+        network: The encoder under a head for xner's tags.
+        head_is_new: Whether the head has random weights, since the backbone has none.
+    """
+
+    network: "PreTrainedModel"
+    head_is_new: bool
+
+
+def load_network(backbone: str) -> Loaded:
     """Load a backbone's weights under a head for xner's tags, which is new where the backbone has none.
 
     Raises:
-        UserError: If the folder holds a token classifier with other tags.
-        RunError: If the weights cannot be had.
+        UserError: If the folder holds a token classifier with other tags, or no weights.
+        RunError: If the weights cannot be loaded, or are not all finite.
     """
     import torch
     from transformers import AutoModelForTokenClassification
 
     load_config(backbone)
+    folder = folder_of(backbone)
+    if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
+        raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
     # That a head is new is what this command is for, not a warning.
     with _errors_only():
-        network = _from_pretrained(
+        network, info = _from_pretrained(
             AutoModelForTokenClassification,
             backbone,
             id2label=dict(enumerate(TAGS)),
             label2id={tag: label for label, tag in enumerate(TAGS)},
             dtype=torch.float32,
+            output_loading_info=True,
         )
+    if name := first_not_finite(network.state_dict()):
+        raise RunError(
+            f"model.backbone={backbone!r} holds weights that are not finite ({name}), as of a training that diverged; "
+            "use another model folder"
+        )
+    encoder = f"{network.base_model_prefix}."
+    head_is_new = any(not name.startswith(encoder) for name in info["missing_keys"])
     # from_pretrained gives a network in evaluation mode, and Lightning would leave it without dropout.
-    return network.train()  # type: ignore[no-any-return]
+    return Loaded(network.train(), head_is_new)
+
+
+def first_not_finite(weights: Mapping[str, "Tensor"]) -> str | None:
+    """Find a tensor that holds an infinite number or a nan.
+
+    Args:
+        weights: Tensors by their names.
+
+    Returns:
+        The name of the first one, ``None`` where all numbers are finite.
+    """
+    for name, weight in weights.items():
+        # A sum is several times as fast as a look at each number, and finite only where all of them are.
+        if weight.is_floating_point() and not weight.sum().isfinite() and not weight.isfinite().all():
+            return name
+    return None
 
 
 def save_network(network: "PreTrainedModel", folder: Path) -> None:
@@ -136,14 +203,18 @@ def save_tokenizer(backbone: str, folder: Path) -> None:
 
 @cache
 def backbone_digest(backbone: str) -> str:
-    """A key that changes when a backbone's weights do; of a hub name, the name and the revision that is had."""
+    """Compute a key that changes when a backbone's weights, tokenizer or lineage do, wherever the backbone lies.
+
+    Of a hub name it is the name and the revision in use.
+    """
     folder = folder_of(backbone)
     if not folder.is_dir():
         return f"{backbone}@{getattr(load_config(backbone), '_commit_hash', None)}"
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), folder / "config.json"]):
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.json")]):
         with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
+    digest.update(tokenizer_digest(backbone).encode())
     return digest.hexdigest()
 
 
@@ -212,7 +283,8 @@ def new_backbone(
         raise UserError(f"hidden_size={hidden_size} is no multiple of num_attention_heads={num_attention_heads}")
     if Path(output).exists():
         raise UserError(f"output={output!r} is there already: name a new folder")
-    pieces = load_tokenizer(tokenizer)
+    with options_called({"model.backbone": "tokenizer"}):
+        pieces = load_tokenizer(tokenizer)
     config = XLMRobertaConfig(
         vocab_size=len(pieces),
         max_position_embeddings=514,  # 512 pieces, behind the padding index and the one before it
@@ -252,7 +324,9 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
     from safetensors import SafetensorError
 
     if not folder_of(backbone).exists() and (backbone.count("/") > 1 or backbone.startswith((".", "/", "~"))):
-        raise UserError(f"backbone={backbone!r} is no folder: give a folder in Hugging Face layout or a hub name")
+        raise UserError(
+            f"model.backbone={backbone!r} is not a folder; use a folder in Hugging Face layout or a hub name"
+        )
     try:
         folder = folder_of(backbone)
         # Without a decision, transformers asks on standard input, where the texts of ``tag`` come from.
@@ -260,13 +334,13 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
     except (OSError, ValueError, LookupError, TypeError, ImportError, UnpicklingError, SafetensorError) as error:
         if "trust_remote_code" in str(error):
             raise RunError(
-                f"backbone={backbone!r} wants Python code of its own to be run (auto_map), which xner never does; use "
-                "a folder or hub name whose model type and tokenizer are transformers' own, such as xlm-roberta-base"
+                f"model.backbone={backbone!r} wants Python code of its own to be run (auto_map), which xner never "
+                "does; use a folder or hub name whose model type and tokenizer are transformers' own"
             ) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if isinstance(error, UnpicklingError):  # torch's own text advises to run what the file holds
             reason = "its weights are damaged, or hold more than tensors"
         raise RunError(
-            f"backbone={backbone!r} cannot be loaded ({reason}): give a hub name that can be reached, or with "
-            "--model.backbone a folder that holds config.json, model.safetensors and the tokenizer's files"
+            f"model.backbone={backbone!r} cannot be loaded ({reason}); use a hub name that can be reached, or a folder "
+            "that holds config.json, model.safetensors and the tokenizer's files"
         ) from error

@@ -11,7 +11,7 @@ from shutil import get_terminal_size
 from typing import NamedTuple, overload
 
 from xner.columns import over
-from xner.errors import RunError, UserError
+from xner.errors import RunError, UserError, options_called
 from xner.labels import TAGS, spans
 
 
@@ -146,25 +146,22 @@ class Tagger:
     def __init__(self, folder: str, *, max_length: int = 512, longest: int = 512) -> None:
         import torch
 
-        from xner.backbone import load_config, load_tokenizer, longest_window
+        from xner.backbone import check_head, load_config, load_tokenizer, longest_window
         from xner.model.classifier import TokenClassifier
 
         if not (Path(folder) / "config.json").is_file():
-            problem = "holds no config.json" if Path(folder).is_dir() else "is no folder"
-            raise UserError(f"model={folder!r} {problem}: give a model folder, as fit writes it")
-        config = load_config(folder)
-        architectures = config.architectures or []
-        if not any(name.endswith("ForTokenClassification") for name in architectures):
-            raise UserError(
-                f"model={folder!r} has no head for tags ({', '.join(architectures) or 'no architecture'}): train it "
-                "with fit, and give the model folder that fit writes"
-            )
-        self.tokenizer = load_tokenizer(folder)
+            problem = "holds no config.json" if Path(folder).is_dir() else "is not a folder"
+            raise UserError(f"model={folder!r} {problem}; use a model folder, as fit writes it")
+        with options_called({"model.backbone": "model"}):
+            check_head(folder)
+            config = load_config(folder)
+            self.tokenizer = load_tokenizer(folder)
+            self.model = TokenClassifier(backbone=folder)
+            self.model.load()
+            self.model.check_head()
         self.padding_id: int = config.pad_token_id
         self.max_length = min(max_length, longest_window(config) or max_length)
         self.longest = longest
-        self.model = TokenClassifier(backbone=folder)
-        self.model.load()
         self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     @overload

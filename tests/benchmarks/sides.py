@@ -55,7 +55,7 @@ def new_classifier(tokenizer: str, geometry: str, folder: Path) -> None:
     transformers_logging.disable_progress_bar()
     headless = folder.with_name(f"{folder.name}-headless")
     new_backbone(tokenizer, str(headless), **GEOMETRIES[geometry]._asdict())
-    load_network(str(headless)).save_pretrained(folder)
+    load_network(str(headless)).network.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     shutil.rmtree(headless)
 

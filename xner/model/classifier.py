@@ -13,12 +13,21 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from xner.backbone import folder_of, load_config, load_network, packable, position_start
+from xner.backbone import (
+    first_not_finite,
+    folder_of,
+    load_config,
+    load_network,
+    no_head,
+    packable,
+    position_start,
+)
 from xner.batch import Batch
-from xner.errors import UserError
+from xner.errors import RunError, UserError
 from xner.labels import IGNORE, OUTSIDE
 from xner.model.attention import quicken, row_mask
 from xner.model.checkpoint import check_options, fit_to, keep
+from xner.model.divergence import Diverged, FiniteCheck
 from xner.model.freeze import check_layers, freeze
 from xner.model.heap import hold_freed_memory, release_freed_memory
 from xner.model.last_layer import LastLayer
@@ -80,10 +89,10 @@ class TokenClassifier(pl.LightningModule):
         freeze: Literal["embeddings"] | int | None = None,
     ) -> None:
         super().__init__()
-        if not learning_rate > 0:
-            raise UserError(f"model.learning_rate={learning_rate} must be above 0")
-        if not weight_decay >= 0:
-            raise UserError(f"model.weight_decay={weight_decay} must be 0 or more")
+        if not 0 < learning_rate < math.inf:
+            raise UserError(f"model.learning_rate={learning_rate} must be above 0 and finite")
+        if not 0 <= weight_decay < math.inf:
+            raise UserError(f"model.weight_decay={weight_decay} must be 0 or more and finite")
         if not 0 <= warmup_ratio <= 1:
             raise UserError(f"model.warmup_ratio={warmup_ratio} must be between 0 and 1")
         if not (freeze in (None, "embeddings") or (type(freeze) is int and freeze >= 1)):
@@ -105,6 +114,8 @@ class TokenClassifier(pl.LightningModule):
         self.last_layer: LastLayer | None = None
         self.matrices: LaidOut | None = None
         self.speed = Speed()
+        self.finite = FiniteCheck()
+        self.head_is_new = False
         self.gradient_checkpointing = gradient_checkpointing
         self.lora = lora
         self.frozen = freeze  # LightningModule has a method of the option's name
@@ -145,7 +156,7 @@ class TokenClassifier(pl.LightningModule):
             config = load_config(self.backbone_name)
             self.position_start = position_start(config)
             self.packable = packable(config)
-            self.network = load_network(self.backbone_name)
+            self.network, self.head_is_new = load_network(self.backbone_name)
             if self.frozen is not None:
                 freeze(self.network, self.frozen)
             if self.gradient_checkpointing:
@@ -163,6 +174,7 @@ class TokenClassifier(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Have steps reuse one another's memory."""
         hold_freed_memory()
+        self.finite = FiniteCheck()
 
     def on_fit_end(self) -> None:
         """Give the network its whole vocabulary and no adapters, once what training alone needed is out of memory."""
@@ -172,6 +184,7 @@ class TokenClassifier(pl.LightningModule):
         release_freed_memory()
         restore(self.network)
         merge(self.network)
+        self.head_is_new = False
 
     def take_weights(self, weights: dict[str, Tensor]) -> None:
         """Take a checkpoint's ``state_dict`` after a fit, which has merged the adapters that it may hold."""
@@ -255,7 +268,15 @@ class TokenClassifier(pl.LightningModule):
             logged = logged / self.trainer.world_size
             torch.distributed.all_reduce(logged)
         self.log("train/loss", logged, prog_bar=True, batch_size=len(batch.sentences))
+        self._expect_finite("loss", logged, batch.sentences)
         return loss
+
+    def _expect_finite(self, name: str, value: Tensor, sentences: Tensor | None = None) -> None:
+        """Have a number of this step checked: at once on a CPU, on a GPU where it is waited for anyway."""
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.finite.add(name, value, self.trainer.global_step, rate, sentences)
+        if value.is_cpu:
+            self.finite.read()
 
     def on_train_epoch_start(self) -> None:
         """Measure the epoch's own speed."""
@@ -268,12 +289,20 @@ class TokenClassifier(pl.LightningModule):
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined] # set by Lightning
         # Only where Lightning logs: reading counts makes a GPU wait.
         if every and trainer.global_step % every == 0 and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self.finite.read()
             found = self.speed.read(trainer.world_size)
             self.log("train/sentences_per_second", found.pop("sentences_per_second"), prog_bar=True)
             self.log_dict({f"train/{name}": value for name, value in found.items()})
 
+    def on_train_epoch_end(self) -> None:
+        """Check the epoch's last steps."""
+        self.finite.read()
+
     def on_validation_start(self) -> None:
         """Have batches share what each would prepare anew."""
+        self.finite.read()
+        if self.trainer.state.fn != "fit":  # in a fit, the head is being trained
+            self.check_head()
         self._begin_evaluation()
 
     def on_validation_end(self) -> None:
@@ -295,6 +324,7 @@ class TokenClassifier(pl.LightningModule):
 
     def on_test_start(self) -> None:
         """Make a score for each data set, and a place for its predictions."""
+        self.check_head()
         self._begin_evaluation()
         loaders = self.trainer.test_dataloaders or ()
         self.test_scores = [SpanF1().to(self.device) for _ in loaders]
@@ -318,6 +348,7 @@ class TokenClassifier(pl.LightningModule):
 
     def on_predict_start(self) -> None:
         """Make a place for each data set's predictions."""
+        self.check_head()
         self._begin_evaluation()
         self.word_predictions = [WordPredictions().to(self.device) for _ in self.trainer.predict_dataloaders or ()]
 
@@ -333,6 +364,15 @@ class TokenClassifier(pl.LightningModule):
     def on_predict_epoch_end(self) -> None:
         """Put the words of all batches and ranks in order, a tensor a data set as ``WordPredictions`` gives it."""
         self._gather_words()
+
+    def check_head(self) -> None:
+        """Refuse to score a head of random weights.
+
+        Raises:
+            UserError: If the backbone brought no head, and neither a checkpoint nor a fit has trained one.
+        """
+        if self.head_is_new:
+            raise no_head(self.backbone_name)
 
     def _begin_evaluation(self) -> None:
         # What is compiled has no layers of its own.
@@ -375,26 +415,47 @@ class TokenClassifier(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip as asked, without Lightning's own call, which refuses a fused optimizer (lightning 21435)."""
-        by_norm = gradient_clip_algorithm in (None, "norm")
-        if gradient_clip_val and by_norm and clips_in_step(optimizer):
-            clip_in_step(optimizer, gradient_clip_val)
-        elif gradient_clip_val and by_norm:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
-        elif gradient_clip_val:
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm == "value":
             nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+            return
+        in_step = clips_in_step(optimizer)
+        norm = (
+            clip_in_step(optimizer, gradient_clip_val)
+            if in_step
+            else nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        )
+        # A gradient scaler skips steps whose gradients are not finite by itself.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            self._expect_finite("gradient norm", norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the network alone, with its whole vocabulary; scores belong to one evaluation."""
+        """Keep the network alone, with its whole vocabulary; scores belong to one evaluation.
+
+        Raises:
+            Diverged: If a weight or a number of the last steps is not finite: an older checkpoint is the better one.
+        """
+        self.finite.read()
         keep(checkpoint, self)
+        if name := first_not_finite(checkpoint["state_dict"]):
+            raise Diverged(
+                f"training diverged: {name} is not finite after step {self.trainer.global_step}; use a lower "
+                "model.learning_rate"
+            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint's vocabulary that of the network, whichever of the two is compact.
 
         Raises:
             UserError: If an option says one thing, and what the checkpoint restores another.
+            RunError: If its weights are not finite.
         """
+        if name := first_not_finite(checkpoint["state_dict"]):
+            raise RunError(f"ckpt_path holds weights that are not finite ({name}); use an older checkpoint")
         check_options(checkpoint, self)
         fit_to(checkpoint, self)
+        self.head_is_new = False
 
     def _checkpoint_gradients(self) -> None:
         if not self.network.supports_gradient_checkpointing:

@@ -33,7 +33,7 @@ def clips_in_step(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def clip_in_step(optimizer: torch.optim.Optimizer, limit: float) -> None:
+def clip_in_step(optimizer: torch.optim.Optimizer, limit: float) -> Tensor:
     """Have a fused optimizer's next step divide all gradients by what brings their norm down to a limit.
 
     What ``torch.nn.utils.clip_grad_norm_`` does, but that the optimizer, which reads every gradient anyway, does it.
@@ -41,11 +41,15 @@ def clip_in_step(optimizer: torch.optim.Optimizer, limit: float) -> None:
     Args:
         optimizer: One that ``clips_in_step``, whose gradients no GradScaler has scaled.
         limit: The highest norm.
+
+    Returns:
+        The norm before clipping. *Shape:* ()
     """
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     norm = gradient_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     # The attribute is there for a GradScaler; it stays on the device. torch's clipping adds 1e-6 as well.
     optimizer.grad_scale = ((norm + 1e-6) / limit).clamp(min=1)  # type: ignore[attr-defined]
+    return norm
 
 
 def gradient_norm(gradients: list[Tensor]) -> Tensor:
