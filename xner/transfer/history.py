@@ -5,6 +5,7 @@ Kept in the model folder as ``lineage.json`` and ``seen.safetensors``, about a t
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +14,14 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from xner.backbone import folder_of
+from xner.backbone import folder_of, has_head, load_config
 from xner.data.datamodule import PanxDataModule
 from xner.data.packing import stretches
 from xner.errors import RunError
 from xner.files import write_atomically
 from xner.transfer.lineage import FILE, Episode, Lineage, extend, read_lineage
+
+logger = logging.getLogger(__name__)
 
 SEEN_FILE = "seen.safetensors"
 
@@ -44,7 +47,9 @@ NOTHING_SEEN = History({"origin": "", "episodes": []}, np.empty(0, dtype=np.int6
 
 
 def read_history(backbone: str) -> History:
-    """Read a model folder's history; a backbone without one counts as pretrained and not trained.
+    """Read a model folder's history; an encoder without one counts as pretrained and not trained.
+
+    What a token classifier without one was trained on is unknown, which its lineage then says.
 
     Raises:
         RunError: If the folder has a lineage, but not what belongs to it, or that without a lineage.
@@ -56,6 +61,12 @@ def read_history(backbone: str) -> History:
                 f"{path} says that the weights were trained, and {FILE} beside it does not say on what: take both from "
                 "the model folder's own backup"
             )
+        if has_head(load_config(backbone)):
+            logger.info(
+                f"model.backbone={backbone!r} is a token classifier without {FILE}: what it was trained on is unknown, "
+                "and none of its scores is called zero-shot"
+            )
+            lineage["unrecorded"] = True
         return NOTHING_SEEN._replace(lineage=lineage)
     try:
         arrays = load_file(path)

@@ -5,7 +5,7 @@ A zero-shot score is only worth what the history of its weights says.
 
 import json
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from xner.backbone import folder_of
 from xner.errors import RunError
@@ -31,10 +31,15 @@ class Episode(TypedDict):
 
 
 class Lineage(TypedDict):
-    """The history of some weights: where they came from, and the episodes since, the first one first."""
+    """The history of some weights: where they came from, and the episodes since, the first one first.
+
+    ``unrecorded`` is there, and true, where the origin was a token classifier already that brought no lineage: nobody
+    knows what it was trained on, so that no score of it is zero-shot.
+    """
 
     origin: str
     episodes: list[Episode]
+    unrecorded: NotRequired[bool]
 
 
 def read_lineage(backbone: str) -> Lineage:
@@ -47,23 +52,26 @@ def read_lineage(backbone: str) -> Lineage:
     if not path.is_file():
         return {"origin": backbone, "episodes": []}
     try:
-        lineage: Lineage = json.loads(path.read_text(encoding="utf-8"))
-        return {"origin": lineage["origin"], "episodes": lineage["episodes"]}
+        found: Lineage = json.loads(path.read_text(encoding="utf-8"))
+        lineage: Lineage = {"origin": found["origin"], "episodes": found["episodes"]}
+        return {**lineage, "unrecorded": True} if found.get("unrecorded") else lineage
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is no lineage ({error!r}): take it from the model folder's own backup") from error
 
 
 def extend(lineage: Lineage, episodes: Sequence[Episode]) -> Lineage:
     """The lineage of weights that were trained once more."""
-    return {"origin": lineage["origin"], "episodes": [*lineage["episodes"], *episodes]}
+    return {**lineage, "episodes": [*lineage["episodes"], *episodes]}
 
 
 def zero_shot(lineage: Lineage, language: str) -> bool:
-    """Whether weights of this lineage were never trained on a sentence of the language.
+    """Whether weights of this lineage were, for certain, never trained on a sentence of the language.
 
     >>> zero_shot({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True
     """
+    if lineage.get("unrecorded"):
+        return False
     return all(episode["language"] != language for episode in lineage["episodes"])
 
 

@@ -11,6 +11,8 @@ from xner.errors import RunError
 from xner.files import remove_folder
 from xner.progress import StageProgress, say
 from xner.transfer.experiment import Experiment, check_same, define
+from xner.transfer.history import read_history
+from xner.transfer.lineage import FILE
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, write_csv
 from xner.transfer.resume import read_begun
@@ -65,8 +67,8 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
     """Read what is complete, by the stage's id.
 
     Raises:
-        RunError: If the folder holds a stage, complete or begun, of another configuration, or not the weights that one
-            starts from.
+        UserError: If the folder holds a stage, complete or begun, of another configuration.
+        RunError: If it holds not the weights that one starts from.
     """
     done: dict[str, Result] = {}
     definitions = define(experiment)
@@ -83,7 +85,22 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
                 f"{stage.id} starts from {stage.parent}, whose weights were not kept in "
                 f"{experiment.model_folder(stage.parent)}: delete {experiment.folder(stage.parent)} to train it again"
             )
+        if stage.parent in done:
+            _check_lineage(experiment.model_folder(stage.parent), done[stage.parent])
     return done
+
+
+def _check_lineage(folder: Path, result: Result) -> None:
+    """Check that a stage's model folder says of its weights what the stage's result says.
+
+    Raises:
+        RunError: If it does not: what starts from it might be called zero-shot where it is not.
+    """
+    if read_history(str(folder)).lineage != result["lineage"]:
+        raise RunError(
+            f"{folder}/{FILE} does not say what {result['stage']} was trained on: take it from a backup, or delete "
+            f"{folder.parent} to train the stage again"
+        )
 
 
 def serially(stages: Sequence[Stage], work: Callable[[Stage], Result]) -> Iterator[Result]:

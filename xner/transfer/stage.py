@@ -11,10 +11,11 @@ from typing import NamedTuple
 import lightning.pytorch as pl
 import torch
 
-from xner.backbone import save_network, save_tokenizer
+from xner.backbone import first_not_finite, save_network, save_tokenizer
 from xner.data.datamodule import PanxDataModule
 from xner.files import folder_atomically
 from xner.model.classifier import TokenClassifier
+from xner.model.divergence import Diverged
 from xner.transfer.checkpoint import history_in
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Experiment, Settings, define, fingerprint
@@ -53,7 +54,10 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     if trainer.is_global_zero:
         write_begun(checkpoints, definition)
     pl.seed_everything(stage.seed, workers=True, verbose=False)
-    trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
+    except Diverged as error:
+        raise Diverged(f"{stage.id}: {error}") from error
     if keeper.best:
         model.take_weights(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
     history = history_in(trainer).after(model, data)
@@ -85,7 +89,13 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
 
 
 def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
-    """Write a model folder, whole or not at all: the network, its tokenizer and the history of its weights."""
+    """Write a model folder, whole or not at all: the network, its tokenizer and the history of its weights.
+
+    Raises:
+        Diverged: If a weight is not finite: the folder that is there, if any, is left as it is.
+    """
+    if name := first_not_finite(model.network.state_dict()):
+        raise Diverged(f"training diverged: {name} is not finite at its end; use a lower model.learning_rate")
     with folder_atomically(folder) as part:
         save_network(model.network, part)
         save_tokenizer(model.backbone_name, part)
