@@ -32,7 +32,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 
 from tests.commands import Outcome, Run  # noqa: E402
 from tests.sources import write_source  # noqa: E402
-from xner.backbone import new_backbone  # noqa: E402
+from xner.backbone import load_network, new_backbone, save_network, save_tokenizer  # noqa: E402
 from xner.cli import main  # noqa: E402
 from xner.data.panx import SAMPLE  # noqa: E402
 
@@ -88,6 +88,16 @@ def still_backbone(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scored_backbone(still_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same under a head, which nobody can tell from a trained one, so that commands score it."""
+    folder = tmp_path_factory.mktemp("scored") / "backbone"
+    folder.mkdir()
+    save_network(load_network(str(still_backbone)).network, folder)
+    save_tokenizer(str(still_backbone), folder)
     return folder
 
 

@@ -6,13 +6,14 @@ import functools
 import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.labels import IGNORE
 from xner.lightning_cli import Trainer, XnerCLI
 from xner.model.classifier import TokenClassifier
+from xner.transfer.prepare import INSTEAD
 
 ROOT = Path(__file__).parents[1]
 
@@ -177,7 +179,8 @@ class TestConfiguration:
         self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path, command: str
     ) -> None:
         """What ``--print_config`` prints of overlays and flags is all that the same command needs."""
-        first = write_yaml(tmp_path / "first.yaml", {"data": {"batch_size": 7}, "seed_everything": 5})
+        seed = {"seeds": [5]} if command == "transfer" else {"seed_everything": 5}
+        first = write_yaml(tmp_path / "first.yaml", {"data": {"batch_size": 7}, **seed})
         callback = {"class_path": f"{CALLBACKS}.EarlyStopping", "init_args": {"monitor": "val/f1", "mode": "max"}}
         second = write_yaml(
             tmp_path / "second.yaml", {"model": {"warmup_ratio": 0.5}, "trainer": {"callbacks": [callback]}}
@@ -187,7 +190,8 @@ class TestConfiguration:
         printed = run(command, f"--config={first}", f"--config={second}", *flags, "--print_config")
         assert (printed.code, printed.err) == (0, "")
         held = yaml.safe_load(printed.out)
-        assert (held["seed_everything"], held["data"]["batch_size"], held["data"]["max_length"]) == (5, 7, 64)
+        assert {name: held[name] for name in seed} == seed
+        assert (held["data"]["batch_size"], held["data"]["max_length"]) == (7, 64)
         assert held["model"]["warmup_ratio"] == 0.5
         assert "backbone" not in held["data"]
         (tmp_path / "whole.yaml").write_text(printed.out, encoding="utf-8")
@@ -195,7 +199,10 @@ class TestConfiguration:
         outcome = run(command, f"--config={tmp_path / 'whole.yaml'}")
         assert outcome.code == 0, outcome
         kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
-        assert kept == {name: value for name, value in held.items() if name not in ("ckpt_path", "weights_only")}
+        for name in ("ckpt_path", "weights_only", *(INSTEAD if command == "transfer" else ())):
+            group, _, option = name.rpartition(".")
+            (held[group] if group else held).pop(option, None)
+        assert kept == held
 
     def test_printed_configuration_alone(self, tmp_path: Path) -> None:
         """``train.py fit --print_config > FILE`` puts YAML into the file, and nothing on the screen."""
@@ -313,15 +320,22 @@ def _words(text: str) -> list[str]:
 
 class TestSilence:
     def test_fit(self, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
-        """A fit says its seed, whether there is a GPU, why it ended and where the model is; there is no warning."""
+        """A fit says why it ended, where the model is, of which epoch and how good; there is no warning."""
         flags = [*options(source, tiny_backbone, tmp_path / "run"), "--trainer.max_epochs=2"]
         done = process("fit", *flags, folder=tmp_path)
-        assert (done.returncode, done.stdout) == (0, f"model folder: {tmp_path / 'run' / 'model'}\n")
-        assert done.stderr.splitlines() == [
-            "Seed set to 42",
-            "GPU available: False, used: False",
-            "`Trainer.fit` stopped: `max_epochs=2` reached.",
-        ]
+        assert done.returncode == 0, done
+        assert re.fullmatch(
+            rf"model folder: {tmp_path / 'run' / 'model'} \(last epoch, 2: val/f1 0\.\d{{4}}\)\n", done.stdout
+        )
+        assert done.stderr.splitlines() == ["`Trainer.fit` stopped: `max_epochs=2` reached."]
+
+    def test_error(self, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+        """A mistake is its line alone."""
+        done = process(
+            "fit", *options(source, tiny_backbone, tmp_path / "run"), "--data.languages=[xx]", folder=tmp_path
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 1
 
 
 class TestCheckpoints:
@@ -339,7 +353,7 @@ class TestCheckpoints:
         assert "\ntr/test: F1 0." in outcome.out
         assert "\nen/test (zero-shot): F1 0." in outcome.out
         untrained = run("test", *options(source, still_backbone, tmp_path / "c"), languages)
-        assert untrained.out != outcome.out
+        assert_one_line(untrained, 2, f"model.backbone={str(still_backbone)!r} has no trained head")
 
     @pytest.mark.parametrize("option", ["--model.learning_rate=1e-3", "--model.weight_decay=0.5"])
     def test_never_overrides_an_option(
@@ -425,13 +439,13 @@ class TestCheckpoints:
         half = tmp_path / "half.ckpt"
         half.write_bytes((fitted / "checkpoints" / "last.ckpt").read_bytes()[:9000])
         flags = options(source, still_backbone, tmp_path / "run")
-        for path, expected in {
-            fitted / "model": "is a model folder: give it as --model.backbone",
-            fitted / "config.yaml": "is no checkpoint of Lightning, or not a whole one",
-            half: "is no checkpoint of Lightning, or not a whole one",
-            "best": "not configured to save the best model",
+        for path, (code, expected) in {
+            fitted / "model": (2, "is a model folder: give it as --model.backbone"),
+            fitted / "config.yaml": (2, "is not a checkpoint of Lightning; use one that a fit has written"),
+            half: (1, "is damaged: it is only a part of a checkpoint"),
+            "best": (2, "not configured to save the best model"),
         }.items():
-            assert_one_line(run("test", *flags, f"--ckpt_path={path}"), 2, expected)
+            assert_one_line(run("test", *flags, f"--ckpt_path={path}"), code, expected)
 
     def test_of_another_backbone(
         self, run: Run, fitted: Path, source: Path, sample_backbone: str, tmp_path: Path
@@ -464,7 +478,7 @@ class TestCheckpoints:
         assert run("validate", *flags, path).code == 0
         for command in ("test", "fit"):
             outcome = run(command, *flags, path)
-            assert_one_line(outcome, 1, "does not say what its weights were trained on", "as --model.backbone")
+            assert_one_line(outcome, 2, "does not say what its weights were trained on", "as --model.backbone")
 
 
 class TestTrainer:
@@ -482,7 +496,7 @@ class TestTrainer:
         flags += ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4"]
         done = process("fit", *options(source, still_backbone, tmp_path / "two"), *flags, folder=tmp_path)
         assert done.returncode == 0, done
-        assert done.stdout == f"model folder: {tmp_path / 'two' / 'model'}\n"
+        assert done.stdout.startswith(f"model folder: {tmp_path / 'two' / 'model'} (last epoch, ")
         assert_close_weights(weights(tmp_path / "one"), weights(tmp_path / "two"), atol=1e-5)
 
     @pytest.mark.parametrize(
@@ -601,11 +615,11 @@ class TestTrainer:
         [("fit", "training"), ("validate", "validation"), ("test", "test"), ("predict", "predict")],
     )
     def test_fast_dev_run(
-        self, run: Run, record: Record, source: Path, tiny_backbone: str, tmp_path: Path, command: str, step: str
+        self, run: Run, record: Record, source: Path, scored_backbone: Path, tmp_path: Path, command: str, step: str
     ) -> None:
         """A fast run takes one batch of each kind and leaves nothing behind."""
         outcome = run(
-            *(command, *options(source, tiny_backbone, tmp_path / "run"), "--trainer.fast_dev_run=true"),
+            *(command, *options(source, scored_backbone, tmp_path / "run"), "--trainer.fast_dev_run=true"),
             *("--data.batch_size=8", "--data.evaluation_pieces=60"),
         )
         assert outcome.code == 0, outcome
@@ -626,8 +640,8 @@ class TestLimits:
     """Of 40 sentences in batches of 8, or about 60 pieces in evaluation."""
 
     @pytest.fixture
-    def flags(self, source: Path, still_backbone: Path, tmp_path: Path) -> list[str]:
-        return [*options(source, still_backbone, tmp_path / "run"), *LEARN, "--data.evaluation_pieces=60"]
+    def flags(self, source: Path, scored_backbone: Path, tmp_path: Path) -> list[str]:
+        return [*options(source, scored_backbone, tmp_path / "run"), *LEARN, "--data.evaluation_pieces=60"]
 
     @pytest.mark.parametrize(("limit", "steps"), [("2", 2), ("0.5", 2), ("1", 1), ("1.0", 5)])
     def test_training(self, run: Run, record: Record, flags: Sequence[str], limit: str, steps: int) -> None:
@@ -942,17 +956,24 @@ class TestSeed:
         assert order("7") == seven
 
     def test_none(self, order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without a seed, none that an earlier fit or the environment left has a say."""
+        """Without a seed, every fit has an order of its own, whatever an earlier fit or the environment left."""
         monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-        clean = order("false")
-        assert clean[1] is None
-        order("7")
+        seven, zero = order("7")[0], order("0")[0]
         assert "PL_GLOBAL_SEED" not in os.environ
-        assert order("false") == clean
         monkeypatch.setenv("PL_GLOBAL_SEED", "7")
-        assert order("false") == clean
+        first, second = order("false"), order("false")
         assert os.environ["PL_GLOBAL_SEED"] == "7"
-        assert order("9") != clean
+        assert (first[1], second[1]) == (None, None)
+        for one, other in combinations([seven, zero, first[0], second[0]], 2):
+            assert one != other
+
+    def test_none_goes_on(self, run: Run, record: Record, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+        """A fit without a seed that is stopped goes on in its own order: no sentence of the epoch twice."""
+        flags = [*options(source, tiny_backbone, tmp_path), *LEARN, *keep(tmp_path), "--seed_everything=false"]
+        every = "--trainer.callbacks.every_n_train_steps=2"
+        assert run("fit", *flags, every, "--trainer.max_steps=2", "--trainer.max_epochs=-1").code == 0
+        assert run("fit", *flags, every, "--ckpt_path=last").code == 0
+        assert sorted(chain(*record.batches["training_step"])) == [*range(40)]
 
     def test_chosen(self, order: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
         """``true`` leaves the seed to Lightning, which takes the environment's; the lineage has the number."""

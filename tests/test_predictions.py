@@ -24,7 +24,7 @@ def test_no_entities(run: Run, tmp_path: Path) -> None:
     write_split(tmp_path / "source" / "tr" / "test.tsv", Sentences(words, [["O", "O"], ["O", "O"]]))
     outcome = run("test", *options(tmp_path / "source", folder, tmp_path / "root"), "--data.languages=[tr]")
     assert outcome.code == 0, outcome
-    assert "\ntr/test (zero-shot): F1 0.0000" in outcome.out
+    assert "\ntr/test: F1 0.0000" in outcome.out
     assert outcome.out.endswith(f"\n{NONE}\n")
 
 

@@ -188,7 +188,11 @@ def test_model_without_a_head_is_refused(
     tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A backbone, whose tags would be noise, a folder of something else and no folder at all are one clear line."""
-    for model, problem in ((tiny_backbone, "no head"), (str(tmp_path), "config.json"), ("nowhere", "no folder")):
+    for model, problem in (
+        (tiny_backbone, "no trained head"),
+        (str(tmp_path), "config.json"),
+        ("nowhere", "not a folder"),
+    ):
         with pytest.raises(SystemExit) as raised:
             main(["tag", "--model", model, "Ankara"])
         error = capsys.readouterr().err.strip()

@@ -43,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(141)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.errno is None:
-            _leave(str(error), 1)  # Lightning's own, of a checkpoint
+            _leave(str(error), 2)  # Lightning's own, of a checkpoint
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             place = "" if error.filename is None else f"{error.filename}: "
             _leave(f"{place}{error.strerror}: make room, and give the same command again", 1)
@@ -91,3 +91,7 @@ def _run_lightning(args: Sequence[str]) -> None:
 def _leave(message: str, code: int) -> None:
     print("xner: error:", " ".join(message.splitlines()), file=sys.stderr)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

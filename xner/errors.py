@@ -1,10 +1,37 @@
-"""A user's mistakes: each is one clear line, never a traceback."""
+"""A user's mistakes: each is one clear line, never a traceback.
+
+The exit code is 2 where what was asked for is wrong: an option's value, a path that is not there or is not of the kind
+that was asked for, a folder of another run. It is 1 where what was asked for is right, but fails: damaged or wrong
+data, the network, the disk, another process, a training that diverges.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
     """What was asked for cannot be done as asked; its text names the option, the value and what would do."""
 
     exit_code = 2
+
+
+@contextmanager
+def options_called(names: Mapping[str, str]) -> Iterator[None]:
+    """Let a tool's errors name its own options, where what it calls names those of ``fit``.
+
+    Args:
+        names: The tool's option by that of ``fit``, as ``{"data.source": "source"}``.
+
+    Raises:
+        UserError: As the block raises it, with the tool's names.
+    """
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for name, own in names.items():
+            text = text.replace(f"--{name}", f"--{own}").replace(name, own)
+        raise type(error)(text) from error
 
 
 class Stopped(UserError):

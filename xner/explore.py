@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xner.columns import Cell, over, table
 from xner.data.panx import SPLITS, Sentences, Split
-from xner.errors import UserError
+from xner.errors import UserError, options_called
 from xner.labels import IGNORE, TAGS, TYPES
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ def explore(
     """
     if not languages:
         raise UserError("languages must name a language, as en tr")
+    with options_called({"data.source": "source", "model.backbone": "tokenizer"}):
+        _explore(source, languages, tokenizer, text, example)
+
+
+def _explore(source: str, languages: Sequence[str], tokenizer: str | None, text: str, example: int) -> None:
     splits = [Split(source, language, name) for language in dict.fromkeys(languages) for name in SPLITS]
     examples = [(split, _sentence(split, example)) for split in splits if split.name == "train"]
     width = get_terminal_size().columns
@@ -131,12 +136,7 @@ def _named(rows: Mapping[str, Sequence[object]], width: int) -> str:
 def _tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     from xner.backbone import load_tokenizer
 
-    try:
-        return load_tokenizer(backbone)
-    except UserError as error:
-        raise type(error)(
-            str(error).replace("backbone=", "tokenizer=").replace("--model.backbone", "--tokenizer")
-        ) from error
+    return load_tokenizer(backbone)
 
 
 def _show(title: str, content: str) -> None:

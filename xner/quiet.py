@@ -21,6 +21,8 @@ def quiet() -> None:
     # An encoder has no cache that gradient checkpointing could be at odds with.
     logging.getLogger("transformers.utils.generic").addFilter(lambda record: "use_cache" not in record.getMessage())
     rank_zero.addFilter(_worth_saying)
+    # The seed is an option, and in the configuration that a run keeps.
+    logging.getLogger("lightning.fabric.utilities.seed").addFilter(_worth_saying)
     own = logging.getLogger("xner")
     own.setLevel(logging.INFO)
     if not own.handlers:
@@ -28,4 +30,5 @@ def quiet() -> None:
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    return not any(each in record.getMessage() for each in ("Tip:", "TPU available: False", "to estimate number of"))
+    omitted = ("Tip:", "TPU available: False", "GPU available: ", "Seed set to ", "to estimate number of")
+    return not any(each in record.getMessage() for each in omitted)

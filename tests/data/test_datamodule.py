@@ -82,10 +82,10 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("num_samples", "expected"),
         [
-            (41, "num_samples=41 exceeds the 40 sentences of tr/train"),
-            ({"tr": 41}, "num_samples=41 exceeds the 40 sentences of tr/train"),
-            (0, "num_samples=0 is no number of sentences"),
-            (-1, "num_samples=-1 is no number of sentences"),
+            (41, "data.num_samples=41 exceeds the 40 sentences of tr/train"),
+            ({"tr": 41}, "data.num_samples=41 exceeds the 40 sentences of tr/train"),
+            (0, "data.num_samples=0 is not a number of sentences"),
+            (-1, "data.num_samples=-1 is not a number of sentences"),
         ],
     )
     def test_num_samples(self, data: Any, num_samples: Any, expected: str) -> None:  # noqa: ANN401 - see the fixture
@@ -104,7 +104,7 @@ class TestOptions:
     @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
     def test_unknown_language(self, data: Any, stage: str) -> None:  # noqa: ANN401 - see the fixture
         """A language that the source does not have is told before anything else is done."""
-        with pytest.raises(UserError, match="language 'tur' is not in source"):
+        with pytest.raises(UserError, match=r"language 'tur' is not in data\.source"):
             data(languages=["tur"]).setup(stage)
 
     def test_missing_split(self, source: str, data: Any, tmp_path: Path) -> None:  # noqa: ANN401 - see the fixture
@@ -119,7 +119,7 @@ class TestOptions:
 class TestBackbone:
     def test_missing(self, data: Any, tmp_path: Path) -> None:  # noqa: ANN401 - see the fixture
         """A path that is no folder is told."""
-        with pytest.raises(UserError, match="is no folder: give a folder in Hugging Face layout or a hub name"):
+        with pytest.raises(UserError, match="is not a folder; use a folder in Hugging Face layout or a hub name"):
             data(backbone=str(tmp_path / "nowhere")).setup("fit")
 
     def test_without_tokenizer(self, data: Any, tiny_backbone: str, tmp_path: Path) -> None:  # noqa: ANN401 - as above
@@ -141,7 +141,7 @@ class TestBackbone:
 
     def test_hub_out_of_reach(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
         """A hub name that cannot be had says how to use a folder."""
-        with pytest.raises(RunError, match=r"'nobody/nothing' cannot be loaded .*--model\.backbone a folder"):
+        with pytest.raises(RunError, match=r"'nobody/nothing' cannot be loaded .*or a folder that holds config\.json"):
             data(backbone="nobody/nothing").setup("fit")
 
 
@@ -183,11 +183,18 @@ class TestTraining:
         for rank in range(3):
             module = data(languages=["tr"], batch_size=4)
             module.trainer = SimpleNamespace(
-                global_rank=rank, world_size=3, accumulate_grad_batches=2, overfit_batches=0.0, training=False
+                global_rank=rank,
+                world_size=3,
+                accumulate_grad_batches=2,
+                overfit_batches=0.0,
+                training=False,
+                # The first rank's number is everyone's.
+                strategy=SimpleNamespace(broadcast=lambda number: numbers.setdefault("seed", [number])[0]),
             )
             numbers["train"] += sentence_numbers(module.train_dataloader())
             numbers["validation"] += sentence_numbers(module.val_dataloader())
             numbers["test"] += sentence_numbers(module.test_dataloader()[0])
+        del numbers["seed"]
         assert {split: sorted(found) for split, found in numbers.items()} == {
             "train": [*range(40)],
             "validation": [*range(20)],

@@ -177,7 +177,7 @@ def test_word_longer_than_a_window() -> None:
 @pytest.mark.parametrize("max_length", [2, 1, 0, -4])
 def test_no_room(max_length: int) -> None:
     """A window that the specials fill is an error that says the least that would do."""
-    with pytest.raises(UserError, match=rf"^max_length={max_length} leaves no room for a piece: give 3 or more$"):
+    with pytest.raises(UserError, match=rf"^data.max_length={max_length} leaves no room for a piece; use 3 or more$"):
         encode(random_sentences("tr", 2), TOKENIZER, max_length)
 
 

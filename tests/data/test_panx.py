@@ -181,19 +181,19 @@ class TestMissing:
     def test_folder(self, tmp_path: Path) -> None:
         """A folder that is not there is named, with what may be given."""
         text = message(tmp_path / "nowhere", UserError)
-        assert text.startswith(f"source={str(tmp_path / 'nowhere')!r} is no folder")
+        assert text.startswith(f"data.source={str(tmp_path / 'nowhere')!r} is not a folder; use")
         assert "'panx', 'sample'" in text
 
     def test_file_in_place_of_a_folder(self, tmp_path: Path) -> None:
         """A file is no source."""
         (tmp_path / "train.tsv").write_text("a\tO\n", encoding="utf-8")
-        assert "is no folder" in message(tmp_path / "train.tsv", UserError)
+        assert "is not a folder" in message(tmp_path / "train.tsv", UserError)
 
     def test_language(self, folder: Path) -> None:
         """A language without a folder is named, and the nearest of those that are there."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         text = message(folder, UserError, language="tur")
-        assert text == f"language 'tur' is not in source={str(folder)!r}: did you mean 'tr'? There are tr"
+        assert text == f"language 'tur' is not in data.source={str(folder)!r}: did you mean 'tr'? There are tr"
 
     def test_every_language(self, folder: Path) -> None:
         """A source with no split at all says that there is none."""

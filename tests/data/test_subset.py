@@ -39,10 +39,10 @@ def test_nested(sizes: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("num_samples", "expected"),
     [
-        (25_000, "num_samples=25000 exceeds the 20000 sentences of tr/train"),
-        (20_001, "num_samples=20001 exceeds the 20000 sentences of tr/train"),
-        (0, "num_samples=0 is no number of sentences: give 1 to 20000, or null for all"),
-        (-5, "num_samples=-5 is no number of sentences: give 1 to 20000, or null for all"),
+        (25_000, "data.num_samples=25000 exceeds the 20000 sentences of tr/train"),
+        (20_001, "data.num_samples=20001 exceeds the 20000 sentences of tr/train"),
+        (0, "data.num_samples=0 is not a number of sentences; use 1 to 20000, or null for all"),
+        (-5, "data.num_samples=-5 is not a number of sentences; use 1 to 20000, or null for all"),
     ],
 )
 def test_impossible_sizes(num_samples: int, expected: str) -> None:

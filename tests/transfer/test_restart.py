@@ -134,7 +134,7 @@ def test_interrupt_from_the_keyboard(
     kept = [*(tmp_path / "run").rglob("last.ckpt")]
     assert len(kept) == (signals == 1)
     if kept:
-        with pytest.raises(SystemExit, match="1"):
+        with pytest.raises(SystemExit, match="2"):
             main([*command, "--data.batch_size=16"])
         told = capsys.readouterr().err
         assert f"{kept[0].parents[1]} was run with data.batch_size x processes=32, not 16: name another" in told

@@ -122,7 +122,7 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
     before, after = _specials(tokenizer)
     room = max_length - len(before) - len(after)
     if room < 1:
-        raise UserError(f"max_length={max_length} leaves no room for a piece: give {max_length - room + 1} or more")
+        raise UserError(f"data.max_length={max_length} leaves no room for a piece; use {max_length - room + 1} or more")
     cut = tokenizer.backend_tokenizer
     cut.no_truncation()
     cut.no_padding()

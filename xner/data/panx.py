@@ -96,11 +96,11 @@ class Split:
         folder = SAMPLE if self.source == "sample" else Path(self.source)
         if not folder.is_dir():
             raise UserError(
-                f"source={self.source!r} is no folder: give 'panx', 'sample', or a folder with <language>/train.tsv, "
-                "validation.tsv and test.tsv (.conll, .txt, .jsonl, .parquet or a save_to_disk folder do as well)"
+                f"data.source={self.source!r} is not a folder; use 'panx', 'sample', or a folder that holds "
+                "<language>/train.tsv, validation.tsv and test.tsv (or .conll, .txt, .jsonl, .parquet, save_to_disk)"
             )
         languages = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and _splits(entry))
-        _check_choice("language", self.language, languages, f"source={self.source!r}")
+        _check_choice("language", self.language, languages, f"data.source={self.source!r}")
         splits = _splits(folder / self.language)
         _check_choice("split", self.name, list(splits), str(folder / self.language))
         if len(splits[self.name]) > 1:

@@ -32,7 +32,9 @@ def subset(
     if num_samples is None:
         return order
     if num_samples > sentences:
-        raise UserError(f"num_samples={num_samples} exceeds the {sentences} sentences of {where}")
+        raise UserError(f"data.num_samples={num_samples} exceeds the {sentences} sentences of {where}")
     if num_samples < 1:
-        raise UserError(f"num_samples={num_samples} is no number of sentences: give 1 to {sentences}, or null for all")
+        raise UserError(
+            f"data.num_samples={num_samples} is not a number of sentences; use 1 to {sentences}, or null for all"
+        )
     return order[np.random.default_rng(subset_seed).permutation(sentences)][:num_samples]
