@@ -197,6 +197,15 @@ class TestSelection:
         assert ": val/f1 " in outcome.out
         assert [*(tmp_path / "run").rglob("last.ckpt")]
 
+    def test_no_best(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+        """Where training ends before a validation, there is no best epoch, and no model that passes for it."""
+        flags = [*options(source, tiny_backbone, tmp_path / "run"), *LEARN, "--trainer.max_steps=2"]
+        outcome = run("fit", *flags, "--trainer.max_epochs=-1", "--select=best")
+        assert_one_line(outcome, 1, "select=best found no best checkpoint")
+        assert not (tmp_path / "run" / "model").exists()
+        outcome = run("fit", *flags, "--trainer.max_epochs=-1")
+        assert "(last epoch, 1)" in outcome.out
+
 
 class TestResuming:
     @pytest.fixture(scope="class")

@@ -302,9 +302,9 @@ class XnerCLI(LightningCLI):
             checkpoint = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)
             return f"best epoch, {checkpoint['epoch'] + 1}: {best.monitor} {float(best.best_model_score):.4f}"
         score = self.trainer.callback_metrics.get("val/f1")
-        return f"last epoch, {self.trainer.current_epoch}" + (
-            f": val/f1 {float(score):.4f}" if score is not None else ""
-        )
+        # Of the epochs that have begun, the last one may have been cut short.
+        epoch = self.trainer.fit_loop.epoch_progress.current.ready
+        return f"last epoch, {epoch}" + (f": val/f1 {float(score):.4f}" if score is not None else "")
 
     # Lightning's own options are handed on as they come, here and in predict.
     def test(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from xner.data.datamodule import PanxDataModule
+from xner.errors import RunError
 from xner.model.classifier import TokenClassifier
 from xner.transfer.experiment import Keep, Select
 from xner.transfer.plan import SIZES
@@ -37,9 +38,18 @@ class Trainer(pl.Trainer):
             weights_only: Whether the checkpoint may hold tensors and primitives alone; null leaves it to Lightning.
             select: Which checkpoint's weights the model folder gets: last, or best by the score that a ModelCheckpoint
                 in trainer.callbacks monitors; without one, best by F1 on validation.
+
+        Raises:
+            RunError: If no best checkpoint was kept.
         """
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
-        if select == "best" and (best := monitoring(self)) and best.best_model_path:
+        if select == "best" and not self.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning
+            best = monitoring(self)
+            if best is None or not best.best_model_path:
+                raise RunError(
+                    "select=best found no best checkpoint: no score was monitored, as where training ends before its "
+                    "first validation; leave it out, or validate earlier"
+                )
             checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
             model.take_weights(checkpoint["state_dict"])
 
