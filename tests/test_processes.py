@@ -325,7 +325,7 @@ def test_transfer(source: Path, backbone: Path, tmp_path: Path, launcher: str) -
     assert "starts from" not in out
     # What one process takes for the same is as many sentences a step.
     main(transfer(source, backbone, tmp_path / "first", "--data.batch_size=32"))
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit, match="2"):
         main(transfer(source, backbone, tmp_path / "first", "--data.batch_size=16"))
 
 
