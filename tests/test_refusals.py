@@ -197,6 +197,38 @@ class TestSelection:
         assert ": val/f1 " in outcome.out
         assert [*(tmp_path / "run").rglob("last.ckpt")]
 
+    def test_last_of_best(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+        """Beside the best epoch the last one is kept, from which a fit goes on with the best score so far."""
+        flags = [
+            *options(source, tiny_backbone, tmp_path / "run"),
+            *LEARN,
+            "--model.schedule=constant",
+            "--select=best",
+        ]
+        # The second half of the training undoes the first.
+        assert run("fit", *flags, "--trainer.max_epochs=3").code == 0
+        kept = tmp_path / "run" / "checkpoints"
+        best, last = (torch.load(kept / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+        assert best["epoch"] <= last["epoch"] == 2
+        again = ["--trainer.max_epochs=4", f"--ckpt_path={kept / 'last.ckpt'}"]
+        outcome = run("fit", *flags, *again)
+        assert outcome.code == 0, outcome
+        assert f"(best epoch, {best['epoch'] + 1}: val/f1 1.0000)" in outcome.out  # no later one is better than 1
+        elsewhere = run("fit", *flags, *again, f"--trainer.default_root_dir={tmp_path / 'elsewhere'}")
+        assert_one_line(elsewhere, 2, "select=best cannot be resumed with checkpoints in another folder", str(kept))
+        assert not (tmp_path / "elsewhere" / "model").exists()
+
+    def test_transfer_without_a_validation(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+        """A stage that ends before its first validation has no best epoch; without a last epoch, one may come."""
+        flags = [*options(source, tiny_backbone, tmp_path), *LEARN, "--sizes=[10]", "--select=best"]
+        flags += ["--trainer.max_epochs=null"]
+        outcome = run("transfer", *flags, "--trainer.max_steps=2")
+        assert_one_line(outcome, 1, "select=best found no best checkpoint")
+        steps = ["--trainer.max_steps=12", "--trainer.check_val_every_n_epoch=2"]
+        planned = run("transfer", *flags, *steps, "--plan", "--data.num_samples=null")
+        assert planned.code == 0, planned
+        assert [line.split()[-1] for line in planned.out.splitlines()] == ["steps", "12", "12"]
+
     def test_no_best(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
         """Where training ends before a validation, there is no best epoch, and no model that passes for it."""
         flags = [*options(source, tiny_backbone, tmp_path / "run"), *LEARN, "--trainer.max_steps=2"]
@@ -222,7 +254,8 @@ class TestResuming:
             (["--data.batch_size=16"], "data.batch_size x processes x trainer.accumulate_grad_batches=16, but"),
             (["--trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=16, but"),
             (["--trainer.max_epochs=3"], "trainer.max_epochs or max_steps (in optimizer steps)=15, but"),
-            (["--trainer.limit_train_batches=3"], "max_steps (in optimizer steps)=6, but"),
+            (["--trainer.limit_train_batches=3"], "trainer.limit_train_batches=3, but"),
+            (["--trainer.overfit_batches=2"], "trainer.overfit_batches=2, but"),
             (["--model.warmup_ratio=0.5"], "model.warmup_ratio (in steps)=5, but"),
             (["--model.schedule=cosine"], "model.schedule=cosine, but"),
             (["--seed_everything=7"], "seed_everything=7, but"),

@@ -45,7 +45,7 @@ from xner.processes import Processes, check_strategy
 from xner.progress import step_progress
 from xner.quiet import quiet
 from xner.report.table import describe, render
-from xner.trainer import Trainer, monitoring
+from xner.trainer import ResumedBest, Trainer, monitoring
 from xner.transfer.checkpoint import CarriedHistory, check_checkpoint, history_in
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Keep, Select, Settings
@@ -55,6 +55,7 @@ from xner.transfer.prepare import (
     check_asked_for,
     check_selection,
     check_trains,
+    limits,
     planned,
     prepare,
 )
@@ -159,8 +160,12 @@ class XnerCLI(LightningCLI):
 
     def _last_checkpoint(self) -> str:
         """Find the checkpoint from which a fit can be resumed; empty where there is none."""
-        checkpoints = self.trainer.checkpoint_callback if self.subcommand == "fit" else None
-        return getattr(checkpoints, "last_model_path", "") or getattr(checkpoints, "best_model_path", "")
+        if self.subcommand != "fit":
+            return ""
+        found = [each for each in self.trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+        # One that monitors nothing keeps the last epoch as its best.
+        found.sort(key=lambda each: bool(each.monitor))
+        return next((path for each in found if (path := each.last_model_path or each.best_model_path)), "")
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: a checkpoint brings weights and states, never options.
@@ -248,10 +253,17 @@ class XnerCLI(LightningCLI):
                 "decayed are not: give model.compact_vocabulary=false"
             )
         shown = options.enable_progress_bar is not False and not options.barebones
-        if self._selects_best() and not any(
-            getattr(callback, "monitor", None) for callback in callbacks if isinstance(callback, ModelCheckpoint)
-        ):
-            callbacks.append(ModelCheckpoint(monitor="val/f1", mode="max", save_last=True))
+        if self._selects_best():
+            callbacks.append(ResumedBest())
+            if not any(
+                getattr(callback, "monitor", None) for callback in callbacks if isinstance(callback, ModelCheckpoint)
+            ):
+                # A folder that a resumed fit finds again; one callback would keep the last epoch only where it is best.
+                folder = self.root / "checkpoints"
+                callbacks += [
+                    ModelCheckpoint(folder, "best", monitor="val/f1", mode="max", enable_version_counter=False),
+                    ModelCheckpoint(folder, "last", enable_version_counter=False),
+                ]
         if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(step_progress(in_stage=self.subcommand == "transfer"))
         return callbacks
@@ -351,8 +363,17 @@ class XnerCLI(LightningCLI):
         stages, sentences = planned(datamodule, settings, **options)
         if plan:
             batch = datamodule.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
-            epochs = self.trainer.max_epochs or 1
-            print(plan_table(stages, backbone=model.backbone_name, sentences=sentences, batch=batch, epochs=epochs))
+            epochs, steps = limits(settings)
+            print(
+                plan_table(
+                    stages,
+                    backbone=model.backbone_name,
+                    sentences=sentences,
+                    batch=batch,
+                    epochs=epochs,
+                    max_steps=steps,
+                )
+            )
             return
         also = self._get(self.config, "data").test_languages or []
         experiment = prepare(

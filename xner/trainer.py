@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from xner.data.datamodule import PanxDataModule
-from xner.errors import RunError
+from xner.errors import UserError
 from xner.model.classifier import TokenClassifier
-from xner.transfer.experiment import Keep, Select
+from xner.transfer.experiment import Keep, Select, no_best
 from xner.transfer.plan import SIZES
 
 
@@ -34,7 +34,8 @@ class Trainer(pl.Trainer):
             train_dataloaders: Given by --data.
             val_dataloaders: Given by --data.
             datamodule: Given by --data.
-            ckpt_path: Checkpoint to resume from: a file, or last.
+            ckpt_path: Checkpoint to resume from: a file, or last for the last.ckpt in the dirpath of a ModelCheckpoint;
+                without one, training begins at the beginning.
             weights_only: Whether the checkpoint may hold tensors and primitives alone; null leaves it to Lightning.
             select: Which checkpoint's weights the model folder gets: last, or best by the score that a ModelCheckpoint
                 in trainer.callbacks monitors; without one, best by F1 on validation.
@@ -46,10 +47,7 @@ class Trainer(pl.Trainer):
         if select == "best" and not self.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning
             best = monitoring(self)
             if best is None or not best.best_model_path:
-                raise RunError(
-                    "select=best found no best checkpoint: no score was monitored, as where training ends before its "
-                    "first validation; leave it out, or validate earlier"
-                )
+                raise no_best()
             checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
             model.take_weights(checkpoint["state_dict"])
 
@@ -88,6 +86,24 @@ class Trainer(pl.Trainer):
                 takes as many processor cores as torch has threads here (OMP_NUM_THREADS).
         """
         raise TypeError("transfer builds a trainer for every stage: call it through the command line")
+
+
+class ResumedBest(Callback):
+    """Refuses to select the best checkpoint of a resumed training whose earlier scores are unknown."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare what was restored: in another folder, Lightning restores the best checkpoint's path, not its score.
+
+        Raises:
+            UserError: If the best checkpoint so far has no score.
+        """
+        best = monitoring(trainer)
+        if best and best.best_model_path and best.best_model_score is None:
+            raise UserError(
+                "select=best cannot be resumed with checkpoints in another folder, since the best score so far stays "
+                f"with the old ones; use the trainer.default_root_dir, or the ModelCheckpoint's dirpath, that keeps "
+                f"{best.best_model_path}"
+            )
 
 
 def monitoring(trainer: pl.Trainer) -> ModelCheckpoint | None:

@@ -56,10 +56,15 @@ class CarriedHistory(Callback):
         self.loaded: History | None = None
         self.own = 0
         self.training: dict[str, Any] = {}
+        self._read: History | None = None
 
     def before(self, model: TokenClassifier) -> History:
         """The history of the weights that a command starts with."""
-        return self.loaded or read_history(model.backbone_name)
+        if self.loaded:
+            return self.loaded
+        if self._read is None:
+            self._read = read_history(model.backbone_name)
+        return self._read
 
     def after(self, model: TokenClassifier, data: PanxDataModule) -> History:
         """The history of the weights once they are trained; where that only goes on, it is no other episode."""
@@ -138,6 +143,9 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
         "data.batch_size x processes x trainer.accumulate_grad_batches": data.batch_size
         * trainer.world_size
         * trainer.accumulate_grad_batches,
+        # It sets the limits too.
+        "trainer.overfit_batches": trainer.overfit_batches,  # type: ignore[attr-defined] # set by Lightning
+        "trainer.limit_train_batches": trainer.limit_train_batches,
         "seed_everything": data.order_seed,
         "data.shuffle_seed": data.shuffle_seed,
         "data.subset_seed": data.subset_seed if subset else None,
@@ -150,11 +158,11 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
 
 
 def _check_same_training(saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    for name, value in saved.items():
-        if asked[name] != value:
+    for name, value in asked.items():
+        if saved.get(name) != value:
             raise UserError(
-                f"{name}={asked[name]}, but the training that ckpt_path goes on with has {value}; give that, or start "
-                "a new training from a model folder as --model.backbone"
+                f"{name}={value}, but the training that ckpt_path goes on with has {saved.get(name)}; give that, or "
+                "start a new training from a model folder as --model.backbone"
             )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xner.backbone import backbone_digest
-from xner.errors import UserError
+from xner.errors import RunError, UserError
 from xner.transfer.plan import Stage
 
 Keep = Literal["none", "source", "last", "all"]
@@ -99,6 +99,14 @@ def define(experiment: Experiment) -> dict[str, dict[str, Any]]:
         }
         definitions[stage.id] = json.loads(json.dumps(definition))
     return definitions
+
+
+def no_best() -> RunError:
+    """Make the error of a training that was to end with its best epoch and kept none."""
+    return RunError(
+        "select=best found no best checkpoint: no score was monitored, as where training ends before its first "
+        "validation; leave it out, or validate earlier"
+    )
 
 
 def fingerprint(definition: Settings) -> str:

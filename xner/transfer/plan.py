@@ -3,6 +3,7 @@
 Pure: no torch, no files. Only this module knows what a regime is.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,15 @@ def plan(
     return stages
 
 
-def plan_table(stages: Sequence[Stage], *, backbone: str, sentences: Mapping[str, int], batch: int, epochs: int) -> str:
+def plan_table(
+    stages: Sequence[Stage],
+    *,
+    backbone: str,
+    sentences: Mapping[str, int],
+    batch: int,
+    epochs: float,
+    max_steps: float = math.inf,
+) -> str:
     """Lay out the stages: what each starts from, trains on, and how many optimizer steps it takes.
 
     Args:
@@ -93,12 +102,13 @@ def plan_table(stages: Sequence[Stage], *, backbone: str, sentences: Mapping[str
         backbone: What stages without a parent start from.
         sentences: How many training sentences each language has.
         batch: Sentences an optimizer step, over all processes.
-        epochs: Epochs a stage.
+        epochs: Maximum number of epochs per stage.
+        max_steps: Maximum number of optimizer steps per stage.
     """
     rows = [("stage", "starts from", "trains on", "optimizer steps")]
     for stage in stages:
         counts = [(language, sentences[language] if samples is None else samples) for language, samples in stage.train]
-        steps = epochs * -(-sum(count for _, count in counts) // batch)
+        steps = int(min(epochs * -(-sum(count for _, count in counts) // batch), max_steps))
         trained = " + ".join(f"{language} {count:,}" for language, count in counts)
         rows.append((stage.id, stage.parent or backbone, trained, f"{steps:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

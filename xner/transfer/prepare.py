@@ -1,6 +1,7 @@
 """From the command's options to an experiment: what is wrong with them is said before anything is written or run."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,17 @@ def check_asked_for(
         UserError: If one is asked for.
     """
     named = {word.partition("=")[0].removeprefix("--").removesuffix("+") for word in words}
-    does = {"data.languages": [source], "data.subset_seed": seeds[0], "seed_everything": seeds[0]}
+    does = {
+        "data.languages": [source],
+        "data.num_samples": None,
+        "data.subset_seed": seeds[0],
+        "seed_everything": seeds[0],
+        "trainer.enable_checkpointing": None,
+    }
     for option, instead in INSTEAD.items():
         value = settings[option]
         asked = option in named or value != json.loads(json.dumps(defaults[option]))
-        agrees = option in does and value == does[option] and (option == "data.languages" or len(seeds) == 1)
+        agrees = value == does[option] and (instead != "--seeds" or len(seeds) == 1)
         if asked and not agrees:
             raise UserError(f"{option}={value} has no effect in transfer, which sets it for each stage; use {instead}")
 
@@ -65,14 +72,22 @@ def check_trains(settings: Settings) -> None:
             raise UserError(f"{option}=0 trains nothing; use 1 or more, or leave the option out")
 
 
+def limits(settings: Settings) -> tuple[float, float]:
+    """Read how many epochs and optimizer steps a training may take, as Lightning does; infinity is no limit."""
+    epochs, steps = settings["trainer.max_epochs"], settings["trainer.max_steps"]
+    if epochs is None:
+        epochs = 1000 if steps in (None, -1) else -1
+    return math.inf if epochs == -1 else epochs, math.inf if steps in (None, -1) else steps
+
+
 def check_selection(settings: Settings) -> None:
     """Check that an epoch is validated that can be selected as the best.
 
     Raises:
         UserError: If none is.
     """
-    every, epochs = settings["trainer.check_val_every_n_epoch"] or 1, settings["trainer.max_epochs"] or 1
-    if every > epochs > 0:
+    every, epochs = settings["trainer.check_val_every_n_epoch"] or 1, limits(settings)[0]
+    if every > epochs:
         raise UserError(
             f"select=best needs F1 on validation, which trainer.check_val_every_n_epoch={every} puts behind "
             f"trainer.max_epochs={epochs}"
@@ -149,7 +164,7 @@ def prepare(
     Raises:
         UserError: If a split cannot be had, or a file of it is wrong; if no epoch is validated to select by.
     """
-    epochs = settings["trainer.max_epochs"] or 1
+    epochs, _ = limits(settings)
     if select == "best":
         check_selection(settings)
     evaluated = list(dict.fromkeys([*languages, *also]))
@@ -169,11 +184,12 @@ def prepare(
     )
 
 
-def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epochs: int) -> float:
+def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epochs: float) -> float:
     """About how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
     trained = sum(
         len(data.encoded(data.training_split(each))) if samples is None else samples for each, samples in stage.train
     )
     validated = sum(len(data.encoded(data.split(each, "validation"))) for each, _ in stage.train)
     tested = sum(len(data.encoded(data.split(each, "test"))) for each in evaluated)
-    return epochs * (trained + validated / 4) + tested / 4
+    # Where there is no last epoch, steps end a stage: its share of the whole is a guess.
+    return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4

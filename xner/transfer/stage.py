@@ -18,7 +18,7 @@ from xner.model.classifier import TokenClassifier
 from xner.model.divergence import Diverged
 from xner.transfer.checkpoint import history_in
 from xner.transfer.evaluation import evaluate
-from xner.transfer.experiment import Experiment, Settings, define, fingerprint
+from xner.transfer.experiment import Experiment, Settings, define, fingerprint, no_best
 from xner.transfer.history import History, write_history
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, write_result
@@ -59,8 +59,11 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     except Diverged as error:
         raise Diverged(f"{stage.id}: {error}") from error
     if keeper.best:
+        if not keeper.best.is_file():
+            raise no_best()
         model.take_weights(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
     history = history_in(trainer).after(model, data)
+    check_weights(model)  # in every process, since none would wait for one that fails alone
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
     trainer.test(model, datamodule=data, verbose=False)
@@ -94,12 +97,21 @@ def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
     Raises:
         Diverged: If a weight is not finite: the folder that is there, if any, is left as it is.
     """
-    if name := first_not_finite(model.network.state_dict()):
-        raise Diverged(f"training diverged: {name} is not finite at its end; use a lower model.learning_rate")
+    check_weights(model)
     with folder_atomically(folder) as part:
         save_network(model.network, part)
         save_tokenizer(model.backbone_name, part)
         write_history(part, history)
+
+
+def check_weights(model: TokenClassifier) -> None:
+    """Check that the weights that a training ended with are finite.
+
+    Raises:
+        Diverged: If one is not.
+    """
+    if name := first_not_finite(model.network.state_dict()):
+        raise Diverged(f"training diverged: {name} is not finite at its end; use a lower model.learning_rate")
 
 
 def versions() -> dict[str, str]:
