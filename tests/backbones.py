@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from xner.data.panx import Split
+from xner.data.sources import Split
 
 FAMILIES = ("mbert", "mdeberta", "mdeberta of the hub")
 """mBERT; mDeBERTa; and mDeBERTa as the hub has it, with a SentencePiece model alone and weights of half precision."""

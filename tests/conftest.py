@@ -33,8 +33,8 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 from tests.commands import Outcome, Run  # noqa: E402
 from tests.sources import write_source  # noqa: E402
 from xner.backbone import load_network, new_backbone, save_network, save_tokenizer  # noqa: E402
-from xner.cli import main  # noqa: E402
-from xner.data.panx import SAMPLE  # noqa: E402
+from xner.cli.main import main  # noqa: E402
+from xner.data.sources import SAMPLE  # noqa: E402
 
 # A machine that others use as well has no deadlines; fixtures here are never changed by an example.
 settings.register_profile("xner", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xner.data.panx import Sentences
-from xner.labels import LABELS, TAGS
+from xner.data.sources import Sentences
+from xner.tags import LABELS, TAGS
 
 HUB_TAGS = ["B-ORG", "O", "I-LOC", "B-PER", "I-PER", "I-ORG", "B-LOC"]
 """The tag set in another order than xner's, so that integers mean something else."""

@@ -16,13 +16,13 @@ from tests.backbones import FAMILIES, make
 from tests.model.tiny import fit, loaded, pretrained_backbone
 from tests.weights import determined
 from xner.backbone import load_config, load_network, load_tokenizer, position_start, save_tokenizer, tokenizer_digest
-from xner.cli import main
+from xner.cli.main import main
 from xner.data.encode import encode
-from xner.data.order import Share
 from xner.data.packing import RowDataset
-from xner.data.panx import Split
+from xner.data.sampler import BatchIndices
+from xner.data.sources import Split
 from xner.errors import RunError
-from xner.labels import TAGS
+from xner.tags import TAGS
 from xner.transfer.result import read_result
 
 ROOT = Path(__file__).parents[1]
@@ -129,7 +129,7 @@ def test_rows_change_nothing(tmp_path: Path) -> None:
     """Logits of mBERT in shared rows are the padded ones and those of each sentence alone in the bare network."""
     model = loaded(make("mbert", tmp_path / "mbert"))
     data = encode(Split("sample", "tr", "validation").sentences, load_tokenizer(model.backbone_name), 64)
-    share = Share(np.arange(60), int(data.sentence_labelled[:60].sum()))
+    share = BatchIndices(np.arange(60), int(data.sentence_labelled[:60].sum()))
     packed, padded = (RowDataset(data, padding_id=0, row_length=length)[share] for length in (64, None))
     assert len(packed.pieces) < len(padded.pieces) / 3
     with torch.no_grad():

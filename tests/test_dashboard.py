@@ -15,7 +15,7 @@ import xner.dashboard
 from tests.wandb_file import Kept, read, read_all
 from tests.wandb_server import Server, serve
 from xner.batch import Batch
-from xner.cli import main
+from xner.cli.main import main
 from xner.dashboard import Dashboard
 from xner.model.classifier import TokenClassifier
 
@@ -219,8 +219,8 @@ def test_own_process_dies(tmp_path: Path) -> None:
 import subprocess, sys
 from pathlib import Path
 from xner.dashboard import Dashboard
-from xner.quiet import quiet
-quiet()
+from xner.cli.quiet import configure_logging
+configure_logging()
 first, second = Dashboard(offline=True), Dashboard(offline=True)
 first.describe(folder=Path({str(tmp_path)!r}), job_type="fit")
 first.log_metrics({{"train/loss": 1.0}}, step=0)

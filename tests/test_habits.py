@@ -25,15 +25,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 # Here and not in a test: see test_cli.py.
-import xner.lightning_cli
+import xner.cli.lightning
 from tests.commands import Outcome, Run, assert_one_line, options
 from tests.weights import assert_close_weights
 from xner.batch import Batch
-from xner.cli import main
+from xner.cli.lightning import Trainer, XnerCLI
+from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
-from xner.labels import IGNORE
-from xner.lightning_cli import Trainer, XnerCLI
 from xner.model.classifier import TokenClassifier
+from xner.tags import IGNORE
 from xner.transfer.prepare import INSTEAD
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +157,7 @@ def process(*args: object, folder: Path) -> subprocess.CompletedProcess[str]:
 UNITS = {
     "model.learning_rate": "learning rate of AdamW",
     "model.weight_decay": "a step and unit of learning rate",
-    "model.warmup_ratio": "Share of all optimizer steps",
+    "model.warmup_ratio": "BatchIndices of all optimizer steps",
     "model.freeze": "the first N encoder layers",
     "data.num_samples": "sentences a language",
     "data.shuffle_seed": "Seed of",
@@ -877,13 +877,13 @@ class TestCallbacks:
     ) -> None:  # fmt: skip
         """Every stage has callbacks of its own: none goes on with what another's has counted."""
         met: list[pl.Callback] = []
-        fit = xner.lightning_cli.Trainer.fit
+        fit = xner.cli.lightning.Trainer.fit
 
         def watch(self: Trainer, *args: Any, **keywords: Any) -> None:  # noqa: ANN401 - handed on
             met.extend(self.callbacks)  # type: ignore[attr-defined] # set by Lightning
             fit(self, *args, **keywords)
 
-        monkeypatch.setattr(xner.lightning_cli.Trainer, "fit", watch)
+        monkeypatch.setattr(xner.cli.lightning.Trainer, "fit", watch)
         config = write_yaml(tmp_path / "config.yaml", STOP_AND_KEEP)
         outcome = run(
             *("transfer", *options(source, still_backbone, tmp_path / "run"), f"--config={config}"),

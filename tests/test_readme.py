@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from xner.cli import TOOLS, main
+from xner.cli.main import TOOLS, main
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"(<!-- \w+ -->\n)?```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)

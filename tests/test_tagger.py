@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.model.tiny import pretrained_backbone
-from xner.cli import main
-from xner.data.panx import Split
-from xner.labels import TAGS, spans
+from xner.cli.main import main
+from xner.data.sources import Split
 from xner.tagger import Tagged, Tagger, split_words
+from xner.tags import TAGS, spans
 
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 ENVER = "Vardar Kapısı'ndan çıkarken nişanlarımı söktüm, biraz müteessirdim. Böyle yakındı Enver Paşa"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xner.errors import RunError, UserError, options_called
 from xner.files import folder_atomically
-from xner.labels import TAGS
+from xner.tags import TAGS
 
 if TYPE_CHECKING:
     from torch import Tensor

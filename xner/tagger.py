@@ -10,9 +10,9 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import NamedTuple, overload
 
-from xner.columns import over
+from xner.cli.output import interlinear
 from xner.errors import RunError, UserError, options_called
-from xner.labels import TAGS, spans
+from xner.tags import TAGS, spans
 
 
 class Word(NamedTuple):
@@ -136,7 +136,7 @@ class Tagger:
     Args:
         folder: A model folder, as ``fit`` writes it.
         max_length: Pieces a window, specials included; at most as many as the network has positions for.
-        longest: Words that a text is cut into stretches of before it is tagged, which bounds the memory it needs.
+        longest: Words that a text is cut into ranges of before it is tagged, which bounds the memory it needs.
 
     Raises:
         UserError: If the folder holds no token classifier with PAN-X's tags, or no tokenizer.
@@ -214,9 +214,9 @@ class Tagger:
 
         from xner.batch import Batch
         from xner.data.encode import encode
-        from xner.data.order import EvaluationOrder
-        from xner.data.packing import RowDataset, stretches
-        from xner.data.panx import Sentences
+        from xner.data.packing import RowDataset, concatenate_ranges
+        from xner.data.sampler import EvaluationSampler
+        from xner.data.sources import Sentences
 
         if not sentences:
             return [], []
@@ -226,11 +226,11 @@ class Tagger:
         rows = RowDataset(encoded, padding_id=self.padding_id)
         labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
         scores = np.zeros(len(encoded.word_piece))
-        for share in EvaluationOrder(encoded.sentence_pieces, budget=_BUDGET):
+        for share in EvaluationSampler(encoded.sentence_pieces, budget=_BUDGET):
             batch = Batch(*(part.to(self.model.device) for part in rows[share]))
             with torch.inference_mode():
                 best = self.model.word_logits(batch).float().softmax(dim=-1).max(dim=-1)
-            places, _ = stretches(encoded.sentence_word, share.sentences)
+            places, _ = concatenate_ranges(encoded.sentence_word, share.sentences)
             labels[places] = best.indices.cpu().numpy()
             scores[places] = best.values.cpu().numpy()
         return [TAGS[label] for label in labels], scores.tolist()
@@ -264,7 +264,7 @@ def tag(*texts: str, model: str, json: bool = False) -> None:
                 print(tagged.to_json())
             else:
                 words = [word.text for word in tagged.words]
-                print(separator + over([words, tagged.tags], get_terminal_size().columns))
+                print(separator + interlinear([words, tagged.tags], get_terminal_size().columns))
                 separator = "\n"
 
 

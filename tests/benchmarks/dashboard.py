@@ -12,7 +12,7 @@ import torch
 
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import ROOT, environment, fit
-from xner.command import run_command
+from xner.cli.tools import run_command
 from xner.errors import UserError
 
 CLOSED = {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}

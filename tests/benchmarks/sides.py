@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from tests.reference.trainer import encode
 from xner.backbone import load_network, load_tokenizer, new_backbone, save_tokenizer
 from xner.data.encode import Encoded, encode_split
-from xner.data.panx import Sentences, Split
+from xner.data.sources import Sentences, Split
 from xner.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from statistics import median
 
 from tests.benchmarks.machine import Machine, this_machine
 from tests.benchmarks.sides import GEOMETRIES, ROOT, Run, Side, Task, prepare, run_trainer, run_xner
-from xner.command import run_command
+from xner.cli.tools import run_command
 from xner.errors import UserError
 
 FIGURES = ("train_sentences_per_second", "evaluation_sentences_per_second", "peak_memory_bytes")

@@ -12,9 +12,9 @@ import torch
 
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import ROOT, WINDOW, environment, fit, fresh_process, new_classifier
-from xner.command import run_command
+from xner.cli.tools import run_command
 from xner.data.encode import encode_split
-from xner.data.panx import Split
+from xner.data.sources import Split
 from xner.errors import UserError
 
 

@@ -10,7 +10,7 @@ from tests.benchmarks.machine import product_rate, this_machine
 from tests.benchmarks.sides import Run
 from tests.benchmarks.speed import Comparison, speed
 from tests.benchmarks.startup import startup
-from xner.data.panx import SAMPLE
+from xner.data.sources import SAMPLE
 from xner.errors import UserError
 
 SIZES = {"data": str(SAMPLE), "tokenizer": str(SAMPLE / "backbone"), "geometry": "tiny", "threads": 1}

@@ -14,10 +14,10 @@ from tests.sources import as_tsv, random_sentences, write_source
 from xner.backbone import load_tokenizer
 from xner.batch import Batch
 from xner.data.datamodule import PanxDataModule
-from xner.data.panx import Sentences
+from xner.data.sources import Sentences
 from xner.data.subset import subset
 from xner.errors import RunError, UserError
-from xner.labels import LABELS
+from xner.tags import LABELS
 
 PADDING = 1
 

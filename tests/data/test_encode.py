@@ -14,10 +14,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.sources import FORMATS, random_sentences
 from xner.backbone import load_tokenizer
 from xner.data import encode as encode_module
-from xner.data.encode import Encoded, Placement, default_cache, encode, encode_split, join
-from xner.data.panx import SAMPLE, SPLITS, Sentences, Split
+from xner.data.encode import Encoded, EncodingStats, default_cache, encode, encode_split, join
+from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
-from xner.labels import IGNORE, LABELS, TAGS
+from xner.tags import IGNORE, LABELS, TAGS
 
 TOKENIZER = load_tokenizer(str(SAMPLE / "backbone"))
 SPECIALS = 2
@@ -85,8 +85,8 @@ def test_short_sentences_are_cut_as_the_tokenizer_does(sentences: Sentences) -> 
             if here is not None and here != before:
                 labels[place] = LABELS[tags[here]]
         assert encoded.labels[window].tolist() == labels
-    assert encoded.placement.windows == len(sentences)
-    assert encoded.placement.split_sentences == encoded.placement.cut_words == 0
+    assert encoded.stats.windows == len(sentences)
+    assert encoded.stats.split_sentences == encoded.stats.cut_words == 0
 
 
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
@@ -124,7 +124,7 @@ def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
                 assert place + min(len(found), room) < window.stop
         assert len(windows) == 1 or sum(map(len, pieces)) > room
         assert encoded.sentence_pieces[number] == sum(map(len, parts))
-    placement = encoded.placement
+    placement = encoded.stats
     every = [found for words in sentences.words for found in pieces_a_word(words)]
     assert placement.sentences == len(sentences)
     assert placement.words == len(every)
@@ -133,7 +133,7 @@ def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
     assert placement.split_sentences == (np.diff(encoded.sentence_window) > 1).sum()
     assert placement.words_without_pieces == sum(not found for found in every)
     assert placement.cut_words == sum(len(found) > room for found in every)
-    assert placement.illegal_tags == sentences.illegal_tags
+    assert placement.invalid_tags == sentences.invalid_tags
 
 
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
@@ -154,7 +154,7 @@ def test_words_without_pieces() -> None:
     """Characters of no width give no piece: such words have their gold label and nothing else."""
     sentences = Sentences([["\u200b", "Ankara", "\ufeff"], ["\u200b"]], [["B-PER", "B-LOC", "O"], ["I-ORG"]])
     encoded = encode(sentences, TOKENIZER, max_length=512)
-    assert encoded.placement.words_without_pieces == 3
+    assert encoded.stats.words_without_pieces == 3
     assert (encoded.word_piece >= 0).tolist() == [False, True, False, False]
     assert encoded.word_label.tolist() == [LABELS[tag] for tag in ("B-PER", "B-LOC", "O", "I-ORG")]
     assert encoded.sentence_labelled.tolist() == [1, 0]
@@ -169,8 +169,8 @@ def test_word_longer_than_a_window() -> None:
     assert len(long) > 6
     encoded = encode(Sentences([words], [["O", "B-PER", "O", "B-LOC"]]), TOKENIZER, max_length=6 + SPECIALS)
     assert [len(window) - SPECIALS for window in windows_of(encoded, 0)] == [1, 6, 1]
-    assert encoded.placement.cut_words == 1
-    assert encoded.placement.split_sentences == 1
+    assert encoded.stats.cut_words == 1
+    assert encoded.stats.split_sentences == 1
     assert (encoded.word_piece >= 0).tolist() == [True, True, False, True]
 
 
@@ -208,7 +208,7 @@ def test_real_data(shared: Path) -> None:
     """The two sentences of real English that are longer than 512 pieces are split, and every word is scored."""
     tokenizer = load_tokenizer(str(shared / "xlmr-tokenizer"))
     encoded = encode(Split(str(shared / "panx"), "en", "train").sentences, tokenizer, 512)
-    placement = encoded.placement
+    placement = encoded.stats
     assert (placement.sentences, placement.words) == (20_000, 160_394)
     assert round(placement.pieces / placement.sentences, 1) == 14.1
     assert (placement.split_sentences, placement.cut_words) == (2, 0)
@@ -230,7 +230,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "zeros": lambda content: bytes(len(content)),
     "last page of zeros": lambda content: content[:-512] + bytes(512),
     "digest": lambda content: content.replace(b'"digest":"', b'"digest":"0', 1),
-    "placement": lambda content: content.replace(b'\\"windows\\": ', b'\\"windows\\":1', 1),
+    "stats": lambda content: content.replace(b'\\"windows\\": ', b'\\"windows\\":1', 1),
     "checksum": lambda content: content.replace(b'"checksum"', b'"checksam"', 1),
     "names": lambda content: content.replace(b'"word_piece"', b'"word_hush"', 1),
     "two arrays for one another": lambda content: (
@@ -303,9 +303,7 @@ class TestCache:
         assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
         assert not caplog.records
 
-    @pytest.mark.parametrize(
-        "name", [field.name for field in fields(Encoded) if field.name not in ("digest", "placement")]
-    )
+    @pytest.mark.parametrize("name", [field.name for field in fields(Encoded) if field.name not in ("digest", "stats")])
     def test_every_array_is_checked(
         self, split: Split, sample_backbone: str, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -383,9 +381,9 @@ class TestCache:
                 split = Split("sample", language, name)
                 first = encode_split(split, sample_backbone, 512, tmp_path)
                 assert_equal(encode_split(split, sample_backbone, 512, tmp_path), first)
-                expected = Placement(**{**dict.fromkeys(asdict(first.placement), 0), **{
+                expected = EncodingStats(**{**dict.fromkeys(asdict(first.stats), 0), **{
                     "sentences": len(split.sentences), "windows": len(split.sentences),
                     "words": sum(map(len, split.sentences.words)), "pieces": len(first.pieces),
                 }})  # fmt: skip
-                assert first.placement == expected
+                assert first.stats == expected
         assert len([*tmp_path.iterdir()]) == 6

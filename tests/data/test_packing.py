@@ -8,10 +8,10 @@ from tests.sources import random_sentences
 from xner.backbone import load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode
-from xner.data.order import Share
-from xner.data.packing import RowDataset, fit_rows, stretches
-from xner.data.panx import SAMPLE, Sentences
-from xner.labels import IGNORE
+from xner.data.packing import RowDataset, concatenate_ranges, fit_rows
+from xner.data.sampler import BatchIndices
+from xner.data.sources import SAMPLE, Sentences
+from xner.tags import IGNORE
 
 PADDING = 1
 
@@ -34,7 +34,7 @@ def random_encoded() -> Encoded:
 ENCODED = random_encoded()
 
 shares = st.lists(st.integers(0, len(ENCODED) - 1), min_size=1, max_size=32, unique=True).map(
-    lambda sentences: Share(np.array(sentences, dtype=np.int64), 7)
+    lambda sentences: BatchIndices(np.array(sentences, dtype=np.int64), 7)
 )
 datasets = st.builds(
     RowDataset,
@@ -62,15 +62,15 @@ def test_fit_rows(lengths_and_width: tuple[list[int], int]) -> None:
 
 
 def test_stretches() -> None:
-    """The content of the chosen stretches comes in the order of choice; empty ones give nothing."""
+    """The content of the chosen ranges comes in the order of choice; empty ones give nothing."""
     bounds = np.array([0, 3, 3, 5, 9])
-    found, lengths = stretches(bounds, np.array([2, 0, 1]))
+    found, lengths = concatenate_ranges(bounds, np.array([2, 0, 1]))
     assert found.tolist() == [3, 4, 0, 1, 2]
     assert lengths.tolist() == [2, 3, 0]
-    assert stretches(bounds, np.array([], dtype=np.int64))[0].tolist() == []
+    assert concatenate_ranges(bounds, np.array([], dtype=np.int64))[0].tolist() == []
 
 
-def check(batch: Batch, share: Share) -> None:
+def check(batch: Batch, share: BatchIndices) -> None:
     """Hold a batch against the sentences that it is made of."""
     rows, width = batch.pieces.shape
     for field in ("positions", "windows", "labels"):
@@ -115,13 +115,13 @@ def check(batch: Batch, share: Share) -> None:
 
 
 @given(datasets, shares)
-def test_every_piece_is_in_one_place(rows: RowDataset, share: Share) -> None:
+def test_every_piece_is_in_one_place(rows: RowDataset, share: BatchIndices) -> None:
     """Packed or not, each window lies once, whole, with its own number, its positions and its words' labels."""
     check(rows[share], share)
 
 
 @given(shares, st.sampled_from([None, 16, 64]))
-def test_packed_and_unpacked_agree(share: Share, row_length: int | None) -> None:
+def test_packed_and_unpacked_agree(share: BatchIndices, row_length: int | None) -> None:
     """Packing moves pieces, and nothing that is known of a word changes."""
     packed, padded = (
         RowDataset(ENCODED, padding_id=PADDING, row_length=row_length if packing else None)[share]
@@ -135,7 +135,7 @@ def test_packed_and_unpacked_agree(share: Share, row_length: int | None) -> None
 
 
 @given(shares)
-def test_padded_rows(share: Share) -> None:
+def test_padded_rows(share: BatchIndices) -> None:
     """Without packing, a window has a row of its own, from the first column, as wide as the longest."""
     batch = RowDataset(ENCODED, padding_id=PADDING, row_length=None)[share]
     assert (batch.windows[:, 0] == torch.arange(1, len(batch.windows) + 1)).all()
@@ -143,7 +143,7 @@ def test_padded_rows(share: Share) -> None:
 
 
 @given(shares, st.sampled_from([1, 16, 64]))
-def test_width(share: Share, row_length: int) -> None:
+def test_width(share: BatchIndices, row_length: int) -> None:
     """A packed row holds the longest window, and there are no more places than rows of the width asked for have."""
     batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[share]
     windows = [number for sentence in share.sentences for number in range(*ENCODED.sentence_window[sentence:][:2])]
@@ -158,7 +158,7 @@ def test_width(share: Share, row_length: int) -> None:
 @pytest.mark.parametrize("row_length", [None, 64])
 def test_empty_share(row_length: int | None) -> None:
     """A share without sentences is padding alone, so that its rank can take part in the step."""
-    share = Share(np.array([], dtype=np.int64), 12)
+    share = BatchIndices(np.array([], dtype=np.int64), 12)
     batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[share]
     assert batch.pieces.shape[0] == 1
     assert batch.pieces.shape[1] >= 1
@@ -169,7 +169,7 @@ def test_empty_share(row_length: int | None) -> None:
 
 def test_words_without_any_piece() -> None:
     """A sentence whose words have no piece at all keeps its words, which point nowhere."""
-    share = Share(np.array([len(ENCODED) - 1]), 0)
+    share = BatchIndices(np.array([len(ENCODED) - 1]), 0)
     batch = RowDataset(ENCODED, padding_id=PADDING)[share]
     assert batch.word_piece.tolist() == [-1]
     assert (batch.labels == IGNORE).all()
@@ -180,7 +180,7 @@ def test_one_sentence_of_one_word() -> None:
     encoded = encode(Sentences([["London"]], [["B-LOC"]]), load_tokenizer(str(SAMPLE / "backbone")), 512)
     rows = RowDataset(encoded, padding_id=PADDING)
     assert len(rows) == 1
-    assert rows[Share(np.array([0]), 1)].word_piece.tolist() == [1]
+    assert rows[BatchIndices(np.array([0]), 1)].word_piece.tolist() == [1]
 
 
 def test_few_shapes() -> None:
@@ -188,5 +188,5 @@ def test_few_shapes() -> None:
     rng = np.random.default_rng(0)
     for row_length, most in ((64, 6), (None, 12)):
         rows = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length, few_shapes=True)
-        shapes = {rows[Share(rng.permutation(len(ENCODED))[:8], 1)].pieces.shape for _ in range(200)}
+        shapes = {rows[BatchIndices(rng.permutation(len(ENCODED))[:8], 1)].pieces.shape for _ in range(200)}
         assert len(shapes) <= most

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 
-from xner.data.sample import backbone, sentences, turkish
-from xner.labels import TYPES, illegal_tags, spans
+from tests.make_sample import backbone, sentences, turkish
+from xner.tags import TYPES, invalid_tags, spans
 
 FOLDER = Path(sentences.__file__).parent
 BACKBONE = FOLDER / "backbone"
@@ -43,7 +43,7 @@ def entities(made: list[sentences.Sentence]) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_files_are_what_the_script_makes(language: str) -> None:
-    """The committed files equal, byte by byte, what ``python -m xner.data.sample.sentences`` writes."""
+    """The committed files equal, byte by byte, what ``python -m tests.make_sample.sentences`` writes."""
     for split, made in sentences.splits(language).items():
         assert (FOLDER / language / f"{split}.tsv").read_bytes() == sentences.as_tsv(made).encode()
 
@@ -59,7 +59,7 @@ def test_sizes(splits: dict[str, dict[str, list[sentences.Sentence]]], language:
 def test_tags_are_legal(splits: dict[str, dict[str, list[sentences.Sentence]]], language: str) -> None:
     """Every tag sequence is legal IOB2, and every type is in every split often enough to be scored."""
     for made in splits[language].values():
-        assert not any(illegal_tags(sentence.tags) for sentence in made)
+        assert not any(invalid_tags(sentence.tags) for sentence in made)
         types = [type_ for type_, _ in entities(made)]
         assert all(types.count(type_) >= 30 for type_ in TYPES)
 

@@ -30,11 +30,11 @@ from tests.weights import assert_close_weights
 from xner.backbone import load_config, load_tokenizer, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode
-from xner.data.order import Share
 from xner.data.packing import RowDataset
-from xner.data.panx import Sentences
-from xner.labels import IGNORE, OUTSIDE, TAGS
+from xner.data.sampler import BatchIndices
+from xner.data.sources import Sentences
 from xner.model.classifier import TokenClassifier
+from xner.tags import IGNORE, OUTSIDE, TAGS
 
 MAX_LENGTH = 40
 """Pieces a window here: little, so that sentences of several windows are quick."""
@@ -117,7 +117,7 @@ def encoded(model: TokenClassifier, sentences: Sentences) -> Encoded:
 def laid_out(sentences: Encoded, *, packing: bool) -> Batch:
     """All sentences in one batch."""
     rows = RowDataset(sentences, padding_id=1, row_length=ROW_LENGTH if packing else None)
-    return rows[Share(np.arange(len(sentences)), int(sentences.sentence_labelled.sum()))]
+    return rows[BatchIndices(np.arange(len(sentences)), int(sentences.sentence_labelled.sum()))]
 
 
 def by_window(values: Tensor, batch: Batch) -> list[Tensor]:

@@ -13,13 +13,13 @@ from transformers import AlbertConfig, AutoModelForTokenClassification, PreTrain
 from tests.backbones import make
 from tests.commands import Run, assert_one_line, options
 from tests.model.tiny import Fitted, fit, make_backbone, pretrained_backbone, quiet_trainer
-from xner.cli import main
+from xner.cli.main import main
 from xner.errors import UserError
+from xner.lineage.history import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.freeze import freeze
 from xner.model.lora import LoRA
 from xner.model.vocabulary import CompactEmbedding
-from xner.transfer.history import NOTHING_SEEN
 from xner.transfer.result import read_result
 from xner.transfer.stage import write_model
 

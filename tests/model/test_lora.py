@@ -17,12 +17,12 @@ from transformers import AutoModelForTokenClassification
 from tests.backbones import make
 from tests.model.tiny import Fitted, Record, fit, pretrained_backbone, quiet_trainer
 from xner.batch import Batch
-from xner.cli import main
+from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
+from xner.lineage.history import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.lora import LoRA
-from xner.transfer.history import NOTHING_SEEN
 from xner.transfer.result import read_result
 from xner.transfer.stage import write_model
 

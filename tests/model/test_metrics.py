@@ -15,8 +15,8 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 from torch import Tensor
 
-from xner.labels import TAGS, TYPES, spans
 from xner.model.metrics import SpanCounts, SpanF1, WordPredictions, span_counts
+from xner.tags import TAGS, TYPES, spans
 
 Sentence = list[tuple[int, int]]
 """The predicted and the gold label of each word."""

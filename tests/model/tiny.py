@@ -15,9 +15,9 @@ from transformers import AutoConfig, AutoModelForTokenClassification, PreTrained
 
 from xner.batch import Batch
 from xner.data.datamodule import PanxDataModule
-from xner.data.panx import SAMPLE, Sentences
-from xner.labels import LABELS, TAGS
+from xner.data.sources import SAMPLE, Sentences
 from xner.model.classifier import TokenClassifier
+from xner.tags import LABELS, TAGS
 
 SAMPLE_BACKBONE = SAMPLE / "backbone"
 

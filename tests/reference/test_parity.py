@@ -13,7 +13,7 @@ from tests.reference.trainer import Outcome, Sentences, train_and_evaluate
 from xner.backbone import load_tokenizer, new_backbone
 from xner.batch import Batch
 from xner.data.encode import encode
-from xner.data.panx import Split
+from xner.data.sources import Split
 from xner.model.vocabulary import CompactEmbedding
 
 SCORES = ("f1", "precision", "recall", "accuracy")
@@ -59,7 +59,7 @@ def reference(fitted: Fitted, output_dir: Path) -> Outcome:
 
 def assert_parity(fitted: Fitted, outcome: Outcome) -> None:
     """Losses to 1e-4, learning rates and scores to the last digit that Lightning logs."""
-    for placement in (fitted.data.encoded(fitted.data.split(*split)).placement for split in splits_of(fitted)):
+    for placement in (fitted.data.encoded(fitted.data.split(*split)).stats for split in splits_of(fitted)):
         # The reference would leave these out.
         assert placement.words_without_pieces == placement.split_sentences == placement.cut_words == 0
     assert len(fitted.record.losses) == len(outcome.losses)

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from tests.reference.trainer import Outcome, Sentences, encode, main, read_tsv, train_and_evaluate
-from xner.labels import IGNORE, LABELS, TAGS
+from xner.tags import IGNORE, LABELS, TAGS
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 PIECES = ["▁", "▁Ank", "ara", "'", "da", "▁Ali", "▁geldi", "▁London", "▁Bank", "s", "▁in"]

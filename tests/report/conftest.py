@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xner.labels import LABELS, TYPES, Span, spans
+from xner.tags import LABELS, TYPES, Span, spans
 from xner.transfer.result import Counts, Evaluation, Result, write_result, write_sentences
 
 WORDS = {

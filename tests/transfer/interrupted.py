@@ -12,7 +12,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from xner.cli import main
+from xner.cli.main import main
 from xner.model.classifier import TokenClassifier
 
 happened: Counter[str] = Counter()

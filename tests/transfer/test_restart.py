@@ -15,7 +15,7 @@ from torch import Tensor
 import xner.transfer.stage
 from tests.commands import results
 from xner.batch import Batch
-from xner.cli import main
+from xner.cli.main import main
 from xner.model.classifier import TokenClassifier
 
 REPOSITORY = Path(__file__).parents[2]

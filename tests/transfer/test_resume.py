@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from xner.transfer.resume import Keeper
+from xner.transfer.resume import ResumeCheckpoint
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_gpus_are_asked_where_logging_waits(
     expected: int,
 ) -> None:
     """Of nine steps of an epoch, the last of which is followed by its end, all but where several GPUs had to wait."""
-    keeper = Keeper(tmp_path, best=False)
+    keeper = ResumeCheckpoint(tmp_path, best=False)
     asked = []
     monkeypatch.setattr(keeper, "_stop_if_asked", lambda trainer, save: asked.append(save))
     for step in range(1, 10):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.transfer.test_restart import NEVER, assert_same_run, run, transfer
-from xner.cli import main
+from xner.cli.main import main
 from xner.errors import RunError, UserError
 from xner.transfer.plan import Stage, plan
 from xner.transfer.side_by_side import side_by_side

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 from xner.backbone import load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
-from xner.data.order import EvaluationOrder, TrainOrder
-from xner.data.packing import RowDataset, stretches
-from xner.data.panx import Split
+from xner.data.packing import RowDataset, concatenate_ranges
+from xner.data.sampler import EvaluationSampler, TrainSampler
+from xner.data.sources import Split
 from xner.data.subset import subset
 from xner.errors import UserError
 
@@ -143,12 +143,12 @@ class PanxDataModule(pl.LightningDataModule):
             self._note(f"{self.backbone} ({config.model_type}) cannot keep sentences of a row apart: it gets padding")
             self.packing = False
         for split in self._splits(stage):
-            placement = self.encoded(split).placement
+            placement = self.encoded(split).stats
             oddities = {
                 "longer than a window and split": placement.split_sentences,
                 "words without a piece, predicted O": placement.words_without_pieces,
                 "words longer than a window, cut": placement.cut_words,
-                "tags that IOB2 forbids, kept": placement.illegal_tags,
+                "tags that IOB2 forbids, kept": placement.invalid_tags,
             }
             found = "; ".join(f"{count} {oddity}" for oddity, count in oddities.items() if count)
             if found:
@@ -193,7 +193,7 @@ class PanxDataModule(pl.LightningDataModule):
         for language in self.languages:
             train = self.encoded(self.training_split(language))
             piece_bounds = train.window_start[train.sentence_window]
-            places, _ = stretches(piece_bounds, self.training_sentences(language))
+            places, _ = concatenate_ranges(piece_bounds, self.training_sentences(language))
             used += [train.pieces[places], self.encoded(self.split(language, "validation")).pieces]
         return np.unique(np.concatenate(used)).astype(np.int64)
 
@@ -207,7 +207,7 @@ class PanxDataModule(pl.LightningDataModule):
         ]
         encoded = join(parts)
         trainer = self.trainer
-        order = TrainOrder(
+        order = TrainSampler(
             np.concatenate(chosen),
             encoded.sentence_labelled,
             batch_size=self.batch_size,
@@ -277,7 +277,7 @@ class PanxDataModule(pl.LightningDataModule):
 
     def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
         encoded = join([self.encoded(split) for split in splits])
-        order = EvaluationOrder(
+        order = EvaluationSampler(
             encoded.sentence_pieces,
             budget=self.evaluation_pieces,
             row_length=self._row_length,
@@ -289,7 +289,7 @@ class PanxDataModule(pl.LightningDataModule):
     def _row_length(self) -> int | None:
         return self.row_length if self.packing else None
 
-    def _loader(self, encoded: Encoded, order: TrainOrder | EvaluationOrder) -> DataLoader[Batch]:
+    def _loader(self, encoded: Encoded, order: TrainSampler | EvaluationSampler) -> DataLoader[Batch]:
         padding_id = load_config(self.backbone).pad_token_id
         rows = RowDataset(encoded, padding_id=padding_id, row_length=self._row_length, few_shapes=self.few_shapes)
         # Laying out a batch takes a fraction of a millisecond, less than handing it over from a worker process.
@@ -304,7 +304,7 @@ class PanxDataModule(pl.LightningDataModule):
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """Tells Lightning that it can go on within an epoch; ``TrainOrder`` sees to it and needs no state of its own."""
+    """Tells Lightning that it can go on within an epoch; ``TrainSampler`` sees to it and needs no state of its own."""
 
     def state_dict(self) -> dict[str, int]:
         """Nothing."""

@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from xner.backbone import load_tokenizer, tokenizer_digest
 from xner.data.hashes import sentence_hashes, word_hashes
-from xner.data.panx import Sentences, Split
+from xner.data.sources import Sentences, Split
 from xner.errors import UserError
 from xner.files import write_atomically
-from xner.labels import IGNORE, LABELS
+from xner.tags import IGNORE, LABELS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -31,12 +31,12 @@ Int64 = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "3"
+_FORMAT = "4"
 """Part of every cache key: raise it when what is cached changes its meaning."""
 
 
 @dataclass(frozen=True)
-class Placement:
+class EncodingStats:
     """What became of a split's words.
 
     Attributes:
@@ -47,7 +47,7 @@ class Placement:
         split_sentences: Sentences with several windows.
         words_without_pieces: Words that the tokenizer makes nothing of, as U+200B; they are predicted ``O``.
         cut_words: Words longer than a whole window, of which only the beginning is seen.
-        illegal_tags: Tags that IOB2 forbids; they are kept.
+        invalid_tags: Tags that IOB2 forbids; they are kept.
     """
 
     sentences: int
@@ -57,7 +57,7 @@ class Placement:
     split_sentences: int
     words_without_pieces: int
     cut_words: int
-    illegal_tags: int
+    invalid_tags: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Encoded:
     word_hash: Int64
     sentence_hash: Int64
     digest: str
-    placement: Placement
+    stats: EncodingStats
 
     def __len__(self) -> int:
         return len(self.sentence_window) - 1
@@ -169,7 +169,7 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
         word_hash=word_hashes(sentences.words),
         sentence_hash=sentence_hashes(sentences.words),
         digest=sentences.digest,
-        placement=Placement(
+        stats=EncodingStats(
             sentences=len(sentences),
             words=len(word_label),
             pieces=len(pieces),
@@ -177,7 +177,7 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
             split_sentences=int((sentence_windows > 1).sum()),
             words_without_pieces=int((~placed).sum()),
             cut_words=int((word_pieces > room).sum()),
-            illegal_tags=sentences.illegal_tags,
+            invalid_tags=sentences.invalid_tags,
         ),
     )
 
@@ -236,8 +236,8 @@ def join(parts: Sequence[Encoded]) -> Encoded:
         word_hash=np.concatenate([part.word_hash for part in parts]),
         sentence_hash=np.concatenate([part.sentence_hash for part in parts]),
         digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest(),
-        placement=Placement(
-            **{field.name: sum(getattr(part.placement, field.name) for part in parts) for field in fields(Placement)}
+        stats=EncodingStats(
+            **{field.name: sum(getattr(part.stats, field.name) for part in parts) for field in fields(EncodingStats)}
         ),
     )
 
@@ -257,7 +257,7 @@ def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int
 
 
 def starts(lengths: Int64) -> Int64:
-    """Where each of some stretches begins when they lie end to end, and behind them where the last one ends."""
+    """Where each of some ranges begins when they lie end to end, and behind them where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
@@ -274,7 +274,7 @@ def _parts(word_pieces: Int64, sentence_word: Int64, room: int) -> Int64:
     return part
 
 
-_ARRAYS = tuple(field.name for field in fields(Encoded) if field.name not in ("digest", "placement"))
+_ARRAYS = tuple(field.name for field in fields(Encoded) if field.name not in ("digest", "stats"))
 
 
 class _DamagedError(Exception):
@@ -285,7 +285,7 @@ def _dump(encoded: Encoded) -> bytes:
     from safetensors.numpy import save
 
     arrays = {name: getattr(encoded, name) for name in _ARRAYS}
-    metadata = {"digest": encoded.digest, "placement": json.dumps(asdict(encoded.placement))}
+    metadata = {"digest": encoded.digest, "stats": json.dumps(asdict(encoded.stats))}
     return save(arrays, {**metadata, "checksum": _checksum(arrays, metadata)})
 
 
@@ -307,7 +307,7 @@ def _load(path: Path) -> Encoded:
         raise _DamagedError(" ".join(str(error).split()) or type(error).__name__) from error
     if not intact:
         raise _DamagedError("its checksum does not match")
-    return Encoded(**arrays, digest=metadata["digest"], placement=Placement(**json.loads(metadata["placement"])))
+    return Encoded(**arrays, digest=metadata["digest"], stats=EncodingStats(**json.loads(metadata["stats"])))
 
 
 def _checksum(arrays: Mapping[str, npt.NDArray[np.generic]], metadata: Mapping[str, str]) -> str:

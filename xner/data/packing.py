@@ -13,14 +13,14 @@ from torch.utils.data import Dataset
 
 from xner.batch import Batch
 from xner.data.encode import Encoded, starts
-from xner.data.order import ByLength, Share
-from xner.labels import IGNORE
+from xner.data.sampler import BatchIndices, ByLength
+from xner.tags import IGNORE
 
 Int64 = npt.NDArray[np.int64]
 
 
 def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], list[int], int]:
-    """Lay stretches into rows: the longest first, each into the first row that has room (first-fit decreasing).
+    """Lay ranges into rows: the longest first, each into the first row that has room (first-fit decreasing).
 
     Row by row, that is the longest that still fits.
 
@@ -50,7 +50,7 @@ def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], list[int], 
 class RowDataset(Dataset[Batch]):
     """Encoded sentences, served as batches of rows.
 
-    Indexed not by a sentence but by a ``Share``: the sentences of one batch.
+    Indexed not by a sentence but by a ``BatchIndices``: the sentences of one batch.
 
     Args:
         encoded: The sentences.
@@ -71,12 +71,12 @@ class RowDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def __getitem__(self, share: Share) -> Batch:
+    def __getitem__(self, share: BatchIndices) -> Batch:
         """Lay out the share's sentences; a share without sentences gives one row of padding."""
         encoded, sentences = self.encoded, share.sentences
-        windows, _ = stretches(encoded.sentence_window, sentences)
-        words, sentence_words = stretches(encoded.sentence_word, sentences)
-        source, lengths = stretches(encoded.window_start, windows)
+        windows, _ = concatenate_ranges(encoded.sentence_window, sentences)
+        words, sentence_words = concatenate_ranges(encoded.sentence_word, sentences)
+        source, lengths = concatenate_ranges(encoded.window_start, windows)
         first, rows, width = self._lay_out(lengths)
         within = np.arange(len(source)) - np.repeat(starts(lengths)[:-1], lengths)
         target = np.repeat(first, lengths) + within
@@ -135,7 +135,7 @@ def _round_up(number: int, step: int) -> int:
 
 
 def _fit_tightly(lengths: list[int], width: int) -> tuple[list[int], list[int], int, int]:
-    """Lay stretches into the fewest places: rows about as wide as asked for, narrower or wider as that suits them.
+    """Lay ranges into the fewest places: rows about as wide as asked for, narrower or wider as that suits them.
 
     Returns:
         Each stretch's row and first column, the number of rows, and their width.
@@ -151,7 +151,7 @@ def _fit_tightly(lengths: list[int], width: int) -> tuple[list[int], list[int], 
     return row, column, needed, width
 
 
-def stretches(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
-    """What lies in the chosen stretches, ``bounds[i]`` to ``bounds[i + 1]``, one after another; and their lengths."""
+def concatenate_ranges(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
+    """Concatenate the numbers in the chosen ranges ``bounds[i]`` to ``bounds[i + 1]``; give them and the lengths."""
     lengths = bounds[chosen + 1] - bounds[chosen]
     return np.arange(lengths.sum()) + np.repeat(bounds[chosen] - starts(lengths)[:-1], lengths), lengths

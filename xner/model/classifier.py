@@ -24,19 +24,19 @@ from xner.backbone import (
 )
 from xner.batch import Batch
 from xner.errors import RunError, UserError
-from xner.labels import IGNORE, OUTSIDE
-from xner.model.attention import quicken, row_mask
 from xner.model.checkpoint import check_options, fit_to, keep
 from xner.model.divergence import Diverged, FiniteCheck
+from xner.model.fast.attention import patch_attention, row_mask
+from xner.model.fast.heap import hold_freed_memory, release_freed_memory
+from xner.model.fast.last_layer import LastLayer
+from xner.model.fast.matrices import PackedMatrices
 from xner.model.freeze import check_layers, freeze
-from xner.model.heap import hold_freed_memory, release_freed_memory
-from xner.model.last_layer import LastLayer
 from xner.model.lora import LoRA, adapt, merge
-from xner.model.matrices import LaidOut
 from xner.model.metrics import SpanF1, WordPredictions
 from xner.model.optimizer import clip_in_step, clips_in_step, decay_groups
-from xner.model.speed import Speed
+from xner.model.throughput import Speed
 from xner.model.vocabulary import compact, restore
+from xner.tags import IGNORE, OUTSIDE
 
 
 class Tested(NamedTuple):
@@ -61,7 +61,7 @@ class TokenClassifier(pl.LightningModule):
             holds a token classifier with the same tags keeps its head; otherwise the head is new.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: AdamW's weight decay, a step and unit of learning rate; biases and LayerNorm have none.
-        warmup_ratio: Share of all optimizer steps over which the learning rate rises from zero to its peak.
+        warmup_ratio: BatchIndices of all optimizer steps over which the learning rate rises from zero to its peak.
         schedule: What becomes of the learning rate afterwards: 'linear' or 'cosine' to zero, or 'constant'.
         compact_vocabulary: Train only the embedding rows of pieces that the data uses (exact: the others would get
             nothing but weight decay, and they do).
@@ -112,7 +112,7 @@ class TokenClassifier(pl.LightningModule):
         self.compact_vocabulary = compact_vocabulary
         self.compile_network = compile
         self.last_layer: LastLayer | None = None
-        self.matrices: LaidOut | None = None
+        self.matrices: PackedMatrices | None = None
         self.speed = Speed()
         self.finite = FiniteCheck()
         self.head_is_new = False
@@ -162,7 +162,7 @@ class TokenClassifier(pl.LightningModule):
             if self.gradient_checkpointing:
                 self._checkpoint_gradients()
             if self.packable:
-                quicken(self.network)
+                patch_attention(self.network)
                 # What is compiled wants the same shapes every time.
                 self.last_layer = None if self.compile_network else LastLayer(self.network)
             if self.lora:
@@ -376,7 +376,7 @@ class TokenClassifier(pl.LightningModule):
 
     def _begin_evaluation(self) -> None:
         # What is compiled has no layers of its own.
-        self.matrices = None if self.compile_network else LaidOut(self.network)
+        self.matrices = None if self.compile_network else PackedMatrices(self.network)
 
     def _evaluate(self, batch: Batch) -> Tensor:
         with self.matrices.used() if self.matrices else nullcontext():

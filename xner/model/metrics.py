@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from xner.labels import TYPES
+from xner.tags import TYPES
 
 
 class SpanCounts(NamedTuple):

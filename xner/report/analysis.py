@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.errors import UserError
-from xner.report.errors import Score, by_length, by_seen, by_type
+from xner.report.entity_errors import Score, by_length, by_seen, by_type
 from xner.report.points import evaluation_on, lines, source_language, source_stages, target_language
 from xner.report.runs import Run, span_counts, stage_counts, stage_errors
 from xner.report.statistics import (

@@ -5,12 +5,12 @@ from statistics import fmean
 
 import numpy as np
 
-from xner.labels import TYPES, Span
-from xner.report import table as plain
+from xner.cli import results_table as plain
 from xner.report.analysis import Analysis, Point
-from xner.report.errors import FATES, LENGTHS, SEEN, Example, Score, examples
+from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example, Score, examples
 from xner.report.markup import Html, details, element, join, table
 from xner.report.runs import stage_errors
+from xner.tags import TYPES, Span
 from xner.transfer.result import Result, read_sentences
 
 MEANING = {
@@ -26,7 +26,7 @@ def fates(analysis: Analysis) -> Html:
     rows = []
     for point in analysis.points:
         totals = np.mean([each.by_type.sum(axis=0) for each in point.mistakes], axis=0)
-        entities = float(totals[: FATES.index("spurious")].sum()) or 1.0
+        entities = float(totals[: OUTCOMES.index("spurious")].sum()) or 1.0
         shares = [float(total) / entities for total in totals]
         rows.append([_place(point), _bar(shares), *map(plain.score, shares)])
     by_type = [
@@ -35,13 +35,15 @@ def fates(analysis: Analysis) -> Html:
         for result, each in zip(point.stages, point.mistakes, strict=True)
         for kind, counts in zip(TYPES, each.by_type, strict=True)
     ]
-    legend = [element("span", element("i", class_=f"key f{index}"), name) for index, name in enumerate(FATES[:-1])]
+    legend = [element("span", element("i", class_=f"key f{index}"), name) for index, name in enumerate(OUTCOMES[:-1])]
     caption = "Shares of the gold entities, and the spurious spans as a share of the same number."
     return join(
         [
             element("p", *legend, class_="legend"),
-            table(caption, ["stage", "", *FATES], rows, texts=2),
-            details("By type, for every stage", table("Counts of spans.", ["stage", "type", *FATES], by_type, texts=2)),
+            table(caption, ["stage", "", *OUTCOMES], rows, texts=2),
+            details(
+                "By type, for every stage", table("Counts of spans.", ["stage", "type", *OUTCOMES], by_type, texts=2)
+            ),
         ]
     )
 
@@ -77,7 +79,7 @@ def example_sentences(analysis: Analysis) -> Html:
                 element(
                     "ol", *(_example(each, sentences[each.sentence], language) for each in some), class_="examples"
                 ),
-                unfolded=kind == FATES[1],
+                unfolded=kind == OUTCOMES[1],
             )
             for kind, some in found.items()
             if some
@@ -97,7 +99,7 @@ def _place(point: Point) -> str:
 
 
 def _bar(shares: Sequence[float]) -> Html:
-    parts = list(zip(FATES, shares, strict=True))[: FATES.index("spurious")]
+    parts = list(zip(OUTCOMES, shares, strict=True))[: OUTCOMES.index("spurious")]
     spans = [
         element("span", class_=f"f{index}", style=f"width:{100 * share:.2f}%") for index, (_, share) in enumerate(parts)
     ]

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from xner.dashboard import Dashboard
-from xner.labels import Span
 from xner.report.analysis import Analysis
 from xner.report.mistakes import shown_examples
 from xner.report.points import before_adaptation
+from xner.tags import Span
 from xner.transfer.result import CSV_COLUMNS, csv_rows, read_sentences
 
 FEW_SHOT = ("regime", "sentences", "seeds", "f1", "f1_sd", "f1_low", "f1_high", "source_f1", "forgotten")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.errors import UserError
-from xner.report.errors import Errors, find_errors
+from xner.report.entity_errors import Errors, find_errors
 from xner.report.points import evaluation_on
 from xner.transfer.result import Counts, Result, read_counts, read_result
 

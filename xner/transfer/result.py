@@ -73,7 +73,7 @@ class Counts(NamedTuple):
     """The evidence behind an ``Evaluation``; sentences and words in the order of the split's file.
 
     Attributes:
-        correct: Spans predicted and right, a column a type of ``labels.TYPES``. *Shape:* (sentences, types)
+        correct: Spans predicted and right, a column a type of ``tags.TYPES``. *Shape:* (sentences, types)
         predicted: Spans predicted. *Shape:* (sentences, types)
         gold: Spans that are there. *Shape:* (sentences, types)
         sentence_words: How many words each sentence has. *Shape:* (sentences,)

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from xner.batch import Batch
 from xner.errors import RunError, UserError
 from xner.files import file_atomically, write_atomically
-from xner.transfer.stop import leave, on_signals
+from xner.transfer.signals import leave, on_signals
 
 RandomStates = dict[str, Any]
 
@@ -68,7 +68,7 @@ def read_begun(checkpoints: Path) -> dict[str, Any] | None:
         raise RunError(f"{path} is missing or damaged: delete {checkpoints} to begin the stage anew") from error
 
 
-class Keeper(Checkpoint):
+class ResumeCheckpoint(Checkpoint):
     """Keeps what a stage needs to go on: ``last.ckpt``, after every epoch and where a signal asks to stop.
 
     A signal to any process ends all of them after the step that it comes in, or after the epoch where no step is left;
@@ -191,7 +191,7 @@ def _asking_steps(trainer: pl.Trainer) -> int:
     return trainer.log_every_n_steps or 50  # type: ignore[attr-defined] # set by Lightning
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are there whole or not at all; Lightning's own pass through the system's temporary folder."""
 
     def save_checkpoint(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from xner.cli.progress import StageProgress, say
 from xner.errors import RunError
 from xner.files import remove_folder
-from xner.progress import StageProgress, say
+from xner.lineage.history import read_history
+from xner.lineage.record import FILE
 from xner.transfer.experiment import Experiment, check_same, define
-from xner.transfer.history import read_history
-from xner.transfer.lineage import FILE
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, write_csv
 from xner.transfer.resume import read_begun
@@ -22,7 +22,7 @@ Execute = Callable[[Sequence[Stage]], Iterable[Result]]
 
 
 @contextmanager
-def claim(root: Path) -> Iterator[None]:
+def lock_run_folder(root: Path) -> Iterator[None]:
     """Keep other processes away from a run's folder.
 
     Raises:

@@ -14,15 +14,15 @@ import torch
 from xner.backbone import first_not_finite, save_network, save_tokenizer
 from xner.data.datamodule import PanxDataModule
 from xner.files import folder_atomically
+from xner.lineage.callback import history_in
+from xner.lineage.history import History, write_history
 from xner.model.classifier import TokenClassifier
 from xner.model.divergence import Diverged
-from xner.transfer.checkpoint import history_in
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Experiment, Settings, define, fingerprint, no_best
-from xner.transfer.history import History, write_history
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, write_result
-from xner.transfer.resume import Keeper, write_begun
+from xner.transfer.resume import ResumeCheckpoint, write_begun
 from xner.transfer.tracking import begin_stage, end_stage
 
 
@@ -48,7 +48,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
     definition = define(experiment)[stage.id]
     backbone = str(experiment.model_folder(stage.parent) if stage.parent else experiment.settings["model.backbone"])
     trainer, model, data = build(_settings(stage, experiment, backbone))
-    keeper = Keeper(checkpoints, best=experiment.select == "best")
+    keeper = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
     begin_stage(trainer, stage, experiment)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined] # set by Lightning
     if trainer.is_global_zero:

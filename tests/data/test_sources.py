@@ -1,0 +1,366 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sources import FORMATS, as_dataset, as_jsonl, as_rows, as_tsv, random_sentences, write_hub
+from xner.data import sources as panx
+from xner.data.sources import LANGUAGES, SPLITS, Sentences, Split
+from xner.errors import RunError, UserError
+
+ODD = Sentences(
+    words=[
+        ["a\u2028b", "\u2029", "New\u00a0York", "two words", " ", "\u200b", "\u0085", "\x0b"],
+        ["tr:", "\ufeff", "Ankara\u2028", "en:Paris", "'"],
+        ["son"],
+    ],
+    tags=[
+        ["O", "O", "B-LOC", "I-LOC", "O", "O", "B-PER", "I-ORG"],
+        ["O", "O", "B-LOC", "I-PER", "O"],
+        ["O"],
+    ],
+)
+"""Words that hold line separators, spaces and the like."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a source with one language, tr, still empty."""
+    (tmp_path / "source" / "tr").mkdir(parents=True)
+    return tmp_path / "source"
+
+
+def read(folder: Path, split: str = "train") -> Sentences:
+    return Split(str(folder), "tr", split).sentences
+
+
+def message(folder: Path, kind: type[UserError] = RunError, language: str = "tr", split: str = "train") -> str:
+    """What reading the split fails with, which is one line."""
+    with pytest.raises(kind) as caught:
+        _ = Split(str(folder), language, split).sentences
+    assert type(caught.value) is kind
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("sentences", [random_sentences("tr", 20), ODD], ids=["plain", "odd"])
+def test_every_format_gives_the_same_sentences(folder: Path, form: str, sentences: Sentences) -> None:
+    """Each format of a folder gives the sentences that were written, and the same digest, whatever the split."""
+    for split in SPLITS:
+        FORMATS[form](folder / "tr", split, sentences)
+        assert read(folder, split) == sentences
+        assert read(folder, split).digest == sentences.digest
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_language_prefix_is_taken_off(folder: Path, form: str) -> None:
+    """``tr:`` before a word is taken off, once and of this language alone; a word that is nothing else stays."""
+    words = ["tr:Ankara", "en:Paris", "tr:", "tr:tr:x", "atr:b", "TR:c"]
+    FORMATS[form](folder / "tr", "train", Sentences([words], [["B-LOC", "O", "O", "O", "O", "O"]]))
+    assert read(folder).words == [["Ankara", "en:Paris", "tr:", "tr:x", "atr:b", "TR:c"]]
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".conll", ".txt"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.rstrip("\n"),
+        lambda text: text.rstrip("\n").replace("\n", "\r\n"),
+        lambda text: "\n\n" + text.replace("\n\n", "\n\n\n\n") + "\n\n\n",
+        lambda text: "\r\n" + text.replace("\n\n", "\n\r\n\n"),
+    ],
+    ids=["CRLF", "no newline at the end", "CRLF, no newline at the end", "many blank lines", "mixed line ends"],
+)
+def test_line_ends_and_blank_lines(folder: Path, suffix: str, change: Any) -> None:  # noqa: ANN401 - of text to text
+    """Line ends of either kind, missing or repeated ones change no sentence."""
+    (folder / "tr" / f"train{suffix}").write_bytes(change(as_tsv(ODD)).encode())
+    assert read(folder) == ODD
+
+
+def test_identity_follows_the_content(folder: Path) -> None:
+    """A split's identity is its content's: another file of the same name has another."""
+    FORMATS["tsv"](folder / "tr", "train", ODD)
+    before = Split(str(folder), "tr", "train").identity
+    assert Split(str(folder), "tr", "train").identity == before
+    FORMATS["tsv"](folder / "tr", "train", random_sentences("tr", 3))
+    assert Split(str(folder), "tr", "train").identity != before
+
+
+def test_identity_of_a_saved_folder_follows_its_content(folder: Path) -> None:
+    """A ``save_to_disk`` folder's identity is that of all its files."""
+    identities = set()
+    for number in (1, 2):
+        as_dataset(random_sentences("tr", 3, seed=number)).save_to_disk(folder / "tr" / "train")
+        identities.add(Split(str(folder), "tr", "train").identity)
+    assert len(identities) == 2
+
+
+def test_digest_tells_sentences_apart() -> None:
+    """The digest changes with a word, a tag, the order and the borders of sentences."""
+    variants = [
+        Sentences([["a", "b"], ["c"]], [["O", "O"], ["O"]]),
+        Sentences([["a", "B"], ["c"]], [["O", "O"], ["O"]]),
+        Sentences([["a", "b"], ["c"]], [["O", "B-PER"], ["O"]]),
+        Sentences([["c"], ["a", "b"]], [["O"], ["O", "O"]]),
+        Sentences([["a"], ["b", "c"]], [["O"], ["O", "O"]]),
+        Sentences([["a", "b", "c"]], [["O", "O", "O"]]),
+    ]
+    assert len({sentences.digest for sentences in variants}) == len(variants)
+
+
+def test_illegal_tags_are_kept_and_counted(folder: Path) -> None:
+    """Tags that IOB2 forbids are read as they are, and counted."""
+    (folder / "tr" / "train.tsv").write_text("a\tI-PER\nb\tI-PER\nc\tO\nd\tI-LOC\n\ne\tI-ORG\n", encoding="utf-8")
+    assert read(folder).tags == [["I-PER", "I-PER", "O", "I-LOC"], ["I-ORG"]]
+    assert read(folder).invalid_tags == 3
+
+
+@pytest.mark.parametrize(("language", "split"), [("en", "train"), ("tr", "validation"), ("tr", "test")])
+def test_sample(language: str, split: str) -> None:
+    """The embedded sample is a source that needs no folder."""
+    assert len(Split("sample", language, split).sentences) >= 100
+
+
+def test_real_data(shared: Path) -> None:
+    """Real PAN-X is read whole: 10,000 Turkish test sentences of 75,731 words."""
+    sentences = Split(str(shared / "panx"), "tr", "test").sentences
+    assert len(sentences) == 10_000
+    assert sum(map(len, sentences.words)) == 75_731
+
+
+class TestHub:
+    @pytest.fixture
+    def hub(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A folder in the layout of the hub's data set, in its place."""
+        splits = {split: random_sentences("tr", 5, seed=seed) for seed, split in enumerate(SPLITS)}
+        hub = write_hub(tmp_path / "xtreme", "tr", splits)
+        monkeypatch.setattr(panx, "HUB", str(hub))
+        return hub
+
+    @pytest.mark.usefixtures("hub")
+    def test_same_sentences(self) -> None:
+        """The hub's parquet files, with prefixed words and a class label, give the sentences that went in."""
+        for seed, split in enumerate(SPLITS):
+            found = Split("panx", "tr", split)
+            assert found.sentences == random_sentences("tr", 5, seed=seed)
+            assert found.identity == found.sentences.digest
+
+    @pytest.mark.usefixtures("hub")
+    def test_language_that_is_not_there(self) -> None:
+        """A language of PAN-X that the hub does not have is one line that names it."""
+        assert "PAN-X.de" in message(Path("panx"), language="de")
+
+    def test_unreachable(self) -> None:
+        """Without a network, the message says how to use a folder instead."""
+        text = message(Path("panx"))
+        assert text.startswith("google/xtreme PAN-X.tr cannot be had from the hub")
+        assert "--data.source FOLDER" in text
+        assert "FOLDER/<language>/train.tsv" in text
+
+    def test_all_languages_are_known(self) -> None:
+        """All 40 languages of PAN-X are known by name, before any network."""
+        assert len(set(LANGUAGES)) == 40
+        for language in LANGUAGES:
+            assert str(Split("panx", language, "test")) == f"{language}/test"
+
+    @pytest.mark.parametrize(("wrong", "meant"), [("tur", "tr"), ("eng", "en"), ("de-DE", "de"), ("trr", "tr")])
+    def test_unknown_language(self, wrong: str, meant: str) -> None:
+        """An unknown language gets the nearest as a suggestion, without asking the network."""
+        text = message(Path("panx"), UserError, language=wrong)
+        assert text.startswith(f"language {wrong!r} is not in PAN-X: did you mean ")
+        assert repr(meant) in text
+
+    def test_unknown_split(self) -> None:
+        """Of an unknown split, the known ones are listed."""
+        assert "train, validation, test" in message(Path("panx"), UserError, split="dev")
+
+
+class TestMissing:
+    def test_folder(self, tmp_path: Path) -> None:
+        """A folder that is not there is named, with what may be given."""
+        text = message(tmp_path / "nowhere", UserError)
+        assert text.startswith(f"data.source={str(tmp_path / 'nowhere')!r} is not a folder; use")
+        assert "'panx', 'sample'" in text
+
+    def test_file_in_place_of_a_folder(self, tmp_path: Path) -> None:
+        """A file is no source."""
+        (tmp_path / "train.tsv").write_text("a\tO\n", encoding="utf-8")
+        assert "is not a folder" in message(tmp_path / "train.tsv", UserError)
+
+    def test_language(self, folder: Path) -> None:
+        """A language without a folder is named, and the nearest of those that are there."""
+        FORMATS["tsv"](folder / "tr", "train", ODD)
+        text = message(folder, UserError, language="tur")
+        assert text == f"language 'tur' is not in data.source={str(folder)!r}: did you mean 'tr'? There are tr"
+
+    def test_every_language(self, folder: Path) -> None:
+        """A source with no split at all says that there is none."""
+        assert message(folder, UserError).endswith("There are none")
+
+    def test_split(self, folder: Path) -> None:
+        """A split without a file is named, and those that are there."""
+        FORMATS["tsv"](folder / "tr", "train", ODD)
+        text = message(folder, UserError, split="validation")
+        assert text.startswith(f"split 'validation' is not in {folder / 'tr'}: ")
+        assert text.endswith("There are train")
+
+    def test_known_format(self, folder: Path) -> None:
+        """A file of another kind, a hidden one or a folder that is no data set is no split."""
+        FORMATS["tsv"](folder / "tr", "test", ODD)
+        (folder / "tr" / "train.csv").write_text("a,O\n", encoding="utf-8")
+        (folder / "tr" / ".train.tsv").write_text("a\tO\n", encoding="utf-8")
+        (folder / "tr" / "train").mkdir()
+        assert message(folder, UserError).endswith("There are test")
+
+    def test_two_formats(self, folder: Path) -> None:
+        """A split in two formats is an error that names both."""
+        FORMATS["tsv"](folder / "tr", "train", ODD)
+        FORMATS["save_to_disk of strings"](folder / "tr", "train", ODD)
+        text = message(folder, UserError)
+        assert text == f"{folder / 'tr'} holds split 'train' more than once (train, train.tsv): keep one"
+
+    def test_vanished_file(self, folder: Path) -> None:
+        """A file that goes away between finding and reading is named."""
+        FORMATS["tsv"](folder / "tr", "train", ODD)
+        split = Split(str(folder), "tr", "train")
+        (folder / "tr" / "train.tsv").unlink()
+        with pytest.raises(RunError, match=r"train\.tsv cannot be read: No such file"):
+            _ = split.sentences
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("a\tO\nb O\n", "line 2: 1 field where word, tab, tag are due"),
+        ("a\tO\n\n\nb\n", "line 4: 1 field where word, tab, tag are due"),
+        ("a\tO\n \n", "line 2: 1 field where word, tab, tag are due"),
+        ("a\tO\tO\n", "line 1: 3 fields where word, tab, tag are due"),
+        ("a\tx\tO\n", "line 1: 3 fields where word, tab, tag are due"),
+        ("\ta\tO\n", "line 1: 3 fields where word, tab, tag are due"),
+        ("a\tO\r\nb\tB-MISC\r\n", "line 2: unknown tag 'B-MISC': use O, B-PER, I-PER, B-ORG, I-ORG, B-LOC, I-LOC"),
+        ("a\tb-per\n", "line 1: unknown tag 'b-per'"),
+        ("a\t\n", "line 1: unknown tag ''"),
+        ("a\tO \n", "line 1: unknown tag 'O '"),
+        ("a\u2028\tO\n\tO\n", "line 2: an empty word"),
+    ],
+)
+def test_bad_line(folder: Path, content: str, expected: str) -> None:
+    """A line that is not word, tab, tag is told by file and number, counted as an editor counts."""
+    path = folder / "tr" / "train.tsv"
+    path.write_bytes(content.encode())
+    assert message(folder).startswith(f"{path}, {expected}")
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "train.jsonl"])
+def test_bad_encoding(folder: Path, name: str) -> None:
+    """A file that is not UTF-8 is told with the place of its first wrong byte."""
+    path = folder / "tr" / name
+    path.write_bytes("İstanbul".encode() + "\tB-LOC\nIğdir\tB-LOC\n".encode("iso-8859-9"))
+    assert message(folder) == f"{path} is not UTF-8 (byte {len('İstanbul'.encode()) + 8}): convert it"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"tokens": ["a", "b"], "ner_tags": ["O"]}, "2 tokens but 1 ner_tags: give one tag a word"),
+        ({"tokens": ["a"], "ner_tags": []}, "1 tokens but 0 ner_tags"),
+        ({"tokens": [], "ner_tags": []}, "an empty sentence"),
+        ({"tokens": ["a", ""], "ner_tags": ["O", "O"]}, "each of tokens must be a string that is not empty"),
+        ({"tokens": ["a", 3], "ner_tags": ["O", "O"]}, "each of tokens must be a string that is not empty"),
+        ({"tokens": ["a", None], "ner_tags": ["O", "O"]}, "each of tokens must be a string that is not empty"),
+        ({"tokens": "ab", "ner_tags": ["O", "O"]}, "tokens and ner_tags must be lists"),
+        ({"tokens": ["a"], "ner_tags": "O"}, "tokens and ner_tags must be lists"),
+        ({"tokens": ["a"], "ner_tags": None}, "tokens and ner_tags must be lists"),
+        ({"tokens": ["a"], "ner_tags": ["B-MISC"]}, "unknown tag 'B-MISC': use O, B-PER"),
+        ({"tokens": ["a"], "ner_tags": [7]}, "unknown tag 7: use O, B-PER"),
+        ({"tokens": ["a"], "ner_tags": [-1]}, "unknown tag -1"),
+        ({"tokens": ["a"], "ner_tags": [True]}, "unknown tag True"),
+        ({"tokens": ["a"], "ner_tags": [1.0]}, "unknown tag 1.0"),
+        ({"tokens": ["a"], "ner_tags": [None]}, "unknown tag None"),
+        ({"tokens": ["a"], "ner_tags": [["O"]]}, "unknown tag ['O']"),
+        ({"tokens": ["a"]}, "not of the form"),
+        ({"words": ["a"], "ner_tags": ["O"]}, "not of the form"),
+        (["a", "O"], "not of the form"),
+        (3, "not of the form"),
+    ],
+)
+def test_bad_row(folder: Path, row: object, expected: str) -> None:
+    """A line of JSON that is no sentence is told by file and number, blank lines counted."""
+    path = folder / "tr" / "train.jsonl"
+    path.write_text(as_jsonl(as_rows(ODD)) + "\n" + as_jsonl([row]), encoding="utf-8")
+    assert message(folder).startswith(f"{path}, line {len(ODD) + 2}: {expected}")
+
+
+@pytest.mark.parametrize("line", ['{"tokens": ["a"], "ner_tags": ["O"]', "tokens", "{'tokens': []}", '"\x00"'])
+def test_broken_json(folder: Path, line: str) -> None:
+    """A line that is no JSON is told by file and number, with the form that is due."""
+    path = folder / "tr" / "train.jsonl"
+    path.write_text(as_jsonl(as_rows(ODD)) + line + "\n", encoding="utf-8")
+    text = message(folder)
+    assert text.startswith(f'{path}, line {len(ODD) + 1}: not of the form {{"tokens": [...], "ner_tags": [...]}}')
+
+
+def test_half_a_character(folder: Path) -> None:
+    """A word with a lone surrogate, which JSON can write and UTF-8 cannot, is told by file and number."""
+    path = folder / "tr" / "train.jsonl"
+    path.write_text('{"tokens": ["\\ud83d"], "ner_tags": ["O"]}\n', encoding="utf-8")
+    assert message(folder).startswith(f"{path}, line 1: ")
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "train.conll", "train.txt", "train.jsonl"])
+@pytest.mark.parametrize("content", ["", "\n\n", "\r\n"])
+def test_empty_file(folder: Path, name: str, content: str) -> None:
+    """A file without a sentence is an error of its own."""
+    (folder / "tr" / name).write_bytes(content.encode())
+    assert message(folder) == f"{folder / 'tr' / name} holds no sentence"
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if "parquet" in form or "disk" in form])
+def test_empty_table(folder: Path, form: str) -> None:
+    """A table without a row is told as empty."""
+    FORMATS[form](folder / "tr", "train", Sentences([], []))
+    assert message(folder).endswith(" holds no sentence")
+
+
+@pytest.mark.parametrize("column", ["tokens", "ner_tags"])
+@pytest.mark.parametrize("form", ["parquet", "save_to_disk"])
+def test_missing_column(folder: Path, form: str, column: str) -> None:
+    """A table without one of the two columns is told with the columns that it has."""
+    table = as_dataset(ODD).rename_column(column, "other")
+    path = folder / "tr" / ("train.parquet" if form == "parquet" else "train")
+    table.to_parquet(path) if form == "parquet" else table.save_to_disk(path)
+    text = message(folder)
+    assert text.startswith(f"{path} has no column {column!r}: it has ")
+    assert "other" in text
+
+
+def test_broken_parquet(folder: Path) -> None:
+    """A file that is no parquet is told."""
+    (folder / "tr" / "train.parquet").write_bytes(b"PAR1 and nothing more")
+    assert message(folder).startswith(f"{folder / 'tr' / 'train.parquet'} is no parquet file")
+
+
+def test_broken_save_to_disk(folder: Path) -> None:
+    """A ``save_to_disk`` folder that lost a file is told."""
+    as_dataset(ODD).save_to_disk(folder / "tr" / "train")
+    for path in (folder / "tr" / "train").glob("*.arrow"):
+        path.unlink()
+    assert message(folder).startswith(f"{folder / 'tr' / 'train'} is no folder of datasets' save_to_disk")
+
+
+@pytest.mark.parametrize("form", ["parquet", "save_to_disk"])
+def test_bad_row_of_a_table(folder: Path, form: str) -> None:
+    """A row of a table whose tags are not as many as its words is told by file and row, from 0 as tables count."""
+    table = as_dataset(Sentences([["a"], ["b", "c"]], [["O"], ["O"]]))
+    path = folder / "tr" / ("train.parquet" if form == "parquet" else "train")
+    table.to_parquet(path) if form == "parquet" else table.save_to_disk(path)
+    assert message(folder) == f"{path}, row 1: 2 tokens but 1 ner_tags: give one tag a word"
+
+
+def test_class_label_of_another_tag_set(folder: Path) -> None:
+    """A class label with a tag that PAN-X does not have is told by that tag."""
+    names = ["O", "B-MISC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
+    as_dataset(Sentences([["a"]], [["B-MISC"]]), names).to_parquet(folder / "tr" / "train.parquet")
+    assert "row 0: unknown tag 'B-MISC'" in message(folder)

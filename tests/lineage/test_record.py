@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from xner.errors import RunError
+from xner.lineage.record import FILE, Episode, Lineage, extend, read_lineage, zero_shot
+
+
+def episode(language: str) -> Episode:
+    return {
+        "source": "sample",
+        "language": language,
+        "split": "train",
+        "sentences": 10,
+        "shuffle_seed": 0,
+        "subset_seed": 42,
+        "seed": 42,
+        "digest": "0a1b",
+    }
+
+
+def test_backbone_without_history() -> None:
+    """A hub name, and a folder without a lineage, count as pretrained and not trained."""
+    assert read_lineage("xlm-roberta-base") == {"origin": "xlm-roberta-base", "episodes": []}
+
+
+def test_folder_without_history(tmp_path: Path) -> None:
+    """A folder without the file is its own origin."""
+    assert read_lineage(str(tmp_path)) == {"origin": str(tmp_path), "episodes": []}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """What is written beside weights is read with them, whatever the folder is called."""
+    lineage: Lineage = {"origin": "xlm-roberta-base", "episodes": [episode("en"), episode("tr")]}
+    (tmp_path / FILE).write_text(json.dumps(lineage), encoding="utf-8")
+    assert read_lineage(str(tmp_path)) == lineage
+
+
+def test_extend() -> None:
+    """Training adds its episodes behind those before, and leaves the older lineage alone."""
+    old: Lineage = {"origin": "x", "episodes": [episode("en")]}
+    new = extend(old, [episode("tr"), episode("de")])
+    assert [each["language"] for each in new["episodes"]] == ["en", "tr", "de"]
+    assert new["origin"] == "x"
+    assert len(old["episodes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("trained", "language", "expected"),
+    [([], "tr", True), (["en"], "tr", True), (["en", "tr"], "tr", False), (["en"], "en", False), (["en"], "e", True)],
+)
+def test_zero_shot(trained: list[str], language: str, expected: bool) -> None:
+    """A score is zero-shot only where no episode is of the evaluated language, however long ago."""
+    assert zero_shot({"origin": "x", "episodes": [*map(episode, trained)]}, language) is expected
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"origin": "x"}', b"null", b"\xff\xfe"])
+def test_no_lineage(tmp_path: Path, content: bytes) -> None:
+    """A file that is no lineage is told by its name: without it, nothing could be said about zero-shot."""
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        read_lineage(str(tmp_path))
+    assert str(caught.value).startswith(f"{tmp_path / FILE} is no lineage (")
+    assert len(str(caught.value).splitlines()) == 1

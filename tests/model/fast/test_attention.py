@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from xner.model.fast.attention import Dropout, row_attention, row_mask
+
+WINDOWS = torch.tensor([[1, 1, 1, 4, 4, 0], [2, 2, 2, 2, 2, 2], [3, 5, 5, 0, 0, 0]])
+
+
+def test_row_mask() -> None:
+    """A piece sees its own window's pieces and no others, and padding sees padding."""
+    seen = row_mask(WINDOWS) == 0
+    assert seen.shape == (3, 1, 6, 6)
+    for row, windows in enumerate(WINDOWS.tolist()):
+        assert seen[row, 0].tolist() == [[one == other for other in windows] for one in windows]
+
+
+def test_attention_is_torchs() -> None:
+    """The mixed values and their gradients are those of torch's own scaled dot product."""
+    torch.manual_seed(0)
+    inputs = [torch.randn(3, 2, 6, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    mixed, weights = row_attention(nn.Module(), *inputs, row_mask(WINDOWS), scaling=8**-0.5)
+    expected = scaled_dot_product_attention(*inputs, attn_mask=row_mask(WINDOWS) == 0).transpose(1, 2)
+    assert weights is None
+    torch.testing.assert_close(mixed, expected, atol=1e-12, rtol=0)
+    weight = torch.randn_like(mixed)
+    for found, theirs in zip(
+        torch.autograd.grad((mixed * weight).sum(), inputs),
+        torch.autograd.grad((expected * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, theirs, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("shape", [(999, 1001), (7, 3, 20001)])
+def test_dropout(p: float, shape: tuple[int, ...]) -> None:
+    """In training a share of p is zero, the rest is scaled so that the mean stays, and neighbours do not depend."""
+    torch.manual_seed(0)
+    drop = Dropout(p)
+    values = torch.ones(shape, requires_grad=True)
+    dropped = drop(values)
+    assert dropped.shape == shape
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+    gone = (dropped == 0).flatten().double()
+    deviation = (p * (1 - p) / len(gone)) ** 0.5
+    assert abs(gone.mean() - p) < 5 * deviation
+    for distance in (1, 2, 3, 1001):
+        together = (gone[distance:] * gone[:-distance]).mean()
+        assert abs(together - p**2) < 10 * deviation * p
+    assert torch.equal(torch.autograd.grad(dropped.sum(), values)[0], dropped)
+
+
+def test_dropout_off() -> None:
+    """In evaluation, and with p=0, nothing is dropped and no random number is drawn; with p=1 everything is."""
+    values = torch.randn(5, 5)
+    state = torch.get_rng_state()
+    assert torch.equal(Dropout(0.5).eval()(values), values)
+    assert torch.equal(Dropout(0.0)(values), values)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(Dropout(1.0)(values), torch.zeros(5, 5))
+
+
+def test_dropout_follows_the_seed() -> None:
+    """A seed repeats what is dropped; the next draw is another."""
+    torch.manual_seed(3)
+    first, second = (Dropout(0.5)(torch.ones(100)) for _ in range(2))
+    torch.manual_seed(3)
+    assert torch.equal(Dropout(0.5)(torch.ones(100)), first)
+    assert not torch.equal(first, second)

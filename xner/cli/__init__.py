@@ -1,0 +1,1 @@
+"""The command line: it knows every other package, and none of them knows it."""

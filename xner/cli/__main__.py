@@ -1,0 +1,5 @@
+"""``python -m xner.cli``, the same as the command ``xner``."""
+
+from xner.cli.main import main
+
+main()
