@@ -1,29 +1,44 @@
-"""A user's mistakes: each is one clear line, never a traceback.
+"""Errors that a user causes or can act on: each becomes one line on the terminal, never a traceback.
 
-The exit code is 2 where what was asked for is wrong: an option's value, a path that is not there or is not of the kind
-that was asked for, a folder of another run. It is 1 where what was asked for is right, but fails: damaged or wrong
-data, the network, the disk, another process, a training that diverges.
+The exit code is 2 where the request is wrong: an option's value, a path that does not exist or is of the wrong kind, a
+folder of another run. It is 1 where the request is right but fails: damaged or invalid data, the network, the disk,
+another process, a training run that diverges.
 """
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """What was asked for cannot be done as asked; its text names the option, the value and what would do."""
+    """A request that cannot be carried out as given; the text names the option, its value and what to use instead."""
 
     exit_code = 2
 
 
+class RunError(UserError):
+    """A valid request that failed because of the data, the network, the disk or another process."""
+
+    exit_code = 1
+
+
+class Stopped(UserError):
+    """A command that the user or the system stopped; the text says how to continue it."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 @contextmanager
 def options_called(names: Mapping[str, str]) -> Iterator[None]:
-    """Let a tool's errors name its own options, where what it calls names those of ``fit``.
+    """Rename options in the errors raised within a block, for tools whose options have other names than those of fit.
 
     Args:
-        names: The tool's option by that of ``fit``, as ``{"data.source": "source"}``.
+        names: The tool's option by the option of ``fit``, such as ``{"data.source": "source"}``.
 
     Raises:
-        UserError: As the block raises it, with the tool's names.
+        UserError: As raised in the block, with the tool's names.
     """
     try:
         yield
@@ -34,15 +49,12 @@ def options_called(names: Mapping[str, str]) -> Iterator[None]:
         raise type(error)(text) from error
 
 
-class Stopped(UserError):
-    """The user, or the system, stopped the command; its text says how to go on."""
+def did_you_mean(value: str, choices: Sequence[str]) -> str:
+    """Suggest the choices that are most similar to an unknown value, and list all choices.
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class RunError(UserError):
-    """What was asked for was well formed, but the data, the network or the disk stands in its way."""
-
-    exit_code = 1
+    >>> did_you_mean("tur", ["en", "tr"])
+    "did you mean 'tr'? Choose from en, tr"
+    """
+    near = [repr(choice) for choice in difflib.get_close_matches(value, choices, n=3, cutoff=0.4)]
+    suggestion = f"did you mean {' or '.join(near)}? " if near else ""
+    return suggestion + (f"Choose from {', '.join(choices)}" if choices else "There are none")

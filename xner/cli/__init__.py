@@ -1,1 +1,7 @@
-"""The command line: it knows every other package, and none of them knows it."""
+"""The command line: it imports every other package, and none of them imports it."""
+
+COMMANDS = ("fit", "validate", "test", "predict", "transfer")
+"""The commands that need a Trainer."""
+
+TOOLS = ("explore", "tag", "report", "new-backbone")
+"""The commands that do not."""

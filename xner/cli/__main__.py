@@ -1,5 +1,6 @@
-"""``python -m xner.cli``, the same as the command ``xner``."""
+"""Run ``python -m xner.cli``, the same as the command ``xner``."""
 
 from xner.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,31 +1,71 @@
-"""What Lightning and jsonargparse say of options that cannot be had, for a user to read as one line.
+"""The one place where exceptions become lines on the terminal and exit codes."""
 
-Both find out in the midst of a run, and raise what they like: a validation interval longer than the epoch is a
-``ValueError``, a monitored score that nobody logs a ``RuntimeError``.
-"""
-
-import linecache
+import errno
+import os
+import sys
 import traceback
+from typing import NoReturn
 
-_WHOSE = ("lightning", "jsonargparse")
+from xner.errors import UserError
+
+_LIBRARIES = ("lightning", "jsonargparse")
+"""Libraries whose errors about options arrive in the middle of a run."""
+
+_ABOUT_OPTIONS = (ValueError, TypeError, RuntimeError)
+"""What these libraries raise for an option besides their own exceptions: a validation interval longer than the epoch is
+a ``ValueError``, a monitored score that is never logged a ``RuntimeError``."""
 
 
-def complaint(error: Exception) -> str | None:
-    """What a library says of the options; ``None`` where it did not mean to: an error of other code, or a defect.
+def exit_with_line(error: BaseException) -> NoReturn:
+    """Print the line of an error and exit with its code.
 
-    >>> complaint(ZeroDivisionError("division by zero")) is None
-    True
+    Raises:
+        SystemExit: For every error that a user can act on.
+        BaseException: The error itself where it is a defect, which needs its traceback.
     """
-    if isinstance(error, OSError | AssertionError | NotImplementedError) or not _raised_by_library(error):
-        return None
-    while isinstance(error.__cause__, Exception):  # jsonargparse wraps what a class said in all that it tried
-        error = error.__cause__
-    return " ".join(str(error.args[0] if error.args else error).split()) or None
+    if isinstance(error, BrokenPipeError):
+        # The reader of the output, such as head, has ended; what is left of it is discarded.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    line, code = translate(error)
+    if line is None:
+        raise error
+    print("xner: error:", " ".join(line.split()), file=sys.stderr)
+    sys.exit(code)
 
 
-def _raised_by_library(error: Exception) -> bool:
-    """Whether the error comes from a ``raise`` of a library's own, not from an operation that failed there."""
-    for frame, line in list(traceback.walk_tb(error.__traceback__))[-1:]:
-        whose = frame.f_globals.get("__name__", "").partition(".")[0]
-        return whose in _WHOSE and linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
-    return False
+def translate(error: BaseException) -> tuple[str | None, int]:
+    """Translate an exception into a line and an exit code.
+
+    Returns:
+        The line, ``None`` where the exception is a defect, and the exit code.
+
+    >>> translate(UserError("data.batch_size=0 is not 1 or more")), translate(ZeroDivisionError("division by zero"))
+    (('data.batch_size=0 is not 1 or more', 2), (None, 1))
+    """
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, FileNotFoundError) and error.errno is None:
+        return str(error), 2  # raised by Lightning for a checkpoint
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = f"{error.filename}: " if error.filename else ""
+            return f"{place}{error.strerror}; free space, and repeat the command", 1
+        return (f"{error.filename}: {error.strerror}" if error.filename and error.strerror else None), 1
+    if _is_about_options(error):
+        while isinstance(error.__cause__, Exception):  # jsonargparse wraps the error of a class into all that it tried
+            error = error.__cause__
+        return str(error.args[0] if error.args else error).strip() or None, 2
+    return None, 1
+
+
+def _is_about_options(error: BaseException) -> bool:
+    """Return whether one of ``_LIBRARIES`` raised an exception because of an option."""
+    if type(error).__module__.partition(".")[0] in _LIBRARIES:
+        return True
+    if not isinstance(error, _ABOUT_OPTIONS) or isinstance(error, NotImplementedError):
+        return False
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES

@@ -1,97 +1,168 @@
-"""The commands that need a Trainer: fit, validate, test, predict and transfer."""
+"""LightningCLI for xner: parses the options of a command and instantiates what they describe."""
 
+import difflib
 import gc
 import inspect
 import json
-import logging
 import math
 import os
-import sys
+import re
 import warnings
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
-from filelock import FileLock
-from jsonargparse import Namespace
+import yaml
+from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import (
-    BaseFinetuning,
-    GradientAccumulationScheduler,
-    ModelCheckpoint,
-    ProgressBar,
-    StochasticWeightAveraging,
-    WeightAveraging,
-)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from xner.backbone import check_head
-from xner.cli.main import TOOLS
-from xner.cli.parser import RESOLVED, Parser
-from xner.cli.predictions import report, tags_by_sentence, write_predictions
-from xner.cli.processes import Processes, check_strategy
-from xner.cli.progress import step_progress
-from xner.cli.quiet import configure_logging
-from xner.cli.results_table import describe, render
-from xner.cli.trainer import ResumedBest, Trainer, monitoring
+from xner.cli import TOOLS
+from xner.cli.callbacks import check_callbacks, monitoring, own_callbacks
+from xner.cli.output import configure_logging
+from xner.cli.processes import check_strategy, end_with_parent
+from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
-from xner.errors import RunError, Stopped, UserError
-from xner.files import remove_parts, write_atomically
-from xner.lineage.callback import LineageCallback, check_checkpoint, history_in
+from xner.errors import UserError
+from xner.lineage.callback import LineageCallback, check_checkpoint
 from xner.model.classifier import TokenClassifier
-from xner.model.divergence import Diverged
-from xner.transfer.evaluation import evaluate
-from xner.transfer.experiment import Keep, Select, Settings
-from xner.transfer.plan import Stage, plan_table
-from xner.transfer.prepare import (
-    INSTEAD,
-    check_asked_for,
-    check_selection,
-    check_trains,
-    limits,
-    planned,
-    prepare,
-)
-from xner.transfer.result import Result, read_result, write_sentences
+from xner.transfer.experiment import Select, TransferOptions
 from xner.transfer.resume import AtomicCheckpointIO
-from xner.transfer.run import Execute, complete_stages, lock_run_folder, run_experiment, serially
-from xner.transfer.side_by_side import side_by_side
-from xner.transfer.signals import exit_code, leave, on_signals
-from xner.transfer.stage import Workers, run_stage, write_model
-from xner.transfer.tracking import dashboards
+from xner.transfer.stage import Parts, StageOptions, no_best
 
-lightning_logger = logging.getLogger("lightning.pytorch")
+RESOLVED = """\
+# The resolved configuration of an xner run: every option, given or not.
+# The command adds these callbacks to trainer.callbacks: progress (unless trainer.enable_progress_bar is false), and two
+# that cannot be left out: LineageCallback, the record of what the weights were trained on, and in transfer
+# ResumeCheckpoint, from which an interrupted stage resumes.
+"""
+"""The first lines of a run's own config.yaml."""
+
+SET_BY_TRANSFER = {
+    "data.languages": "--source and --target",
+    "data.num_samples": "--sizes",
+    "data.subset_seed": "--seeds",
+    "seed_everything": "--seeds",
+    "trainer.enable_checkpointing": "--keep",
+}
+"""Options that ``transfer`` sets for each stage, and the options of an experiment to use instead."""
+
+GROUPS = ("model", "data", "trainer")
+"""The groups of options."""
+
+_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
+_NOT_A_LIST = re.compile(r'Parser key "([\w.]+)": Expected a <class \'collections.abc.Sequence\'>. Got value: (.+)')
+
+
+class Trainer(pl.Trainer):
+    """Lightning's Trainer, whose fit can end with the best epoch, and which has a method for the command transfer."""
+
+    def fit(  # type: ignore[override] # the model is xner's
+        self,
+        model: TokenClassifier,
+        train_dataloaders: Any = None,  # noqa: ANN401 - as in the base class
+        val_dataloaders: Any = None,  # noqa: ANN401 - as in the base class
+        datamodule: PanxDataModule | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        select: Select = "last",
+    ) -> None:
+        """Train a model, and leave it with the weights of the last epoch or of the best one.
+
+        Args:
+            model: Given by --model.
+            train_dataloaders: Given by --data.
+            val_dataloaders: Given by --data.
+            datamodule: Given by --data.
+            ckpt_path: Checkpoint to resume from: a file, or last for the last.ckpt in the dirpath of a ModelCheckpoint;
+                without one, training starts from the beginning.
+            weights_only: Whether the checkpoint may hold only tensors and primitives; null is Lightning's default.
+            select: Which checkpoint's weights the model folder gets: last, or best by the score that a ModelCheckpoint
+                in trainer.callbacks monitors (without one, by F1 on validation).
+
+        Raises:
+            RunError: If no best checkpoint was saved.
+        """
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        if select == "best" and not self.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning
+            best = monitoring(self)
+            if best is None or not best.best_model_path:
+                raise no_best()
+            checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+            model.take_weights(checkpoint["state_dict"])
+
+    def transfer(self, model: TokenClassifier, datamodule: PanxDataModule) -> None:
+        """Fine-tune on a source language, evaluate zero-shot on a target language, and adapt to it step by step."""
+        raise TypeError("transfer builds a trainer for every stage; use the command line")
+
+
+class Parser(LightningArgumentParser):
+    """A parser that reports each error in one line and ignores the options of other commands in a configuration.
+
+    Attributes:
+        of_other_commands: Options of other commands, which a configuration may hold as well.
+        not_given: Options that a run's own config.yaml holds although nobody gave them.
+    """
+
+    of_other_commands: Collection[str] = ()
+    not_given: Collection[str] = ()
+
+    def parse_string(self, content: str, *args: Any, **options: Any) -> Namespace:  # noqa: ANN401 - as in the base class
+        """Parse a configuration without the options that are not for this command."""
+        names = {*self.of_other_commands, *(self.not_given if content.startswith(RESOLVED) else ())}
+        parsed: Namespace = super().parse_string(_without(content, names), *args, **options)
+        return parsed
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise an error of one line, with a suggestion where an option is unknown.
+
+        Raises:
+            UserError: Always.
+        """
+        line = " ".join(str(message).split())
+        if unknown := _UNKNOWN.search(line):
+            names = [name for name in _options(self) if name not in GROUPS]
+            near = difflib.get_close_matches(unknown[1], names, n=1)
+            line += "".join(f": did you mean --{name}?" for name in near)
+        if wrong := _NOT_A_LIST.search(line):
+            line = f'{wrong[1]}={wrong[2]} is not a list; use "[{wrong[2]}]"'
+        raise UserError(line) from ex
 
 
 class XnerCLI(LightningCLI):
-    """LightningCLI over the one model and the one data module, with the transfer experiment.
+    """Parse a command and instantiate its trainer, model and data module; running it is up to ``commands``.
 
     Args:
-        only: The stage that ``transfer`` runs instead of all; its result is ``result``.
+        args: The command and its options.
+        model_class: The class of the model; its arguments are the options ``--model.*``.
+
+    Attributes:
+        options: All options of the command.
+        root: The folder of the run.
+        build: Instantiates the parts of a stage.
     """
 
-    def __init__(self, only: Stage | None = None) -> None:
+    trainer: Trainer
+
+    def __init__(self, args: Sequence[str], model_class: type[TokenClassifier] = TokenClassifier) -> None:
         configure_logging()
-        self.only = only
-        self.result: Result | None = None
-        self.claimed = ExitStack()
+        end_with_parent()
         super().__init__(
-            TokenClassifier,
+            model_class,
             PanxDataModule,
+            args=list(args),
             trainer_class=Trainer,
             trainer_defaults={
                 "max_epochs": 3,
                 "gradient_clip_val": 1.0,
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
-                # Lightning's own sampler would repeat sentences to make ranks even.
+                # Lightning's own sampler would repeat sentences to give every process as many.
                 "use_distributed_sampler": False,
             },
             seed_everything_default=42,
@@ -99,20 +170,20 @@ class XnerCLI(LightningCLI):
             parser_kwargs={
                 "allow_abbrev": False,
                 "description": "Cross-lingual named-entity recognition on PAN-X.",
-                "epilog": f"Tools that need no trainer, each with a --help of its own: {', '.join(TOOLS)}.",
+                "epilog": f"Tools that need no trainer, each with its own --help: {', '.join(TOOLS)}.",
             },
-            # The configuration is written beside the model instead; the callback's own file would bar a second run.
+            # Lightning's own callback would refuse a second run in the same folder.
             save_config_callback=None,
             auto_configure_optimizers=False,
-            # Hyperparameters in checkpoints are primitives: they are loaded with weights_only.
+            # Hyperparameters in checkpoints are primitives, because checkpoints are loaded with weights_only.
             load_from_checkpoint_support=False,
         )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's commands, and transfer."""
+        """List the commands, each with the arguments of its Trainer method that are not options."""
         commands = LightningCLI.subcommands()
-        # Lightning's table of what was tested says less than seqeval's report, which is printed instead.
+        # Lightning's table of test scores is replaced by seqeval's report.
         commands["test"].add("verbose")
         return {**commands, "transfer": {"model", "datamodule"}}
 
@@ -120,375 +191,208 @@ class XnerCLI(LightningCLI):
         """Take the tokenizer from the model's backbone."""
         parser.link_arguments("model.backbone", "data.backbone")
 
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:  # noqa: ANN401 - as the base class has it
-        """Tell a command's parser what a configuration file may hold that is not for this command."""
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:  # noqa: ANN401 - as in the base class
+        """Add the options of transfer, and say which options of a configuration are not for a command."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         assert isinstance(parser, Parser)
-        own = {action.dest for action in parser._actions}  # argparse has no other way to ask
-        parser.of_other_commands = {*inspect.signature(Trainer.transfer).parameters} - own
         if subcommand == "transfer":
-            parser.not_asked_for = {*INSTEAD}
+            parser.add_class_arguments(TransferOptions, as_group=False)
+            parser.not_given = {*SET_BY_TRANSFER}
+        parser.of_other_commands = {*inspect.signature(TransferOptions).parameters} - {*_options(parser)}
         return parser
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run a command; where it has several processes and one is lost, the others end with one line."""
-        goes_on = subcommand == "transfer"
-        processes = Processes("the same command goes on from here" if goes_on else "give the same command again")
-        try:
-            with self.claimed:
-                super()._run_subcommand(subcommand)
-        except Diverged as error:
-            if not self.trainer.is_global_zero:
-                sys.exit(error.exit_code)  # the first process says it
-            kept = f"; the last checkpoint is {checkpoint}" if (checkpoint := self._last_checkpoint()) else ""
-            raise RunError(f"{error}{kept}") from error
-        except RuntimeError as error:
-            processes.explain(error)
-            raise
-        except SystemExit as stop:
-            # Lightning ends a stopped command so, with the code of a failed one or, at a SIGTERM, of one that ran well.
-            stopped = isinstance(stop, SIGTERMException) or isinstance(stop.__context__, KeyboardInterrupt)
-            if stopped and self.trainer.is_global_zero:
-                raise Stopped(f"stopped: {self._advice()}", exit_code(stop)) from stop
-            raise
-        processes.part()
-
-    def _advice(self) -> str:
-        """How to go on with a command that was stopped."""
-        kept = self._last_checkpoint()
-        return f"--ckpt_path {kept} goes on from there" if kept else "give the same command again"
-
-    def _last_checkpoint(self) -> str:
-        """Find the checkpoint from which a fit can be resumed; empty where there is none."""
-        if self.subcommand != "fit":
-            return ""
-        found = [each for each in self.trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
-        # One that monitors nothing keeps the last epoch as its best.
-        found.sort(key=lambda each: bool(each.monitor))
-        return next((path for each in found if (path := each.last_model_path or each.best_model_path)), "")
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401 - as in the base class
+        """Parse the words of the command, without Lightning's warning that ``sys.argv`` has words as well."""
+        self.words = args
+        self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the options as they were given: a checkpoint brings weights and states, never options.
+        """Check that ``ckpt_path`` is a checkpoint; it brings weights and states, never options (lightning 21455).
 
         Raises:
-            UserError: If the path is that of no checkpoint: said before anything is written.
+            UserError: If it is not.
         """
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path is not None:
             check_checkpoint(path)
 
     def _set_seed(self) -> None:
-        """Seed as asked; ``false`` is no seed, not one that was left in the environment."""
+        """Set the seed; ``false`` is no seed, even if an earlier command left one in the environment."""
         if self._get(self.config, "seed_everything") is False:
             os.environ.pop("PL_GLOBAL_SEED", None)
         super()._set_seed()
 
-    def before_instantiate_classes(self) -> None:
-        """Give each command a folder of its own, and refuse numbers that are not finite.
+    def instantiate_classes(self) -> None:
+        """Instantiate the trainer, the model and the data module in the command's own folder.
 
         Raises:
-            UserError: If an option has no meaning, or a folder is a file.
+            UserError: If an option is not finite, or the folder is a file.
         """
-        options = self.config[self.subcommand]
-        for name, value in self._named_options(self.config[str(self.subcommand)]).items():
+        command = str(self.subcommand)
+        self.options: Namespace = self.config[command]
+        parser = self._parser(command)
+        for name, value in named(parser, self.options).items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{name}={value} is not finite; use a number, or leave the option out")
-        if options.trainer.default_root_dir is None:
-            options.trainer.default_root_dir = f"runs/{self.subcommand}"
-        self.root = Path(options.trainer.default_root_dir)
+                raise UserError(f"{name}={value} is not finite; use a finite number, or leave the option out")
+        if self.options.trainer.default_root_dir is None:
+            self.options.trainer.default_root_dir = f"runs/{command}"
+        self.root = Path(self.options.trainer.default_root_dir)
         if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a file: name a folder")
-        self.resolved = self.config
-        if self.subcommand != "fit":
-            # What a callback cannot take over from a checkpoint matters to training alone.
+            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a file; use a folder")
+        if command != "fit":
+            # Only training uses what a callback cannot restore from a checkpoint in another folder.
             warnings.filterwarnings("ignore", "The dirpath has changed from .*")
+        self.build = Build(parser, self.options, command, self.root)
+        parts = self.build()
+        assert isinstance(parts.trainer, Trainer)
+        self.trainer = parts.trainer
+        self.model, self.datamodule = parts.model, parts.data
 
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401 - as the base class has it
-        """Log to a CSV file where no logger is asked for; checkpoints are whole and say what was trained on."""
-        options = self._get(self.config_init, "trainer")
-        if options.accumulate_grad_batches < 1:
-            raise UserError(f"trainer.accumulate_grad_batches={options.accumulate_grad_batches} must be 1 or more")
-        if options.logger in (None, True) and not options.barebones:
-            kwargs.setdefault("logger", CSVLogger(options.default_root_dir, name="logs"))
-        kwargs["callbacks"] = [*self._callbacks(options), LineageCallback()]
-        try:
-            trainer = super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            raise UserError(f"no trainer can be had with these options: {' '.join(str(error).split())}") from error
-        check_strategy(trainer.strategy, options.strategy)
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-        for dashboard in dashboards(trainer):
-            dashboard.describe(
-                folder=self.root,
-                job_type=str(self.subcommand),
-                config=self._options(self.resolved[str(self.subcommand)]),
-            )
-        return trainer
-
-    def _callbacks(self, options: Namespace) -> list[pl.Callback]:
-        """The callbacks that were asked for, and progress as the terminal allows."""
-        asked = options.callbacks or []
-        callbacks = [*asked] if isinstance(asked, list) else [asked]
-        if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
-            raise UserError(
-                "trainer.callbacks: GradientAccumulationScheduler would change how many steps there are, which the "
-                "learning rate's schedule and the loss count on: give trainer.accumulate_grad_batches"
-            )
-        if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
-            raise UserError(
-                "trainer.callbacks: StochasticWeightAveraging copies the model before its weights are loaded, and "
-                "averages nothing: take EMAWeightAveraging"
-            )
-        for callback in callbacks:
-            if isinstance(callback, BaseFinetuning):
-                raise UserError(
-                    f"trainer.callbacks: {type(callback).__name__} freezes layers before the network is loaded, and so "
-                    "none; use model.freeze=embeddings, or model.freeze=6 for the first 6 layers as well"
-                )
-        compact = self._get(self.config, "model").compact_vocabulary
-        if compact and any(isinstance(callback, WeightAveraging) for callback in callbacks):
-            raise UserError(
-                "trainer.callbacks: WeightAveraging averages all that is trained, which embedding rows that are only "
-                "decayed are not: give model.compact_vocabulary=false"
-            )
-        shown = options.enable_progress_bar is not False and not options.barebones
-        if self._selects_best():
-            callbacks.append(ResumedBest())
-            if not any(
-                getattr(callback, "monitor", None) for callback in callbacks if isinstance(callback, ModelCheckpoint)
-            ):
-                # A folder that a resumed fit finds again; one callback would keep the last epoch only where it is best.
-                folder = self.root / "checkpoints"
-                callbacks += [
-                    ModelCheckpoint(folder, "best", monitor="val/f1", mode="max", enable_version_counter=False),
-                    ModelCheckpoint(folder, "last", enable_version_counter=False),
-                ]
-        if shown and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            callbacks.append(step_progress(in_stage=self.subcommand == "transfer"))
-        return callbacks
-
-    def _selects_best(self) -> bool:
-        return self.subcommand == "fit" and self._get(self.config, "select") == "best"
-
-    def before_validate(self) -> None:
-        """Refuse to score random weights, before anything is read.
-
-        Raises:
-            UserError: If neither the backbone nor a checkpoint has a trained head.
-        """
-        if self._get(self.config, "ckpt_path") is None:
-            check_head(self.model.backbone_name)
-
-    before_test = before_predict = before_validate
-
-    def before_fit(self) -> None:
-        """Keep the configuration, once nothing is found wrong with it, the folder and the data.
-
-        Raises:
-            UserError: If it is the folder of a transfer, whose configuration it would replace; if nothing would be
-                trained, or no epoch validated that is to be selected.
-            RunError: If another process has the folder.
-        """
-        if (self.root / "stages").is_dir():
-            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a transfer's: name another folder")
-        options = self._named_options(self.config[str(self.subcommand)])
-        check_trains(options)
-        if self._selects_best():
-            check_selection(options)
-        self.model.check()
-        self.datamodule.check("fit")
-        if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
-            self.claimed.enter_context(lock_run_folder(self.root))
-            self._write_config()
-
-    def after_fit(self) -> None:
-        """Write the model folder, and say which epoch's weights it has and what they score."""
-        if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
-            write_model(self.root / "model", self.model, history_in(self.trainer).after(self.model, self.datamodule))
-            print(f"model folder: {self.root / 'model'} ({self._chosen_epoch()})")
-
-    def _chosen_epoch(self) -> str:
-        best = monitoring(self.trainer) if self._selects_best() else None
-        if best and best.best_model_path and best.best_model_score is not None:
-            checkpoint = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)
-            return f"best epoch, {checkpoint['epoch'] + 1}: {best.monitor} {float(best.best_model_score):.4f}"
-        score = self.trainer.callback_metrics.get("val/f1")
-        # Of the epochs that have begun, the last one may have been cut short.
-        epoch = self.trainer.fit_loop.epoch_progress.current.ready
-        return f"last epoch, {epoch}" + (f": val/f1 {float(score):.4f}" if score is not None else "")
-
-    # Lightning's own options are handed on as they come, here and in predict.
-    def test(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
-        """Test, and print seqeval's report of each language."""
-        self.trainer.test(model, datamodule=datamodule, verbose=False, **options)
-        if not model.tested:
-            raise UserError("trainer.limit_test_batches=0 tests nothing: leave it out")
-        if self.trainer.is_global_zero:
-            evaluations, _ = evaluate(model, datamodule, history_in(self.trainer).before(model))
-            for evaluation, tested in zip(evaluations, model.tested, strict=True):
-                gold = datamodule.split(evaluation["language"], "test").sentences
-                print(f"\n{describe(evaluation)}\n{report(tags_by_sentence(tested.labels, tested.sentences), gold)}")
-
-    def predict(self, model: TokenClassifier, datamodule: PanxDataModule, **options: Any) -> None:  # noqa: ANN401
-        """Write each test language's sentences with their predicted tags."""
-        self.trainer.predict(model, datamodule=datamodule, **options)
-        if not model.predicted:
-            raise UserError("trainer.limit_predict_batches=0 predicts nothing: leave it out")
-        if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
-            for language, (labels, numbers) in zip(datamodule.test_languages, model.predicted, strict=True):
-                path = self.root / f"{language}-test.jsonl"
-                write_predictions(path, tags_by_sentence(labels, numbers), datamodule.split(language, "test").sentences)
-                print(f"predictions: {path}")
-
-    def transfer(
-        self,
-        model: TokenClassifier,
-        datamodule: PanxDataModule,
-        keep: Keep,
-        select: Select,
-        plan: bool,
-        executor: Literal["serial", "ray"],
-        gpus_per_stage: float | None,
-        **options: Any,  # noqa: ANN401 - those of plan
-    ) -> None:
-        """Run the experiment; see ``Trainer.transfer``."""
-        from xner.report.build import FILES, write_report
-        from xner.report.overview import write_overview
-
-        settings = self._named_options(self.config[str(self.subcommand)])
-        check_asked_for(settings, self._named_options(self._parser("transfer").get_defaults()), sys.argv, **options)
-        check_trains(settings)
-        model.check()
-        stages, sentences = planned(datamodule, settings, **options)
-        if plan:
-            batch = datamodule.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
-            epochs, steps = limits(settings)
-            print(
-                plan_table(
-                    stages,
-                    backbone=model.backbone_name,
-                    sentences=sentences,
-                    batch=batch,
-                    epochs=epochs,
-                    max_steps=steps,
-                )
-            )
-            return
-        also = self._get(self.config, "data").test_languages or []
-        experiment = prepare(
-            datamodule,
-            settings,
-            stages,
-            root=self.root,
-            processes=self.trainer.world_size,
-            languages=[*sentences],
-            also=also,
-            keep=keep,
-            select=select,
-        )
-        lightning_logger.setLevel(logging.WARNING)  # what it says of the machine would be said again for every stage
-        work = partial(run_stage, experiment=experiment, build=self._build)
-        if self.only:
-            folder = experiment.folder(self.only.id)
-            folder.mkdir(parents=True, exist_ok=True)
-            # A process whose command was killed may still be at it, and end it.
-            with FileLock(folder / ".lock"):
-                self.result = read_result(folder) or work(self.only)
-            return
-        if not self.trainer.is_global_zero:
-            # The first process does all that is not training; this one helps it with that.
-            done = complete_stages(experiment)
-            try:
-                with on_signals(leave):
-                    for stage in (stage for stage in stages if stage.id not in done):
-                        work(stage)
-            except SystemExit:
-                sys.exit()  # The first process says that it was stopped; a code from here would count as a crash.
-            return
-        execute = self._side_by_side(gpus_per_stage) if executor == "ray" else partial(serially, work=work)
-        try:
-            with on_signals(leave), lock_run_folder(self.root):
-                remove_parts(self.root)
-                done = complete_stages(experiment)
-                self._write_config()
-                for language in experiment.evaluated:
-                    words = datamodule.split(language, "test").sentences.words
-                    write_sentences(self.root, language, "test", words)
-                results = run_experiment(experiment, done, execute)
-                [analysis] = write_report([self.root], **{name: self.root / file for name, file in FILES.items()})
-                for dashboard in dashboards(self.trainer):
-                    write_overview(dashboard, analysis, self.root / FILES["png"])
-        except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:
-            raise Stopped("stopped: the same command goes on from here", exit_code(stop)) from stop
-        print(f"\n{render(results)}\n{self.root}: results.csv, {', '.join(FILES.values())}")
-
-    def _side_by_side(self, gpus: float | None) -> Execute:
-        if self.trainer.world_size > 1:
-            raise UserError(f"executor=ray runs a stage in one process, not in {self.trainer.world_size}: devices=1")
-        if gpus is not None and not 0 <= gpus <= 1:
-            raise UserError(f"gpus_per_stage={gpus} must be between 0 and 1")
-        threads = torch.get_num_threads()
-        work = StageOfCommand(sys.argv[1:], Path.cwd(), threads)
-        return partial(side_by_side, work=work, cpus=1 if gpus else threads, gpus=gpus)
-
-    def _options(self, config: Namespace) -> dict[str, Any]:
-        """All options of the command, by their group and name, in words that JSON keeps."""
-        parser = self._parser(self.subcommand)
-        options: dict[str, Any] = json.loads(
-            parser.dump(config, skip_none=False, skip_link_targets=False, format="json")
-        )
-        return options
-
-    def _named_options(self, config: Namespace) -> dict[str, Any]:
-        """All options of the command, each named as on the command line, as ``data.languages``."""
-        groups = ("model", "data", "trainer")
-        options = self._options(config)
-        named = {f"{group}.{name}": value for group in groups for name, value in options[group].items()}
-        return {**named, **{name: value for name, value in options.items() if name not in groups}}
-
-    def _build(self, settings: Settings) -> Workers:
-        """Make a trainer, model and data module with some options replaced."""
-        # A trainer and its model refer to each other: those of the stage before would still be in memory.
-        self.config_init = None
-        gc.collect()
-        self.resolved = self.config.clone()
-        for name, value in settings.items():
-            self.resolved[self.subcommand][name] = value
-        self.config_init = self.parser.instantiate_classes(self.resolved)
-        return Workers(
-            self.instantiate_trainer(), self._get(self.config_init, "model"), self._get(self.config_init, "data")
-        )
-
-    def _write_config(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
-        options = self.config[self.subcommand].clone()
-        # Where a run went on from is not what it computes, and other commands would take these weights for theirs.
-        for name in ("ckpt_path", "weights_only", *(INSTEAD if self.subcommand == "transfer" else ())):
-            options.pop(name, None)
-        text = self._parser(self.subcommand).dump(options, skip_none=False)
-        write_atomically(self.root / "config.yaml", RESOLVED + text)
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Leave running the command to the caller."""
 
 
 @dataclass(frozen=True)
-class StageOfCommand:
-    """Runs a stage of a ``transfer`` command in another process, which is given the command's words alone.
+class Build:
+    """Instantiates a trainer, a model and a data module from a command's options.
 
     Attributes:
-        words: The command and its options.
-        folder: Where the command was given.
-        threads: How many threads torch has there: with as many, the results are the same to the bit.
+        parser: The parser of the command.
+        options: All options of the command.
+        command: The command.
+        root: The folder of the run.
     """
 
-    words: list[str]
-    folder: Path
-    threads: int
+    parser: ArgumentParser
+    options: Namespace
+    command: str
+    root: Path
 
-    def __call__(self, stage: Stage) -> Result:
-        """Run the stage."""
-        sys.argv = ["xner", *self.words]
-        os.chdir(self.folder)
-        torch.set_num_threads(self.threads)
-        result = XnerCLI(only=stage).result
-        assert result
-        return result
+    def __call__(self, stage: StageOptions | None = None) -> Parts:
+        """Instantiate, with the options of a stage in place of the command's own where one is given.
+
+        Raises:
+            UserError: If an option cannot be used.
+        """
+        # The trainer and the model of the previous stage refer to each other and would stay in memory.
+        gc.collect()
+        options = self.options.clone()
+        if stage:
+            if stage.parent:
+                options.model.backbone = options.data.backbone = str(stage.parent)
+            options.data.languages = list(stage.num_samples)
+            options.data.num_samples = stage.num_samples
+            options.data.subset_seed = stage.subset_seed
+            options.data.test_languages = stage.test_languages
+            options.trainer.default_root_dir = str(stage.root)
+            # A stage saves its own checkpoint to resume from; Lightning's would be a second one.
+            options.trainer.enable_checkpointing = bool(options.trainer.callbacks)
+        objects = self.parser.instantiate_classes(options)
+        trainer = self._trainer(objects.trainer)
+        for dashboard in dashboards(trainer):
+            dashboard.describe(folder=self.root, job_type=self.command, config=as_json(self.parser, options))
+        return Parts(trainer, objects.model, objects.data)
+
+    def _trainer(self, options: Namespace) -> Trainer:
+        """Instantiate the trainer, with a CSV file as its logger where no logger is given."""
+        if options.accumulate_grad_batches < 1:
+            raise UserError(f"trainer.accumulate_grad_batches={options.accumulate_grad_batches} is not 1 or more")
+        given = options.callbacks or []
+        callbacks = given if isinstance(given, list) else [given]
+        check_callbacks(callbacks, compact_vocabulary=self.options.model.compact_vocabulary)
+        own = own_callbacks(
+            callbacks,
+            progress=options.enable_progress_bar is not False and not options.barebones,
+            in_stage=self.command == "transfer",
+            best=self.root / "checkpoints" if self.options.get("select") == "best" and self.command == "fit" else None,
+        )
+        replaced: dict[str, Any] = {"callbacks": [*callbacks, *own, LineageCallback()]}
+        if options.logger in (None, True) and not options.barebones:
+            replaced["logger"] = CSVLogger(options.default_root_dir, name="logs")
+        try:
+            trainer = Trainer(**{**options.as_dict(), **replaced})
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise UserError(f"these options give no trainer: {' '.join(str(error).split())}") from error
+        check_strategy(trainer, options.strategy)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
+
+
+def config_yaml(cli: XnerCLI) -> str:
+    """Return the text of the run's config.yaml, from which the run can be repeated."""
+    options = cli.options.clone()
+    # What a run resumed from is not what it computes, and other commands would take these weights for theirs.
+    for name in ("ckpt_path", "weights_only", *(SET_BY_TRANSFER if cli.subcommand == "transfer" else ())):
+        options.pop(name, None)
+    return RESOLVED + str(cli._parser(cli.subcommand).dump(options, skip_none=False))
+
+
+def as_json(parser: ArgumentParser, options: Namespace) -> dict[str, Any]:
+    """Return all options of a command by group and name, as JSON values."""
+    found: dict[str, Any] = json.loads(parser.dump(options, skip_none=False, skip_link_targets=False, format="json"))
+    return found
+
+
+def named(parser: ArgumentParser, options: Namespace) -> dict[str, Any]:
+    """Return all options of a command by their name on the command line, such as ``data.languages``."""
+    found = as_json(parser, options)
+    grouped = {f"{group}.{name}": value for group in GROUPS for name, value in found[group].items()}
+    return {**grouped, **{name: value for name, value in found.items() if name not in GROUPS}}
+
+
+def _without(content: str, names: Collection[str]) -> str:
+    """Remove some options from a YAML text, and leave the others as they are written."""
+    try:
+        root = yaml.compose(content)
+    except yaml.YAMLError:
+        return content
+    if not isinstance(root, yaml.MappingNode):
+        return content
+    whole = len(root.value)
+    root.value = [(key, value) for key, value in root.value if key.value not in names]
+    changed = len(root.value) < whole
+    for group, node in root.value:
+        if isinstance(node, yaml.MappingNode):
+            whole = len(node.value)
+            node.value = [(key, value) for key, value in node.value if f"{group.value}.{key.value}" not in names]
+            changed |= len(node.value) < whole
+    return str(yaml.serialize(root)) if changed else content
+
+
+def _options(parser: ArgumentParser) -> Iterator[str]:
+    """Yield the names of a parser's options and of those of its commands."""
+    for action in parser._actions:  # argparse has no other way to ask
+        yield from (option.removeprefix("--") for option in action.option_strings if option.startswith("--"))
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from _options(command)
+
+
+def limits(options: Namespace) -> tuple[float, float]:
+    """Return the maximum numbers of epochs and of optimizer steps of a training; infinity stands for no limit."""
+    epochs, steps = options.trainer.max_epochs, options.trainer.max_steps
+    if epochs is None:
+        epochs = 1000 if steps in (None, -1) else -1
+    return math.inf if epochs == -1 else epochs, math.inf if steps in (None, -1) else steps
+
+
+def check_training(options: Namespace) -> None:
+    """Check that a command trains at least one step and validates the epochs that it selects from.
+
+    Raises:
+        UserError: If it does not.
+    """
+    trainer = options.trainer
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer[name] == 0:
+            raise UserError(f"trainer.{name}=0 trains nothing; use 1 or more, or leave the option out")
+    if options.select == "best":
+        every, epochs = trainer.check_val_every_n_epoch or 1, limits(options)[0]
+        if every > epochs:
+            raise UserError(
+                f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}, but select=best "
+                "needs F1 on validation; use a smaller number"
+            )
+        if trainer.limit_val_batches == 0:
+            raise UserError("trainer.limit_val_batches=0 skips validation, which select=best needs; leave it out")

@@ -1,29 +1,83 @@
-"""Plain text in columns as a terminal shows it."""
+"""What commands print: log lines, tables, words over their tags, and the scores of an evaluation."""
 
+import json
+import logging
+import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from xner.data.sources import Sentences
+from xner.files import write_atomically
+from xner.report.points import evaluated_on, trained_on
+from xner.tags import TAGS, TYPES
+from xner.transfer.result import Evaluation, Result
 
 _GAP = "  "
 
 Cell = str | int | float
-"""What stands in a table."""
+"""A cell of a table."""
 
 
-def shown(text: str) -> str:
-    r"""Text with its control characters escaped, and all of it where a terminal would show nothing.
+def configure_logging() -> None:
+    """Show xner's own log lines, and hide those of the libraries that a user cannot act on."""
+    from transformers.utils import logging as transformers_logging
 
-    >>> print(shown("Ankara"), shown("a\tb"), shown("\u200b"))
-    Ankara a\tb \u200b
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for pattern in (
+        "The number of training batches .* is smaller than the logging interval",
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*does not have many workers.*",
+        # Scores are computed over all processes already.
+        "It is recommended to use .*sync_dist=True",
+    ):
+        warnings.filterwarnings("ignore", pattern)
+    # An encoder has no cache that gradient checkpointing could conflict with.
+    logging.getLogger("transformers.utils.generic").addFilter(lambda record: "use_cache" not in record.getMessage())
+    # The seed is an option, and part of the configuration that a run keeps.
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(_useful)
+    own = logging.getLogger("xner")
+    own.setLevel(logging.INFO)
+    if not own.handlers:
+        own.addHandler(logging.StreamHandler())
+
+
+def _useful(record: logging.LogRecord) -> bool:
+    omitted = ("Tip:", "TPU available: False", "GPU available: ", "Seed set to ", "to estimate number of")
+    return not any(each in record.getMessage() for each in omitted)
+
+
+def say(line: str) -> None:
+    """Print a line, above the progress bars if there are any."""
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """Format a duration with the unit that suits it.
+
+    >>> duration(44), duration(200), duration(9000)
+    ('44 s', '3 min', '2.5 h')
     """
-    hidden = not any(map(_columns, text))
-    return "".join(
-        character.encode("unicode_escape").decode() if hidden or unicodedata.category(character) == "Cc" else character
-        for character in text
-    )
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Lay out rows under a head and a rule; numbers stand at the right, fractions with one decimal.
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], decimals: int = 1) -> str:
+    """Format rows under a head and a rule, with numbers right-aligned.
+
+    Args:
+        head: The title of each column.
+        rows: The cells of each row.
+        decimals: Decimals of fractional numbers.
 
     >>> print(table(["split", "words"], [["train", 12], ["test", 5]]))
     split  words
@@ -31,7 +85,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     train     12
     test       5
     """
-    texts = [[f"{cell:.1f}" if isinstance(cell, float) else shown(str(cell)) for cell in row] for row in rows]
+
+    def text(cell: Cell) -> str:
+        return (
+            f"{cell:.{decimals}f}" if isinstance(cell, float) else escaped(cell) if isinstance(cell, str) else f"{cell}"
+        )
+
+    texts = [[text(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(head, *texts, strict=True)]
     numeric = [not any(isinstance(cell, str) for cell in column) for column in zip(*rows, strict=True)]
     numeric = numeric or [False] * len(head)
@@ -43,12 +103,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def interlinear(rows: Sequence[Sequence[str]], width: int, names: Sequence[str] = ()) -> str:
-    """Lay rows over each other so that what belongs together stands in one column, and wrap them together.
+    """Align rows of as many cells, such as words and their tags, and wrap them together.
 
     Args:
-        rows: Rows of as many cells, as a sentence's words and its tags.
-        width: Columns a line; a cell that is wider has a line of its own.
-        names: What each row is, said at the beginning of its lines; none where empty.
+        rows: The rows.
+        width: Columns of the terminal; a wider cell has a line of its own.
+        names: The name of each row, repeated on each of its lines.
 
     >>> print(interlinear([["Ali", "went", "to", "London"], ["B-PER", "O", "O", "B-LOC"]], width=16))
     Ali    went  to
@@ -57,7 +117,7 @@ def interlinear(rows: Sequence[Sequence[str]], width: int, names: Sequence[str] 
     London
     B-LOC
     """
-    columns = list(zip(*([shown(cell) for cell in row] for row in rows), strict=True))
+    columns = list(zip(*([escaped(cell) for cell in row] for row in rows), strict=True))
     start = [tuple(names)] if names else []
     used = sum(max(map(_width, column)) + len(_GAP) for column in start)
     blocks = [
@@ -70,8 +130,21 @@ def interlinear(rows: Sequence[Sequence[str]], width: int, names: Sequence[str] 
     return "\n\n".join(blocks)
 
 
+def escaped(text: str) -> str:
+    r"""Escape the control characters of a text, and all of it where a terminal would show nothing.
+
+    >>> print(escaped("Ankara"), escaped("a\tb"), escaped("\u200b"))
+    Ankara a\tb \u200b
+    """
+    hidden = not any(map(_columns, text))
+    return "".join(
+        character.encode("unicode_escape").decode() if hidden or unicodedata.category(character) == "Cc" else character
+        for character in text
+    )
+
+
 def _wrapped(columns: Sequence[tuple[str, ...]], room: int) -> Iterator[list[tuple[str, ...]]]:
-    """Cut columns into blocks that have room in a line."""
+    """Split columns into blocks that fit into a line."""
     block: list[tuple[str, ...]] = []
     filled = 0
     for column in columns:
@@ -86,7 +159,7 @@ def _wrapped(columns: Sequence[tuple[str, ...]], room: int) -> Iterator[list[tup
 
 
 def _columns(character: str) -> int:
-    """How many columns of a terminal a character takes."""
+    """Return how many columns of a terminal a character takes."""
     if unicodedata.category(character) in ("Mn", "Me", "Cf", "Cc"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
@@ -99,3 +172,72 @@ def _width(text: str) -> int:
 def _padded(text: str, width: int, right: bool = False) -> str:
     space = " " * (width - _width(text))
     return space + text if right else text + space
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """Format a row per stage and evaluation; scores are fractions.
+
+    Args:
+        results: The results of complete stages, in the order of the table.
+    """
+    names = ("f1", "precision", "recall", *(f"f1_{name}" for name in TYPES), "f1_strict")
+    head = ["stage", "trained on", "evaluated on", "F1", "precision", "recall", *TYPES, "strict F1"]
+    rows: list[list[Cell]] = [
+        [result["stage"], trained_on(result), evaluated_on(evaluation), *({**evaluation}[name] for name in names)]  # type: ignore[list-item] # numbers
+        for result in results
+        for evaluation in result["evaluations"]
+    ]
+    return table(head, rows, decimals=4)
+
+
+def describe(evaluation: Evaluation) -> str:
+    """Describe an evaluation in a few lines: its scores, and what the weights were trained on before."""
+    note = " (zero-shot)" if evaluation["zero_shot"] else ""
+    lines = [
+        f"{evaluation['language']}/{evaluation['split']}{note}: F1 {evaluation['f1']:.4f}, "
+        f"strict {evaluation['f1_strict']:.4f}",
+        f"{evaluation['seen_sentences']:,} of {evaluation['sentences']:,} {evaluation['split']} sentences occur "
+        "verbatim in the training data"
+        + (f"; F1 on the others {evaluation['f1_unseen']:.4f}" if evaluation["f1_unseen"] is not None else ""),
+    ]
+    if evaluation["unscored_words"]:
+        lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
+    if evaluation["contaminated"]:
+        lines.append("contaminated: the weights were trained on an evaluation split at some time")
+    return "\n".join(lines)
+
+
+def tags_by_sentence(labels: npt.NDArray[np.integer], sentences: npt.NDArray[np.integer]) -> dict[int, list[str]]:
+    """Group predicted labels by the number of their sentence, as tags in the order of the words.
+
+    Args:
+        labels: Predicted labels. *Shape:* (words,)
+        sentences: The number of each word's sentence. *Shape:* (words,)
+    """
+    tags: dict[int, list[str]] = {}
+    for label, sentence in zip(labels.tolist(), sentences.tolist(), strict=True):
+        tags.setdefault(sentence, []).append(TAGS[label])
+    return tags
+
+
+def seqeval_report(predicted: Mapping[int, list[str]], gold: Sentences) -> str:
+    """Format precision, recall and F1 per type as seqeval does, over the sentences that have a prediction.
+
+    Where there is no entity, neither gold nor predicted, seqeval has an F1 of 0 but no report, and a line says so.
+    """
+    from seqeval.metrics import classification_report
+
+    tags = [gold.tags[sentence] for sentence in predicted]
+    if {"O"}.issuperset(chain.from_iterable([*tags, *predicted.values()])):
+        return "No entities, neither in the data nor predicted: F1 is 0 by seqeval's convention.\n"
+    return str(classification_report(tags, [*predicted.values()], digits=4, zero_division=0))
+
+
+def write_predictions(path: Path, predicted: Mapping[int, list[str]], gold: Sentences) -> None:
+    """Write a line of JSON per sentence, with ``tokens``, ``ner_tags`` and ``predicted_tags``, in source order."""
+    lines = [
+        {"tokens": gold.words[sentence], "ner_tags": gold.tags[sentence], "predicted_tags": predicted[sentence]}
+        for sentence in sorted(predicted)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

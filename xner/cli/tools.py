@@ -1,74 +1,160 @@
-"""A function as a command: its signature gives the options, its docstring their help.
-
-jsonargparse does this too, but takes a list only as ``[en,tr]``, never as ``en tr``, and no texts without an option.
-"""
+"""The tools: commands that need no Trainer."""
 
 import argparse
-import inspect
-import re
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, get_args, get_origin
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import NoReturn
 
-from xner.errors import UserError
+from xner.errors import RunError, UserError
 
-
-def run_command(function: Callable[..., None], args: Sequence[str], prog: str) -> None:
-    """Call a function with options from the command line.
-
-    Args:
-        function: ``*texts`` takes what belongs to no option; a parameter that is ``False`` by default takes no value, a
-            sequence one or more, any other one. Its docstring says in Args what each is.
-        args: The arguments.
-        prog: The command's name, for its help.
-
-    Raises:
-        UserError: If the arguments do not fit.
-    """
-    parameters = inspect.signature(function).parameters
-    text = inspect.getdoc(function) or ""
-    about = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", text, re.MULTILINE))
-    parser = _Parser(prog=prog, description=text.partition("\n\nArgs:")[0], allow_abbrev=False)
-    rest = ""
-    for name, parameter in parameters.items():
-        said = " ".join(about[name].split()).replace("%", "%%")
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            rest = name
-            parser.add_argument(name, nargs="*", metavar=name.removesuffix("s").upper(), help=said)
-        else:
-            parser.add_argument(f"--{name}", **_taken(parameter), help=said + _default(parameter))
-    options = vars(parser.parse_intermixed_args(args))
-    function(*options.pop(rest, ()), **options)
+_TEXTS = 256
+"""Number of texts that ``tag`` tags at once."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and whose help says the default of each option."""
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(
+            prog=f"xner {name}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message)
 
 
-class _List(argparse.Action):
-    """Takes ``en tr``, and ``[en,tr]`` as the commands with a configuration do."""
+def run_tool(name: str, args: Sequence[str]) -> None:
+    """Run a tool.
 
-    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: object = None) -> None:  # noqa: ANN401 - as the base class has it
-        if values[0].startswith("[") and values[-1].endswith("]"):
-            values = " ".join(values)[1:-1].replace(",", " ").split()
-        setattr(namespace, self.dest, values)
+    Args:
+        name: One of ``xner.cli.TOOLS``.
+        args: Its options.
 
-
-def _taken(parameter: inspect.Parameter) -> dict[str, Any]:
-    """What argparse is to know of an option's values."""
-    if parameter.default is False:
-        return {"action": "store_true"}
-    taken = {"required": True} if parameter.default is parameter.empty else {"default": parameter.default}
-    kind = next((one for one in get_args(parameter.annotation) if one is not type(None)), parameter.annotation)
-    if get_origin(parameter.annotation) is Sequence:
-        return {**taken, "type": kind, "nargs": "+", "action": _List}
-    return {**taken, "type": kind}
+    Raises:
+        UserError: If an option is wrong.
+    """
+    _TOOLS[name](args)
 
 
-def _default(parameter: inspect.Parameter) -> str:
-    value = parameter.default
-    if value is parameter.empty or value is None or value is False:
-        return ""
-    return f" (default: {' '.join(map(str, value)) if isinstance(value, tuple) else value})".replace("%", "%%")
+def explore(args: Sequence[str]) -> None:
+    """Show the sentences, entities and tags of a data set, and how a tokenizer splits them."""
+    parser = _Parser("explore", "Show the sentences, entities and tags of a data set, and how a tokenizer splits them.")
+    parser.add_argument(
+        "--source",
+        default="panx",
+        help="panx (the hub's google/xtreme), sample (embedded), or a folder with the splits of each language, such as "
+        "tr/train.tsv (or .conll, .txt, .jsonl, .parquet)",
+    )
+    parser.add_argument("--languages", nargs="+", default=["en", "tr"], help="language codes")
+    parser.add_argument(
+        "--tokenizer",
+        help="hub name, folder with the tokenizer's files, or sample (embedded); None is xlm-roberta-base, or for "
+        "source sample its own",
+    )
+    parser.add_argument(
+        "--text",
+        default="Alan Mathison Turing was an English mathematician, computer scientist from London.",
+        help="a text to split into subwords",
+    )
+    parser.add_argument("--example", type=int, default=0, help="number of the training sentence to show, from 0")
+    options = parser.parse_args(args)
+    options.languages = _list(options.languages)
+    from xner.cli.explore import explore
+
+    explore(**vars(options))
+
+
+def tag(args: Sequence[str]) -> None:
+    """Print the words of raw texts over their tags."""
+    parser = _Parser("tag", "Find persons, organisations and locations in raw text; print its words over their tags.")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="a text; without any, each line of standard input")
+    parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a line of JSON per text: its words, their tags, and its entities with character offsets",
+    )
+    options = parser.parse_intermixed_args(args)
+    from transformers.utils import logging
+
+    from xner.cli.output import interlinear
+    from xner.tagger import Tagger
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    tagger = Tagger(options.model)
+    texts = iter(options.texts or _standard_input())
+    separator = ""
+    while chosen := list(islice(texts, _TEXTS)):
+        for tagged in tagger(chosen):
+            if options.json:
+                print(tagged.to_json())
+            else:
+                words = [word.text for word in tagged.words]
+                print(separator + interlinear([words, tagged.tags], get_terminal_size().columns))
+                separator = "\n"
+
+
+def report(args: Sequence[str]) -> None:
+    """Write the report of one run, or of several in comparison."""
+    parser = _Parser("report", "Write report.html, curve.png and curve.svg of one or several transfer runs.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder; the others are compared with the first")
+    parser.add_argument("--output", help="folder to write to; None is the first run's")
+    options = parser.parse_intermixed_args(args)
+    from xner.report import FILES, load_run, write_report
+
+    folder = Path(options.output or options.runs[0])
+    runs = [load_run(Path(run)).path for run in options.runs]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_report(runs, **{name: folder / file for name, file in FILES.items()})
+    print(f"{folder}: {', '.join(FILES.values())}")
+
+
+def new_backbone(args: Sequence[str]) -> None:
+    """Make a randomly initialised XLM-R."""
+    parser = _Parser(
+        "new-backbone",
+        "Make a randomly initialised XLM-R with a given tokenizer, for baselines and benchmarks.",
+    )
+    parser.add_argument("--tokenizer", required=True, help="hub name, or folder with the tokenizer's files")
+    parser.add_argument("--output", required=True, help="folder to make, in Hugging Face layout")
+    parser.add_argument("--hidden_size", type=int, default=768, help="size of a subword's vector")
+    parser.add_argument("--num_hidden_layers", type=int, default=12, help="number of layers")
+    parser.add_argument("--num_attention_heads", type=int, default=12, help="number of attention heads")
+    parser.add_argument("--intermediate_size", type=int, default=3072, help="size of the feed-forward layers")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights")
+    options = parser.parse_args(args)
+    from transformers.utils.logging import disable_progress_bar
+
+    from xner.backbone import new_backbone
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    new_backbone(**vars(options))
+
+
+_TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
+    "explore": explore,
+    "tag": tag,
+    "report": report,
+    "new-backbone": new_backbone,
+}
+
+
+def _list(values: Sequence[str]) -> list[str]:
+    """Read a list given value by value, or in brackets as in a configuration."""
+    if values[0].startswith("[") and values[-1].endswith("]"):
+        return " ".join(values)[1:-1].replace(",", " ").split()
+    return list(values)
+
+
+def _standard_input() -> Iterator[str]:
+    try:
+        for line in sys.stdin:
+            yield line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise RunError(f"standard input is not UTF-8 ({error.reason}); convert it") from error

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import numpy as np
 
-from xner.cli import results_table as plain
+from xner.report import table as plain
 from xner.report.analysis import Analysis, Point
 from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example, Score, examples
 from xner.report.markup import Html, details, element, join, table

@@ -98,3 +98,11 @@ def trained_on(result: Result) -> str:
     if len(languages) == 2 and 0 < target < total:
         return f"{languages[0]} {total - target:,} + {languages[1]} {target:,}"
     return f"{' + '.join(languages)} {total:,}"
+
+
+def evaluated_on(evaluation: Evaluation) -> str:
+    """Say what an evaluation is of, such as ``tr test, zero-shot``."""
+    notes = {"zero-shot": evaluation["zero_shot"], "contaminated": evaluation["contaminated"]}
+    return ", ".join(
+        [f"{evaluation['language']} {evaluation['split']}", *(name for name, given in notes.items() if given)]
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from xner.cli import results_table as plain
+from xner.report import table as plain
 from xner.report.analysis import REACHES, Analysis, Point, compare
 from xner.report.markup import Html, details, signed, table
 from xner.report.points import before_adaptation, trained_on

@@ -6,8 +6,7 @@ import torch
 from xner.data.datamodule import PanxDataModule
 from xner.data.encode import Encoded
 from xner.data.packing import concatenate_ranges
-from xner.lineage.history import History, Int64
-from xner.lineage.record import evaluation_splits, zero_shot
+from xner.lineage.record import History, Int64, evaluation_splits, zero_shot
 from xner.model.classifier import Tested, TokenClassifier
 from xner.model.metrics import span_counts, span_scores
 from xner.transfer.result import Counts, Evaluation

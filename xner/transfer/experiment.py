@@ -1,40 +1,78 @@
-"""A transfer experiment: where it is kept, and what the result of each of its stages depends on."""
+"""A transfer experiment: where it is kept, and everything that the result of each of its stages depends on."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import lightning.pytorch as pl
+
 from xner.backbone import backbone_digest
-from xner.errors import RunError, UserError
-from xner.transfer.plan import Stage
+from xner.data.datamodule import PanxDataModule
+from xner.errors import UserError
+from xner.transfer.plan import SIZES, Stage
+from xner.transfer.result import Result
 
 Keep = Literal["none", "source", "last", "all"]
 Select = Literal["last", "best"]
+Options = Mapping[str, Any]
+"""All options of a command by their name on the command line, such as ``data.languages``, as JSON values."""
 
-Settings = Mapping[str, Any]
-"""Options by their name on the command line, as ``data.languages``."""
 
-SET_BY_TRANSFER = frozenset(
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions:
+    """The options of a transfer experiment.
+
+    Args:
+        source: Source language: the model is first fine-tuned on it.
+        target: Target language: evaluated zero-shot, then adapted to.
+        sizes: Numbers of target-language training sentences, increasing.
+        regimes: Where few-shot stages start from: progressive (the previous stage), independent (the source stage),
+            scratch (the backbone, target sentences only), joint (the backbone, source and target sentences).
+        seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
+        keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
+        select: Which checkpoint to evaluate: last, or best by F1 on validation.
+        plan: Print the stages with what each starts from, what it trains on and its optimizer steps, without running
+            them.
+        executor: How stages are run: serial, one after another, or ray, independent stages in parallel on this machine
+            or on the cluster that RAY_ADDRESS names; the results are the same.
+        gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one where there are any. Without a GPU, a stage
+            takes as many CPU cores as torch has threads here (OMP_NUM_THREADS).
+    """
+
+    source: str = "en"
+    target: str = "tr"
+    sizes: Sequence[int] = SIZES
+    regimes: Sequence[str] = ("progressive",)
+    seeds: Sequence[int] = (42,)
+    keep: Keep = "source"
+    select: Select = "last"
+    plan: bool = False
+    executor: Literal["serial", "ray"] = "serial"
+    gpus_per_stage: float | None = None
+
+
+SET_PER_STAGE = frozenset(
     {"data.languages", "data.num_samples", "data.subset_seed", "data.test_languages", "data.backbone"}
 )
-"""Options that each stage has values of its own of; a definition says them under names of its own."""
+"""Options whose values differ between stages; a definition records them under its own attributes."""
 
-WITHOUT_EFFECT = SET_BY_TRANSFER | {
-    # Paths and names; a definition has digests of what is there.
+WITHOUT_EFFECT = SET_PER_STAGE | {
+    # Paths and names; a definition has digests of their content.
     *("data.source", "model.backbone", "trainer.default_root_dir"),
     # Where a stage is computed; a definition has the number of processes times the batch size.
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.batch_size"),
     *("executor", "gpus_per_stage"),
-    # What is shown and kept of a run.
+    # What is displayed and kept of a run.
     *("trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
-    # Which stages there are; a definition has the stage's own part of each. A stage seeds itself.
+    # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
     *("source", "target", "sizes", "regimes", "seeds", "seed_everything"),
 }
-"""Options that cannot change a stage's result. Every other option counts, one that is yet to be invented included."""
+"""Options that cannot change a stage's result. Every other option counts, including options added later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,96 +81,211 @@ class Experiment:
 
     Attributes:
         root: The run's folder.
-        stages: As ``plan`` lists them.
+        stages: The stages as ``plan`` lists them.
         evaluated: The languages that each stage is tested on.
-        settings: All options of the command, as the user gave them.
-        processes: How many processes train a stage, each on batches of its own.
-        digests: The digest of each split in use, as ``Sentences.digest``, by its name, as ``tr/train``.
-        work: By the stage's id, about how long it takes, in sentences that are trained on once.
-        keep: Which stages' model folders stay: none, the source stages', those nothing starts from, or all.
-        select: Which epoch's weights count: the last one's, or those with the best F1 on validation.
+        options: All options of the command as the user gave them.
+        backbone: What stages without a parent start from.
+        backbone_digest: The digest of its weights, tokenizer and lineage.
+        train_split: The name of the split that stages train on.
+        batch_sentences: Training sentences per batch, over all processes.
+        digests: The digest of each split in use, see ``Sentences.digest``, by its name, such as ``tr/train``.
+        work: The approximate duration of each stage by its id, in sentences trained on once.
+        keep: Stages whose model folders are kept.
+        select: Which checkpoint is evaluated.
     """
 
     root: Path
     stages: Sequence[Stage]
     evaluated: Sequence[str]
-    settings: Settings
-    processes: int
+    options: Options
+    backbone: str
+    backbone_digest: str
+    train_split: str
+    batch_sentences: int
     digests: Mapping[str, str]
     work: Mapping[str, float]
     keep: Keep = "source"
     select: Select = "last"
 
     def folder(self, stage: str) -> Path:
-        """Where a stage keeps its result."""
+        """Return the folder of a stage's result."""
         return self.root / "stages" / stage
 
     def checkpoints(self, stage: str) -> Path:
-        """Where a stage keeps what it needs to go on, until it is complete."""
+        """Return the folder of the checkpoints that an incomplete stage is resumed from."""
         return self.folder(stage) / "checkpoints"
 
     def model_folder(self, stage: str) -> Path:
-        """Where a stage keeps its weights."""
+        """Return the folder of a stage's weights."""
         return self.folder(stage) / "model"
 
 
-def define(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """Say what each stage's result depends on, by the stage's id, in words that JSON keeps."""
-    definitions: dict[str, dict[str, Any]] = {}
-    settings = experiment.settings
+class Observer:
+    """Follow an experiment. Every method does nothing unless a subclass overrides it."""
+
+    def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
+        """Take note of the experiment and of the results of the stages that are complete already, by stage id."""
+
+    def stage_begun(self, stage: Stage, experiment: Experiment, trainer: pl.Trainer) -> None:
+        """Take note that a stage begins, in each process that trains it."""
+
+    def stage_ended(self, result: Result, experiment: Experiment, trainer: pl.Trainer) -> None:
+        """Take note of a stage's result, in the first process that trained it."""
+
+    def stage_completed(self, result: Result) -> None:
+        """Take note of a stage's result, in the process that runs the experiment."""
+
+    def experiment_ended(self, results: Sequence[Result], experiment: Experiment) -> None:
+        """Take note of the results of all stages, in the order of the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """Everything that the result of a stage depends on.
+
+    Attributes:
+        stage: The stage's id.
+        train: The languages it trains on, each with its number of sentences; ``None`` stands for all.
+        evaluated: The languages it is tested on.
+        subset_seed: Seed of the subsets.
+        parent: The id of the stage it starts from; ``None`` for the backbone.
+        start_from: The fingerprint of the parent's definition, or the digest of the backbone.
+        batch_sentences: Training sentences per batch, over all processes.
+        sentences: The digest of each split in use.
+        options: All options of the command but ``WITHOUT_EFFECT``.
+    """
+
+    stage: str
+    train: list[list[str | int | None]]
+    evaluated: list[str]
+    subset_seed: int
+    parent: str | None
+    start_from: str
+    batch_sentences: int
+    sentences: dict[str, str]
+    options: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the definition."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def check_same(self, before: Mapping[str, Any], folder: Path) -> None:
+        """Refuse to take a stage's result, or its checkpoints, for those of another definition.
+
+        Args:
+            before: The definition that the stage was run with, as ``result.json`` has it.
+            folder: The stage's folder.
+
+        Raises:
+            UserError: If they differ; the text names the first option that does.
+        """
+        now, then = dict(_named(asdict(self))), dict(_named(before))
+        for name in sorted({*now, *then}):
+            if name not in now or name not in then:
+                raise UserError(
+                    f"{folder} was run by another version of xner, where {name} had another meaning; use another "
+                    "--trainer.default_root_dir, or delete the folder"
+                )
+            if now[name] != then[name]:
+                raise UserError(
+                    f"{folder} was run with {name}={then[name]!r}, not {now[name]!r}; use another "
+                    "--trainer.default_root_dir, or delete the folder"
+                )
+
+
+def define(experiment: Experiment) -> dict[str, Definition]:
+    """Define each stage of an experiment, by the stage's id."""
+    definitions: dict[str, Definition] = {}
     for stage in experiment.stages:
-        names = (settings["data.train_split"], "validation")
-        splits = [f"{language}/{name}" for language, _ in stage.train for name in names]
+        splits = [
+            f"{language}/{name}" for language, _ in stage.train for name in (experiment.train_split, "validation")
+        ]
         splits += [f"{language}/test" for language in experiment.evaluated]
-        definition = {
-            **{name: value for name, value in settings.items() if name not in WITHOUT_EFFECT},
-            "stage": stage.id,
-            "train": [[language, samples] for language, samples in stage.train],
-            "evaluated": list(experiment.evaluated),
-            "data.subset_seed": stage.seed,
-            "data.batch_size x processes": settings["data.batch_size"] * experiment.processes,
-            **{f"sentences of {split}": experiment.digests[split] for split in splits},
-            "parent": stage.parent,
-            "start_from": fingerprint(definitions[stage.parent])
-            if stage.parent
-            else backbone_digest(settings["model.backbone"]),
-        }
-        definitions[stage.id] = json.loads(json.dumps(definition))
+        start = definitions[stage.parent].fingerprint if stage.parent else experiment.backbone_digest
+        options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
+        definitions[stage.id] = Definition(
+            stage=stage.id,
+            train=[[language, samples] for language, samples in stage.train],
+            evaluated=list(experiment.evaluated),
+            subset_seed=stage.seed,
+            parent=stage.parent,
+            start_from=start,
+            batch_sentences=experiment.batch_sentences,
+            sentences={split: experiment.digests[split] for split in splits},
+            options=json.loads(json.dumps(options)),
+        )
     return definitions
 
 
-def no_best() -> RunError:
-    """Make the error of a training that was to end with its best epoch and kept none."""
-    return RunError(
-        "select=best found no best checkpoint: no score was monitored, as where training ends before its first "
-        "validation; leave it out, or validate earlier"
+def _named(definition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name each part of a definition as an error calls it."""
+    names = {"batch_sentences": "data.batch_size x processes", "subset_seed": "data.subset_seed"}
+    for name, value in definition.items():
+        if name == "options":
+            yield from value.items()
+        elif name == "sentences":
+            yield from ((f"sentences of {split}", digest) for split, digest in value.items())
+        else:
+            yield names.get(name, name), value
+
+
+def prepare(
+    data: PanxDataModule,
+    stages: Sequence[Stage],
+    transfer: TransferOptions,
+    options: Options,
+    *,
+    root: Path,
+    backbone: str,
+    processes: int,
+    epochs: float,
+    also: Sequence[str] = (),
+) -> Experiment:
+    """Read and encode all splits that the stages need.
+
+    Args:
+        data: The data module of the command.
+        stages: The stages as ``plan`` lists them.
+        transfer: The options of the experiment.
+        options: All options of the command.
+        root: The run's folder.
+        backbone: What stages without a parent start from.
+        processes: Number of processes that train each stage.
+        epochs: Maximum number of epochs per stage.
+        also: Languages that each stage is tested on besides the source and the target.
+
+    Raises:
+        UserError: If a split does not exist.
+        RunError: If a file of it is invalid.
+    """
+    languages = (transfer.source, transfer.target)
+    evaluated = list(dict.fromkeys([*languages, *also]))
+    splits = [split for each in languages for split in (data.training_split(each), data.split(each, "validation"))]
+    splits += [data.split(language, "test") for language in evaluated]
+    data.read(splits)
+    return Experiment(
+        root=root,
+        stages=stages,
+        evaluated=evaluated,
+        options=options,
+        backbone=backbone,
+        backbone_digest=backbone_digest(backbone),
+        train_split=data.train_split,
+        batch_sentences=data.batch_size * processes,
+        digests={str(split): data.encoded(split).digest for split in splits},
+        work={stage.id: _work(stage, data, evaluated, epochs=epochs) for stage in stages},
+        keep=transfer.keep,
+        select=transfer.select,
     )
 
 
-def fingerprint(definition: Settings) -> str:
-    """A SHA-256 of a stage's definition."""
-    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
-
-
-def check_same(definition: Settings, before: Settings, folder: Path) -> None:
-    """Refuse to take a stage's result, or its checkpoints, for those of another definition.
-
-    Args:
-        definition: What the stage is to be.
-        before: What it was.
-        folder: The stage's folder.
-
-    Raises:
-        UserError: If they differ; its text names the first option that does.
-    """
-    for name in sorted({*before, *definition}):
-        if name.partition(".")[0] in ("model", "data", "trainer") and (name in before) != (name in definition):
-            raise UserError(
-                f"{folder} was run by another version of xner, to which {name} was not the same thing: name another "
-                "--trainer.default_root_dir, or delete it"
-            )
-        if before.get(name) != definition.get(name):
-            raise UserError(
-                f"{folder} was run with {name}={before.get(name)!r}, not {definition.get(name)!r}: name another "
-                "--trainer.default_root_dir, or delete it"
-            )
+def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epochs: float) -> float:
+    """Estimate how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
+    trained = sum(
+        len(data.encoded(data.training_split(each))) if samples is None else samples for each, samples in stage.train
+    )
+    validated = sum(len(data.encoded(data.split(each, "validation"))) for each, _ in stage.train)
+    tested = sum(len(data.encoded(data.split(each, "test"))) for each in evaluated)
+    # Where the number of steps ends a stage, its share of an epoch is unknown.
+    return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4

@@ -1,12 +1,17 @@
-"""Stages that go on where they were stopped, with the same result to the bit: checkpoints that hold random states."""
+"""Interrupted stages: signals that stop them between steps, and checkpoints from which they resume bit-identically."""
 
 import errno
 import json
 import os
 import random
-from collections.abc import Mapping
-from contextlib import ExitStack
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,20 +19,57 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from xner.batch import Batch
 from xner.errors import RunError, UserError
 from xner.files import file_atomically, write_atomically
-from xner.transfer.signals import leave, on_signals
+from xner.transfer.experiment import Definition
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""The signals that stop a command: of the system, of the keyboard, and of SLURM as Lightning's documentation has it
+(Lightning's own handler would write a checkpoint in the middle of a step)."""
+
+Handler = Callable[[int, FrameType | None], Any]
 RandomStates = dict[str, Any]
 
 _LAST, _BEGUN = "last.ckpt", "definition.json"
 
 
+def exit_by_signal(number: int, frame: FrameType | None = None) -> None:
+    """Exit with the code of a process that a signal ended, running all ``finally`` blocks.
+
+    Raises:
+        SystemExit: Always; no library mistakes it for an error of its own, and Lightning passes it on.
+    """
+    sys.exit(128 + number)
+
+
+def exit_code(stop: BaseException) -> int:
+    """Return the exit code of a stopped process as a shell reports it: 143 for SIGTERM, 130 for SIGINT."""
+    if isinstance(stop, SIGTERMException):
+        return 128 + signal.SIGTERM
+    code = getattr(stop, "code", None)
+    return code if code in {128 + number for number in SIGNALS} else 128 + signal.SIGINT
+
+
+@contextmanager
+def on_signals(handler: Handler) -> Iterator[None]:
+    """Handle ``SIGNALS`` by a function within a block; in other threads than the main one, do nothing."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
 def random_states() -> RandomStates:
-    """The states of Python's, NumPy's and torch's random numbers, as what ``torch.load`` takes with weights only."""
+    """Return the states of the random number generators in a form that ``torch.load`` takes with ``weights_only``."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -38,7 +80,7 @@ def random_states() -> RandomStates:
 
 
 def restore_random_states(states: RandomStates) -> None:
-    """Let random numbers go on from where ``random_states`` saw them."""
+    """Restore what ``random_states`` returned."""
     random.setstate(states["python"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
@@ -47,17 +89,17 @@ def restore_random_states(states: RandomStates) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
-def write_begun(checkpoints: Path, definition: Mapping[str, Any]) -> None:
-    """Say beside a stage's checkpoints what they are of, before there is one."""
+def write_begun(checkpoints: Path, definition: Definition) -> None:
+    """Record the definition of a stage beside its checkpoints, before there is one."""
     checkpoints.mkdir(parents=True, exist_ok=True)
-    write_atomically(checkpoints / _BEGUN, json.dumps(definition))
+    write_atomically(checkpoints / _BEGUN, json.dumps(asdict(definition)))
 
 
 def read_begun(checkpoints: Path) -> dict[str, Any] | None:
-    """Read what a stage's checkpoints are of; ``None`` where there is nothing to go on from.
+    """Read the definition that a stage's checkpoints belong to; ``None`` where there is no checkpoint.
 
     Raises:
-        RunError: If they do not say it.
+        RunError: If the file is missing or damaged.
     """
     if not (checkpoints / _LAST).is_file():
         return None
@@ -65,40 +107,40 @@ def read_begun(checkpoints: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError) as error:
-        raise RunError(f"{path} is missing or damaged: delete {checkpoints} to begin the stage anew") from error
+        raise RunError(f"{path} is missing or damaged; delete {checkpoints} to restart the stage") from error
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Keeps what a stage needs to go on: ``last.ckpt``, after every epoch and where a signal asks to stop.
+    """Save what a stage resumes from as ``last.ckpt``, after every epoch and when a signal stops it.
 
-    A signal to any process ends all of them after the step that it comes in, or after the epoch where no step is left;
-    a second one ends it at once. Several GPUs end after the next step that is logged, or the epoch. The checkpoints
-    hold the random states of every process.
+    A signal to any process ends all of them after the current step, or after the epoch if no step is left; a second
+    signal ends them at once. Several GPUs end after the next logged step, or the epoch. The checkpoints hold the random
+    states of every process. ``transfer`` adds this callback to each stage; it cannot be left out.
 
     Args:
-        folder: Where the checkpoints are kept.
-        best: Whether to keep ``best.ckpt`` as well, the epoch with the highest F1 on validation.
+        folder: The folder of the checkpoints.
+        best: Whether to save ``best.ckpt`` as well, the epoch with the highest F1 on validation.
     """
 
     def __init__(self, folder: Path, *, best: bool) -> None:
         self.last, self.best = folder / _LAST, folder / "best.ckpt" if best else None
         self.best_f1 = -1.0
-        self.asked = 0
+        self.signal = 0
         self.found: RandomStates | None = None
         self.handlers = ExitStack()
 
     def state_dict(self) -> dict[str, float]:
-        """The F1 of ``best.ckpt``."""
+        """Return the F1 of ``best.ckpt``."""
         return {"best_f1": self.best_f1}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """As ``state_dict``."""
+        """Restore the F1 of ``best.ckpt``."""
         self.best_f1 = state_dict["best_f1"]
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the random states of all processes, and whether a callback has found that it is enough."""
+        """Add the random states of all processes, and whether a callback has ended the training."""
         states: list[Any] = [random_states()]
         if trainer.world_size > 1:
             states = [None] * trainer.world_size
@@ -109,24 +151,28 @@ class ResumeCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember those of this process: between here and the first step, random numbers may still be drawn."""
+        """Keep the random states of this process until the first step, because numbers are drawn before it."""
         states = checkpoint["random_states"]
         if len(states) == trainer.world_size:
             self.found = states[trainer.global_rank]
         trainer.should_stop = checkpoint["should_stop"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse to choose an epoch where none is validated."""
+        """Check that there is a validation to select the best epoch by.
+
+        Raises:
+            UserError: If there is none.
+        """
         if self.best and not trainer.enable_validation:
-            raise UserError("select=best needs F1 on validation: leave trainer.limit_val_batches as it is")
+            raise UserError("select=best needs F1 on validation; leave trainer.limit_val_batches at its default")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen for signals in Lightning's place, whose handler sends to other processes amid what they do."""
-        self.handlers.enter_context(on_signals(self._ask))
+        """Handle signals instead of Lightning, whose handler signals other processes in the middle of a step."""
+        self.handlers.enter_context(on_signals(self._on_signal))
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As ``on_train_start``; a test is done again from its beginning."""
-        self.handlers.enter_context(on_signals(leave))
+        """Exit at a signal; a test is repeated from its beginning."""
+        self.handlers.enter_context(on_signals(exit_by_signal))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -139,71 +185,71 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
-        """Where asked to stop, do so after a whole step; the epoch's last one is followed by validation first."""
+        """Stop after a whole step if a signal came; the last step of an epoch is followed by validation first."""
         done = batch_idx + 1
-        whole = done % trainer.accumulate_grad_batches == 0 and trainer.global_step % _asking_steps(trainer) == 0
+        whole = done % trainer.accumulate_grad_batches == 0 and trainer.global_step % _steps_between(trainer) == 0
         if whole and done < trainer.num_training_batches:
-            self._stop_if_asked(trainer, save=True)
+            self._stop_if_signalled(trainer, save=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the epoch."""
+        """Save the epoch."""
         f1 = float(trainer.callback_metrics.get("val/f1", -1.0))
         if self.best and f1 > self.best_f1:
             self.best_f1 = f1
             trainer.save_checkpoint(self.best)
         trainer.save_checkpoint(self.last)
-        self._stop_if_asked(trainer, save=False)
+        self._stop_if_signalled(trainer, save=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave signals to who had them."""
+        """Restore the former signal handlers."""
         self.handlers.close()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As ``on_train_end``."""
+        """Restore the former signal handlers."""
         self.handlers.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """As ``on_train_end``."""
+        """Restore the former signal handlers."""
         self.handlers.close()
 
-    def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
-            leave(number)
-        self.asked = number
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.signal:
+            exit_by_signal(number)
+        self.signal = number
 
-    def _stop_if_asked(self, trainer: pl.Trainer, *, save: bool) -> None:
-        asked = self.asked
+    def _stop_if_signalled(self, trainer: pl.Trainer, *, save: bool) -> None:
+        number = self.signal
         if trainer.world_size > 1:
-            anywhere = torch.tensor(asked, device=trainer.strategy.root_device)
+            anywhere = torch.tensor(number, device=trainer.strategy.root_device)
             torch.distributed.all_reduce(anywhere, torch.distributed.ReduceOp.MAX)
-            asked = int(anywhere)
-        if asked:
+            number = int(anywhere)
+        if number:
             if save:
                 trainer.save_checkpoint(self.last)
-            leave(asked)
+            exit_by_signal(number)
 
 
-def _asking_steps(trainer: pl.Trainer) -> int:
-    """After how many steps processes ask one another whether to stop."""
+def _steps_between(trainer: pl.Trainer) -> int:
+    """Return after how many steps processes tell one another whether a signal came."""
     if trainer.world_size == 1 or trainer.strategy.root_device.type == "cpu":
         return 1
-    # A GPU has to be waited for to ask: done where logging waits as well.
+    # Reading the answer waits for the GPU, so it is done where logging waits as well.
     return trainer.log_every_n_steps or 50  # type: ignore[attr-defined] # set by Lightning
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are there whole or not at all; Lightning's own pass through the system's temporary folder."""
+    """Write checkpoints atomically; Lightning's own pass through the system's temporary folder."""
 
     def save_checkpoint(
         self,
         checkpoint: dict[str, Any],
         path: str | Path,
-        storage_options: Any = None,  # noqa: ANN401 - as the base class has it
+        storage_options: Any = None,  # noqa: ANN401 - as in the base class
     ) -> None:
-        """Write a checkpoint beside its place, and rename it.
+        """Write a checkpoint beside its place, then rename it.
 
         Raises:
-            OSError: As the file system says.
+            OSError: If the file system refuses.
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with file_atomically(Path(path)) as file:
@@ -212,5 +258,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             except RuntimeError as error:
                 if "inline_container" not in str(error):
                     raise
-                # PyTorch's writer says that a write came short, not why.
+                # PyTorch's writer says that a write fell short, but not why.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

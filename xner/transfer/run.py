@@ -1,125 +1,147 @@
-"""The whole experiment: which stages are complete, which are to be run, and what is kept of them."""
+"""The whole experiment: the order of its stages, its folder's lock, the signals that stop it, and what is kept."""
 
+import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from xner.cli.progress import StageProgress, say
-from xner.errors import RunError
-from xner.files import remove_folder
-from xner.lineage.history import read_history
-from xner.lineage.record import FILE
-from xner.transfer.experiment import Experiment, check_same, define
+from xner.data.datamodule import PanxDataModule
+from xner.errors import RunError, Stopped, UserError
+from xner.files import remove_folder, remove_parts, write_atomically
+from xner.lineage.record import FILE, read_history
+from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
-from xner.transfer.result import Result, read_result, write_csv
-from xner.transfer.resume import read_begun
+from xner.transfer.result import Result, read_result, write_csv, write_sentences
+from xner.transfer.resume import exit_by_signal, exit_code, on_signals, read_begun
+
+Train = Callable[[Stage], Result]
+"""Trains and evaluates one stage."""
 
 Execute = Callable[[Sequence[Stage]], Iterable[Result]]
-"""Runs stages, each after the one it starts from, and gives their results as they come."""
+"""Runs stages, each after the one it starts from, and yields their results as they complete."""
 
 
 @contextmanager
 def lock_run_folder(root: Path) -> Iterator[None]:
-    """Keep other processes away from a run's folder.
+    """Keep other processes out of a run's folder.
 
     Raises:
-        RunError: If another process has it.
+        RunError: If another process has locked it.
     """
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunError(f"{root} is in use by another process: wait for it, or name another folder") from error
+        raise RunError(f"{root} is in use by another process; wait for it, or use another folder") from error
     with lock:
         yield
 
 
-def run_experiment(experiment: Experiment, complete: Mapping[str, Result], execute: Execute) -> list[Result]:
-    """Run the stages that are not complete, and write ``results.csv`` after each.
+def run_experiment(
+    experiment: Experiment, data: PanxDataModule, execute: Execute, *, config: str, observers: Sequence[Observer] = ()
+) -> list[Result]:
+    """Run the stages that are not complete, in the first process, and write ``results.csv`` after each.
 
     Args:
-        experiment: The experiment; its folder is claimed.
-        complete: As ``complete_stages`` finds them.
-        execute: How stages are run.
+        experiment: The experiment.
+        data: The data module, for the sentences that a report shows.
+        execute: Runs the stages.
+        config: The content of ``config.yaml``.
+        observers: Whoever follows the experiment.
 
     Returns:
         The results of all stages, in the order of the plan.
+
+    Raises:
+        UserError: If the folder holds a stage of another configuration.
+        Stopped: If a signal stopped the experiment; the same command continues it.
     """
-    stages, done = experiment.stages, dict(complete)
-    for stage in stages:
-        if stage.id in done:
-            say(f"{stage.id}: complete, F1 {scores(done[stage.id])}")
-    _keep(experiment, done)
-    missing = [stage for stage in stages if stage.id not in done]
-    with StageProgress({stage.id: experiment.work[stage.id] for stage in missing}, stages=len(stages)) as progress:
-        for result in execute(missing):
-            done[result["stage"]] = result
-            progress.completed(result["stage"], scores(result), result["seconds"])
-            _keep(experiment, done)
-    return [done[stage.id] for stage in stages]
+    try:
+        with on_signals(exit_by_signal), lock_run_folder(experiment.root):
+            remove_parts(experiment.root)
+            done = complete_stages(experiment)
+            write_atomically(experiment.root / "config.yaml", config)
+            for language in experiment.evaluated:
+                write_sentences(experiment.root, language, "test", data.split(language, "test").sentences.words)
+            for observer in observers:
+                observer.experiment_begun(experiment, done)
+            _clean_up(experiment, done)
+            for result in execute([stage for stage in experiment.stages if stage.id not in done]):
+                done[result["stage"]] = result
+                for observer in observers:
+                    observer.stage_completed(result)
+                _clean_up(experiment, done)
+            results = [done[stage.id] for stage in experiment.stages]
+            for observer in observers:
+                observer.experiment_ended(results, experiment)
+            return results
+    except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:
+        raise Stopped("stopped: the same command continues from here", exit_code(stop)) from stop
+
+
+def assist_experiment(experiment: Experiment, train: Train) -> None:
+    """Help the first process with the training of each stage, in the other processes of a command."""
+    done = complete_stages(experiment)
+    try:
+        with on_signals(exit_by_signal):
+            for stage in experiment.stages:
+                if stage.id not in done:
+                    train(stage)
+    except SystemExit:
+        sys.exit()  # The first process says that it was stopped; an exit code from here would count as a crash.
 
 
 def complete_stages(experiment: Experiment) -> dict[str, Result]:
-    """Read what is complete, by the stage's id.
+    """Read the results of the complete stages, by stage id.
 
     Raises:
         UserError: If the folder holds a stage, complete or begun, of another configuration.
-        RunError: If it holds not the weights that one starts from.
+        RunError: If it does not hold the weights that an incomplete stage starts from.
     """
     done: dict[str, Result] = {}
     definitions = define(experiment)
     for stage in experiment.stages:
         folder = experiment.folder(stage.id)
         if result := read_result(folder):
-            check_same(definitions[stage.id], result["definition"], folder)
+            definitions[stage.id].check_same(result["definition"], folder)
             done[stage.id] = result
             continue
         if begun := read_begun(experiment.checkpoints(stage.id)):
-            check_same(definitions[stage.id], begun, folder)
-        if stage.parent in done and not (experiment.model_folder(stage.parent) / "config.json").is_file():
-            raise RunError(
-                f"{stage.id} starts from {stage.parent}, whose weights were not kept in "
-                f"{experiment.model_folder(stage.parent)}: delete {experiment.folder(stage.parent)} to train it again"
-            )
+            definitions[stage.id].check_same(begun, folder)
         if stage.parent in done:
-            _check_lineage(experiment.model_folder(stage.parent), done[stage.parent])
+            _check_parent(stage, experiment, done[stage.parent])
     return done
 
 
-def _check_lineage(folder: Path, result: Result) -> None:
-    """Check that a stage's model folder says of its weights what the stage's result says.
+def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
+    """Check that the model folder that a stage starts from exists and has the lineage that its result has.
 
     Raises:
-        RunError: If it does not: what starts from it might be called zero-shot where it is not.
+        RunError: If it does not; with another lineage, a score could be called zero-shot where it is not.
     """
-    if read_history(str(folder)).lineage != result["lineage"]:
+    folder = experiment.model_folder(parent["stage"])
+    if not (folder / "config.json").is_file():
         raise RunError(
-            f"{folder}/{FILE} does not say what {result['stage']} was trained on: take it from a backup, or delete "
+            f"{stage.id} starts from {parent['stage']}, whose weights are not in {folder}; delete {folder.parent} to "
+            "train it again"
+        )
+    if read_history(str(folder)).lineage != parent["lineage"]:
+        raise RunError(
+            f"{folder}/{FILE} does not say what {parent['stage']} was trained on; restore it from a backup, or delete "
             f"{folder.parent} to train the stage again"
         )
 
 
-def serially(stages: Sequence[Stage], work: Callable[[Stage], Result]) -> Iterator[Result]:
-    """Run stages one after another."""
-    for stage in stages:
-        say(f"{stage.id}: starts from {stage.parent or 'the backbone'}")
-        yield work(stage)
-
-
-def scores(result: Result) -> str:
-    """A stage's scores in a line: ``en 0.8301, tr (zero-shot) 0.4712``."""
-    return ", ".join(
-        f"{evaluation['language']}{' (zero-shot)' if evaluation['zero_shot'] else ''} {evaluation['f1']:.4f}"
-        for evaluation in result["evaluations"]
-    )
-
-
-def _keep(experiment: Experiment, done: Mapping[str, Result]) -> None:
-    """Write ``results.csv``, and delete what nothing needs any more."""
+def _clean_up(experiment: Experiment, done: Mapping[str, Result]) -> None:
+    """Write ``results.csv``, and delete checkpoints and weights that are no longer needed."""
     if done:
         write_csv(experiment.root / "results.csv", [done[each.id] for each in experiment.stages if each.id in done])
     parents = {stage.parent for stage in experiment.stages}
@@ -135,3 +157,67 @@ def _keep(experiment: Experiment, done: Mapping[str, Result]) -> None:
             shutil.rmtree(experiment.checkpoints(stage.id), ignore_errors=True)
             if stage.id not in waiting and not kept:
                 remove_folder(experiment.model_folder(stage.id))
+
+
+def in_series(stages: Sequence[Stage], train: Train) -> Iterator[Result]:
+    """Run stages one after another in this process."""
+    for stage in stages:
+        yield train(stage)
+
+
+def with_ray(stages: Sequence[Stage], train: Train, *, cpus: float, gpus: float | None) -> Iterator[Result]:
+    """Run stages as Ray tasks on this machine or on the cluster that ``RAY_ADDRESS`` names.
+
+    Each stage runs as soon as the one it starts from is complete. It needs only its parent's model folder and leaves
+    all of its result in its own, so tasks share no memory; on a cluster of several machines, the run's folder must be
+    at the same path on all of them. A stage whose worker is lost is run again. Where one fails, running stages are
+    waited for, and no other is begun.
+
+    Args:
+        stages: The stages, each after the one it starts from.
+        train: Runs one stage; it is sent to the workers.
+        cpus: CPU cores per stage.
+        gpus: GPUs per stage; ``None`` stands for one where the cluster has any.
+
+    Raises:
+        UserError: If Ray is not installed, or lacks the resources of a stage.
+        RunError: If a stage fails.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("executor=ray needs Ray; install it with pip install 'xner[ray]'") from error
+    handler = signal.getsignal(signal.SIGTERM)
+    address = os.environ.get("RAY_ADDRESS", "local")
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    signal.signal(signal.SIGTERM, handler)  # Ray installs a handler of its own.
+    try:
+        has = ray.cluster_resources()
+        gpus = float(has.get("GPU", 0) > 0) if gpus is None else gpus
+        for name, takes in {"CPU": cpus, "GPU": gpus}.items():
+            if takes > has.get(name, 0):
+                raise UserError(f"a stage takes {takes:g} {name}, but Ray has {has.get(name, 0):g}")
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=3)(lambda stage: train(stage))
+        waiting = list(stages)
+        running: dict[Any, Stage] = {}
+        failed: dict[str, Exception] = {}
+        while waiting or running:
+            missing = {stage.id for stage in (*waiting, *running.values())}
+            for stage in [each for each in waiting if each.parent not in missing and not failed]:
+                waiting.remove(stage)
+                running[task.remote(stage)] = stage
+            if not running:
+                break
+            [ready], _ = ray.wait([*running])
+            stage = running.pop(ready)
+            try:
+                yield ray.get(ready)
+            except ray.exceptions.RayError as error:
+                failed[stage.id] = error
+        for name, failure in failed.items():
+            cause = getattr(failure, "cause", failure)
+            if isinstance(failure, ray.exceptions.RayTaskError) and not isinstance(cause, UserError):
+                raise failure
+            raise RunError(f"{name} failed ({cause}); the same command continues from what is complete") from failure
+    finally:
+        ray.shutdown()

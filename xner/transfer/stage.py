@@ -1,9 +1,10 @@
-"""One stage: a fresh seed, trainer, model and data; train, evaluate, write the result."""
+"""One stage: train from its starting point with its own seed, evaluate, and write the result."""
 
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -13,57 +14,88 @@ import torch
 
 from xner.backbone import first_not_finite, save_network, save_tokenizer
 from xner.data.datamodule import PanxDataModule
+from xner.errors import RunError
 from xner.files import folder_atomically
-from xner.lineage.callback import history_in
-from xner.lineage.history import History, write_history
+from xner.lineage.callback import LineageCallback
+from xner.lineage.record import History, write_history
 from xner.model.classifier import TokenClassifier
 from xner.model.divergence import Diverged
 from xner.transfer.evaluation import evaluate
-from xner.transfer.experiment import Experiment, Settings, define, fingerprint, no_best
+from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, write_result
 from xner.transfer.resume import ResumeCheckpoint, write_begun
-from xner.transfer.tracking import begin_stage, end_stage
 
 
-class Workers(NamedTuple):
-    """What trains and evaluates one stage, made afresh for it."""
+@dataclass(frozen=True, kw_only=True)
+class StageOptions:
+    """The options that differ between the stages of an experiment.
+
+    Attributes:
+        parent: The model folder that the stage starts from; ``None`` for the command's own backbone.
+        num_samples: The languages it trains on, each with its number of sentences; ``None`` stands for all.
+        subset_seed: Seed of the subsets.
+        test_languages: The languages it is tested on.
+        root: The stage's folder.
+    """
+
+    parent: Path | None
+    num_samples: dict[str, int | None]
+    subset_seed: int
+    test_languages: list[str]
+    root: Path
+
+
+class Parts(NamedTuple):
+    """What trains and evaluates a model."""
 
     trainer: pl.Trainer
     model: TokenClassifier
     data: PanxDataModule
 
 
-Build = Callable[[Settings], Workers]
-"""Makes workers with some options replaced."""
+Build = Callable[[StageOptions], Parts]
+"""Makes the parts of a stage from the command's options and the stage's own."""
 
 
-def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
-    """Train and evaluate a stage whose parent is complete, going on where an earlier process was stopped.
+def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Sequence[Observer] = ()) -> Result:
+    """Train and evaluate a stage whose parent is complete, resuming it where an earlier process was stopped.
 
-    Where a stage has several processes, each calls this, and the first one writes.
+    Where several processes train the stage, each calls this function, and the first one writes.
+
+    Raises:
+        Diverged: If the training diverges.
+        RunError: If the best checkpoint is to be evaluated and there is none.
     """
     began = time.monotonic()
     folder, checkpoints = experiment.folder(stage.id), experiment.checkpoints(stage.id)
     definition = define(experiment)[stage.id]
-    backbone = str(experiment.model_folder(stage.parent) if stage.parent else experiment.settings["model.backbone"])
-    trainer, model, data = build(_settings(stage, experiment, backbone))
-    keeper = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
-    begin_stage(trainer, stage, experiment)
-    trainer.callbacks.append(keeper)  # type: ignore[attr-defined] # set by Lightning
+    trainer, model, data = build(
+        StageOptions(
+            parent=experiment.model_folder(stage.parent) if stage.parent else None,
+            num_samples=dict(stage.train),
+            subset_seed=stage.seed,
+            test_languages=list(experiment.evaluated),
+            root=folder,
+        )
+    )
+    resume = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
+    for observer in observers:
+        observer.stage_begun(stage, experiment, trainer)
+    trainer.callbacks.append(resume)  # type: ignore[attr-defined] # set by Lightning
     if trainer.is_global_zero:
         write_begun(checkpoints, definition)
     pl.seed_everything(stage.seed, workers=True, verbose=False)
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=keeper.last if keeper.last.is_file() else None)
+        trainer.fit(model, datamodule=data, ckpt_path=resume.last if resume.last.is_file() else None)
     except Diverged as error:
         raise Diverged(f"{stage.id}: {error}") from error
-    if keeper.best:
-        if not keeper.best.is_file():
+    if resume.best:
+        if not resume.best.is_file():
             raise no_best()
-        model.take_weights(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
-    history = history_in(trainer).after(model, data)
-    check_weights(model)  # in every process, since none would wait for one that fails alone
+        model.take_weights(torch.load(resume.best, map_location="cpu", weights_only=True)["state_dict"])
+    history = LineageCallback.of(trainer).after(model, data)
+    check_weights(model)  # in every process, because none would wait for one that fails alone
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
     trainer.test(model, datamodule=data, verbose=False)
@@ -72,30 +104,31 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build) -> Result:
         "stage": stage.id,
         "regime": stage.regime,
         "seed": stage.seed,
-        "start_from": stage.parent or backbone,
+        "start_from": stage.parent or experiment.backbone,
         "train_languages": [language for language, _ in stage.train],
         "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
         "target_samples": stage.target_samples,
         "evaluations": evaluations,
         "seconds": round(time.monotonic() - began, 1),
-        "definition": definition,
-        "fingerprint": fingerprint(definition),
+        "definition": asdict(definition),
+        "fingerprint": definition.fingerprint,
         "lineage": {**history.lineage},
         "versions": versions(),
     }
     if trainer.is_global_zero:
         write_result(folder, result, counts)
         shutil.rmtree(checkpoints, ignore_errors=True)
-    end_stage(trainer, result, experiment)
+        for observer in observers:
+            observer.stage_ended(result, experiment, trainer)
     trainer.strategy.barrier()
     return result
 
 
 def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
-    """Write a model folder, whole or not at all: the network, its tokenizer and the history of its weights.
+    """Write a model folder atomically: the network, its tokenizer and the record of what it was trained on.
 
     Raises:
-        Diverged: If a weight is not finite: the folder that is there, if any, is left as it is.
+        Diverged: If a weight is not finite; an existing folder is left unchanged.
     """
     check_weights(model)
     with folder_atomically(folder) as part:
@@ -105,7 +138,7 @@ def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
 
 
 def check_weights(model: TokenClassifier) -> None:
-    """Check that the weights that a training ended with are finite.
+    """Check that the weights at the end of a training are finite.
 
     Raises:
         Diverged: If one is not.
@@ -114,22 +147,15 @@ def check_weights(model: TokenClassifier) -> None:
         raise Diverged(f"training diverged: {name} is not finite at its end; use a lower model.learning_rate")
 
 
+def no_best() -> RunError:
+    """Return the error of a training that was to end with its best checkpoint and kept none."""
+    return RunError(
+        "select=best found no best checkpoint, because no score was monitored or training ended before its first "
+        "validation; use select=last, or validate earlier"
+    )
+
+
 def versions() -> dict[str, str]:
-    """What a result was computed with."""
+    """Return the versions of the packages that a result depends on."""
     packages = ("xner", "torch", "lightning", "transformers", "torchmetrics", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-def _settings(stage: Stage, experiment: Experiment, backbone: str) -> Settings:
-    """The options that a stage's workers have of their own."""
-    return {
-        "model.backbone": backbone,
-        "data.backbone": backbone,
-        "data.languages": [language for language, _ in stage.train],
-        "data.num_samples": dict(stage.train),
-        "data.subset_seed": stage.seed,
-        "data.test_languages": list(experiment.evaluated),
-        "trainer.default_root_dir": str(experiment.folder(stage.id)),
-        # A stage has a checkpoint of its own, to go on from; Lightning's would be a second one.
-        "trainer.enable_checkpointing": bool(experiment.settings["trainer.callbacks"]),
-    }

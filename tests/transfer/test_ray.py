@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xner.transfer.run import with_ray
 
 from tests.transfer.test_restart import NEVER, assert_same_run, run, transfer
 from xner.cli.main import main
 from xner.errors import RunError, UserError
 from xner.transfer.plan import Stage, plan
-from xner.transfer.side_by_side import side_by_side
 
 STAGES = plan(source="en", target="tr", sizes=[10, 20], regimes=["progressive", "scratch"], seeds=[1])
 
@@ -54,7 +54,7 @@ def test_each_after_its_parent(tmp_path: Path) -> None:
     def check(stage: Stage) -> None:
         assert stage.parent is None or (tmp_path / f"{stage.parent}.done").is_file()
 
-    results = [*side_by_side(STAGES, noting(tmp_path, accident=check), cpus=1, gpus=None)]
+    results = [*with_ray(STAGES, noting(tmp_path, accident=check), cpus=1, gpus=None)]
     assert {result["stage"] for result in results} == {stage.id for stage in STAGES}
     assert names(tmp_path, "done") == {stage.id for stage in STAGES}
 
@@ -69,7 +69,7 @@ def test_lost_worker(tmp_path: Path) -> None:
             flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    results = [*side_by_side(STAGES, noting(tmp_path, "source", die_once), cpus=1, gpus=0)]
+    results = [*with_ray(STAGES, noting(tmp_path, "source", die_once), cpus=1, gpus=0)]
     assert (tmp_path / "flag").exists()
     assert len(results) == len(STAGES)
 
@@ -83,7 +83,7 @@ def test_failing_stage(tmp_path: Path) -> None:
 
     results = []
     with pytest.raises(RunError, match=r"source-en-seed1 failed \(the disk is full\): the same command goes on"):
-        results += side_by_side(STAGES, noting(tmp_path, "source", fail), cpus=1, gpus=0)
+        results += with_ray(STAGES, noting(tmp_path, "source", fail), cpus=1, gpus=0)
     assert names(tmp_path, "done") == {"scratch-tr-10-seed1", "scratch-tr-20-seed1"}
     assert not [name for name in names(tmp_path, "begun") if name.startswith("progressive")]
 
@@ -93,7 +93,7 @@ def test_failing_stage(tmp_path: Path) -> None:
 def test_more_than_there_is(tmp_path: Path, cpus: int, gpus: float, told: str) -> None:
     """A stage that takes more than Ray has is told so, rather than waited for."""
     with pytest.raises(UserError, match=f"a stage takes {told}, but Ray has"):
-        [*side_by_side(STAGES, noting(tmp_path), cpus=cpus, gpus=gpus)]
+        [*with_ray(STAGES, noting(tmp_path), cpus=cpus, gpus=gpus)]
 
 
 @pytest.mark.usefixtures("ray")

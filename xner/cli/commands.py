@@ -1,0 +1,183 @@
+"""The commands that need a Trainer: fit, validate, test and predict."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from xner.backbone import check_head
+from xner.cli.callbacks import monitoring
+from xner.cli.lightning import XnerCLI, check_training, config_yaml
+from xner.cli.output import describe, seqeval_report, tags_by_sentence, write_predictions
+from xner.cli.processes import check_lost, leave_group
+from xner.cli.transfer import transfer
+from xner.errors import RunError, Stopped, UserError
+from xner.files import write_atomically
+from xner.lineage.callback import LineageCallback
+from xner.model.divergence import Diverged
+from xner.transfer.evaluation import evaluate
+from xner.transfer.resume import exit_code
+from xner.transfer.run import lock_run_folder
+from xner.transfer.stage import write_model
+
+
+def run_command(args: Sequence[str]) -> None:
+    """Parse a command that needs a Trainer, and run it.
+
+    Raises:
+        UserError: If an option is wrong.
+        RunError: If a process was lost, or training diverged.
+        Stopped: If a signal stopped the command.
+    """
+    seeds = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
+    try:
+        # --plan is a flag; jsonargparse expects a value.
+        cli = XnerCLI(["--plan=true" if arg == "--plan" else arg for arg in args])
+        _run(cli)
+    finally:
+        # Lightning leaves its seed in the environment, where the next command of this process would find it.
+        for name, seed in seeds.items():
+            os.environ.pop(name, None)
+            if seed is not None:
+                os.environ[name] = seed
+
+
+def _run(cli: XnerCLI) -> None:
+    first = cli.trainer.is_global_zero
+    try:
+        COMMANDS[str(cli.subcommand)](cli)
+    except Diverged as error:
+        if not first:
+            sys.exit(error.exit_code)  # the first process reports it
+        last = _last_checkpoint(cli)
+        raise RunError(f"{error}{f'; the last checkpoint is {last}' if last else ''}") from error
+    except RuntimeError as error:
+        continues = cli.subcommand == "transfer"
+        check_lost(error, cli.trainer, "the same command continues from here" if continues else "repeat the command")
+        raise
+    except SystemExit as stop:
+        # Lightning ends a stopped command with the exit code of a failed one or, at a SIGTERM, of a successful one.
+        stopped = isinstance(stop, SIGTERMException) or isinstance(stop.__context__, KeyboardInterrupt)
+        if stopped and first:
+            last = _last_checkpoint(cli)
+            advice = f"--ckpt_path {last} resumes from there" if last else "repeat the command"
+            raise Stopped(f"stopped: {advice}", exit_code(stop)) from stop
+        raise
+    leave_group()
+
+
+def fit(cli: XnerCLI) -> None:
+    """Train, and write the configuration, the model folder and a line about the epoch whose weights it has.
+
+    Raises:
+        UserError: If the folder is that of a transfer, if nothing would be trained, or if no epoch is validated that is
+            to be selected.
+        RunError: If another process uses the folder.
+    """
+    trainer, model, data, options = cli.trainer, cli.model, cli.datamodule, cli.options
+    if (cli.root / "stages").is_dir():
+        raise UserError(f"trainer.default_root_dir={str(cli.root)!r} is the folder of a transfer; use another folder")
+    check_training(options)
+    model.check()
+    data.check("fit")
+    writes = trainer.is_global_zero and not options.trainer.fast_dev_run
+    with ExitStack() as stack:
+        if writes:
+            stack.enter_context(lock_run_folder(cli.root))
+            write_atomically(cli.root / "config.yaml", config_yaml(cli))
+        trainer.fit(
+            model,
+            datamodule=data,
+            ckpt_path=options.ckpt_path,
+            weights_only=options.weights_only,
+            select=options.select,
+        )
+        if writes:
+            write_model(cli.root / "model", model, LineageCallback.of(trainer).after(model, data))
+            print(f"model folder: {cli.root / 'model'} ({_chosen_epoch(cli)})")
+
+
+def validate(cli: XnerCLI) -> None:
+    """Score the validation splits."""
+    _check_scored(cli)
+    cli.trainer.validate(cli.model, datamodule=cli.datamodule, **_checkpoint(cli), verbose=cli.options.verbose)
+
+
+def test(cli: XnerCLI) -> None:
+    """Score the test split of each test language, and print seqeval's report."""
+    _check_scored(cli)
+    trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    trainer.test(model, datamodule=data, verbose=False, **_checkpoint(cli))
+    if not model.tested:
+        raise UserError("trainer.limit_test_batches=0 tests nothing; leave the option out")
+    if trainer.is_global_zero:
+        evaluations, _ = evaluate(model, data, LineageCallback.of(trainer).before(model))
+        for evaluation, tested in zip(evaluations, model.tested, strict=True):
+            gold = data.split(evaluation["language"], "test").sentences
+            predicted = tags_by_sentence(tested.labels.numpy(), tested.sentences.numpy())
+            print(f"\n{describe(evaluation)}\n{seqeval_report(predicted, gold)}")
+
+
+def predict(cli: XnerCLI) -> None:
+    """Write the sentences of each test language with their predicted tags."""
+    _check_scored(cli)
+    trainer, model, data = cli.trainer, cli.model, cli.datamodule
+    trainer.predict(model, datamodule=data, return_predictions=cli.options.return_predictions, **_checkpoint(cli))
+    if not model.predicted:
+        raise UserError("trainer.limit_predict_batches=0 predicts nothing; leave the option out")
+    if trainer.is_global_zero and not cli.options.trainer.fast_dev_run:
+        for language, (labels, numbers) in zip(data.test_languages, model.predicted, strict=True):
+            path = cli.root / f"{language}-test.jsonl"
+            tags = tags_by_sentence(labels.numpy(), numbers.numpy())
+            write_predictions(path, tags, data.split(language, "test").sentences)
+            print(f"predictions: {path}")
+
+
+def _check_scored(cli: XnerCLI) -> None:
+    """Refuse to score random weights, before any data is read.
+
+    Raises:
+        UserError: If neither the backbone nor a checkpoint has a trained head.
+    """
+    if cli.options.ckpt_path is None:
+        check_head(cli.model.backbone_name)
+
+
+def _checkpoint(cli: XnerCLI) -> dict[str, Any]:
+    return {"ckpt_path": cli.options.ckpt_path, "weights_only": cli.options.weights_only}
+
+
+def _last_checkpoint(cli: XnerCLI) -> str:
+    """Return the checkpoint from which a fit can be resumed; empty where there is none."""
+    if cli.subcommand != "fit":
+        return ""
+    found = [each for each in cli.trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    # A callback that monitors nothing saves the last epoch as its best.
+    found.sort(key=lambda each: bool(each.monitor))
+    return next((path for each in found if (path := each.last_model_path or each.best_model_path)), "")
+
+
+def _chosen_epoch(cli: XnerCLI) -> str:
+    """Describe the epoch whose weights a fit ended with."""
+    best = monitoring(cli.trainer) if cli.options.select == "best" else None
+    if best and best.best_model_path and best.best_model_score is not None:
+        checkpoint = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)
+        return f"best epoch, {checkpoint['epoch'] + 1}: {best.monitor} {float(best.best_model_score):.4f}"
+    score = cli.trainer.callback_metrics.get("val/f1")
+    # The last of the epochs that began may have been cut short.
+    epoch = cli.trainer.fit_loop.epoch_progress.current.ready
+    return f"last epoch, {epoch}" + (f": val/f1 {float(score):.4f}" if score is not None else "")
+
+
+COMMANDS: dict[str, Callable[[XnerCLI], None]] = {
+    "fit": fit,
+    "validate": validate,
+    "test": test,
+    "predict": predict,
+    "transfer": transfer,
+}

@@ -1,0 +1,270 @@
+"""The command transfer: from its options to an experiment, its observers and its report."""
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from tqdm import tqdm
+
+from xner.cli.lightning import RESOLVED, SET_BY_TRANSFER, XnerCLI, check_training, config_yaml, limits, named
+from xner.cli.output import duration, results_table, say, table
+from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
+from xner.errors import UserError
+from xner.report import FILES, write_report
+from xner.transfer.experiment import Experiment, Observer, TransferOptions, prepare
+from xner.transfer.plan import Stage, plan
+from xner.transfer.result import Result, read_result
+from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
+from xner.transfer.stage import run_stage
+
+
+def transfer(cli: XnerCLI) -> None:
+    """Run a transfer experiment, or print its plan.
+
+    Raises:
+        UserError: If an option is wrong, before anything is written.
+    """
+    trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
+    options = TransferOptions(**{field.name: cli.options[field.name] for field in fields(TransferOptions)})
+    _check_set_by_transfer(cli, options)
+    check_training(cli.options)
+    cli.model.check()
+    stages, sentences = _stages(cli, options)
+    epochs, steps = limits(cli.options)
+    if options.plan:
+        batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
+        return
+    experiment = prepare(
+        data,
+        stages,
+        options,
+        named(cli.build.parser, cli.options),
+        root=cli.root,
+        backbone=backbone,
+        processes=trainer.world_size,
+        epochs=epochs,
+        also=cli.options.data.test_languages or (),
+    )
+    # What Lightning says of the machine would be repeated for every stage.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if not trainer.is_global_zero:
+        train = partial(run_stage, experiment=experiment, build=cli.build, observers=[StageRuns()])
+        assist_experiment(experiment, train)
+        return
+    with Progress() as progress:
+        train = partial(run_stage, experiment=experiment, build=cli.build, observers=[StageRuns(), progress])
+        execute: Execute = partial(in_series, train=train)
+        if options.executor == "ray":
+            execute = _with_ray(cli, experiment, options.gpus_per_stage)
+        reporter = Reporter(dashboards(trainer))
+        results = run_experiment(experiment, data, execute, config=config_yaml(cli), observers=[progress, reporter])
+    print(f"\n{results_table(results)}\n\n{cli.root}: results.csv, {', '.join(FILES.values())}")
+
+
+def plan_table(
+    stages: Sequence[Stage],
+    *,
+    backbone: str,
+    sentences: Mapping[str, int],
+    batch: int,
+    epochs: float,
+    max_steps: float = math.inf,
+) -> str:
+    """Format what each stage starts from, what it trains on, and its number of optimizer steps.
+
+    Args:
+        stages: The stages as ``plan`` lists them.
+        backbone: What stages without a parent start from.
+        sentences: The number of training sentences of each language.
+        batch: Sentences per optimizer step, over all processes.
+        epochs: Maximum number of epochs per stage.
+        max_steps: Maximum number of optimizer steps per stage.
+    """
+    rows = []
+    for stage in stages:
+        counts = [(language, sentences[language] if samples is None else samples) for language, samples in stage.train]
+        steps = int(min(epochs * -(-sum(count for _, count in counts) // batch), max_steps))
+        trained = " + ".join(f"{language} {count:,}" for language, count in counts)
+        rows.append((stage.id, stage.parent or backbone, trained, steps))
+    return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
+
+
+def _stages(cli: XnerCLI, options: TransferOptions) -> tuple[list[Stage], dict[str, int]]:
+    """List the stages of an experiment, and the number of training sentences of the source and the target."""
+    for name in ("limit_test_batches", "fast_dev_run"):
+        value = cli.options.trainer[name]
+        # To Lightning, 1.0 is all batches and 1 is one batch.
+        if not (value is None or value is False or (isinstance(value, float) and value == 1)):
+            raise UserError(f"trainer.{name}={value} would leave words unscored; leave the option out of transfer")
+    stages = plan(
+        source=options.source,
+        target=options.target,
+        sizes=options.sizes,
+        regimes=options.regimes,
+        seeds=options.seeds,
+    )
+    splits = {language: cli.datamodule.training_split(language) for language in (options.source, options.target)}
+    sentences = {language: len(split.sentences) for language, split in splits.items()}
+    if options.sizes[-1] > sentences[options.target]:
+        raise UserError(
+            f"sizes={list(options.sizes)} exceeds the {sentences[options.target]} sentences of {splits[options.target]}"
+        )
+    return stages, sentences
+
+
+def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
+    """Refuse options that ``transfer`` sets for each stage, where they ask for something else than it does.
+
+    An option is given where the command line names it, or a configuration has another value than its default. (The
+    parser leaves these options out of a run's own config.yaml, which holds every option.)
+
+    Raises:
+        UserError: If one is given.
+    """
+    parser = cli.build.parser
+    given = {word.partition("=")[0].removeprefix("--").removesuffix("+") for word in cli.words}
+    values, defaults = named(parser, cli.options), named(parser, parser.get_defaults())
+    does = {
+        "data.languages": [options.source],
+        "data.num_samples": None,
+        "data.subset_seed": options.seeds[0],
+        "seed_everything": options.seeds[0],
+        "trainer.enable_checkpointing": None,
+    }
+    for name, instead in SET_BY_TRANSFER.items():
+        agrees = values[name] == does[name] and (instead != "--seeds" or len(options.seeds) == 1)
+        if (name in given or values[name] != json.loads(json.dumps(defaults[name]))) and not agrees:
+            raise UserError(
+                f"{name}={values[name]} has no effect in transfer, which sets it for each stage; use {instead}"
+            )
+
+
+class Reporter(Observer):
+    """Write the report when the experiment has ended.
+
+    Args:
+        dashboards: The W&B loggers that get a run for the experiment.
+    """
+
+    def __init__(self, dashboards: Sequence[Dashboard]) -> None:
+        self.dashboards = dashboards
+
+    def experiment_ended(self, results: Sequence[Result], experiment: Experiment) -> None:
+        """Write the learning curve, the page, and the W&B runs."""
+        paths = {name: experiment.root / file for name, file in FILES.items()}
+        [analysis] = write_report([experiment.root], **paths)
+        for dashboard in self.dashboards:
+            write_overview(dashboard, analysis, paths["png"])
+
+
+class Progress(Observer):
+    """Show how many stages are complete, and how long the others will take."""
+
+    def __init__(self) -> None:
+        self.work: Mapping[str, float] = {}
+        self.complete = self.stages = 0
+        self.began = time.monotonic()
+        self.done = 0.0
+        self.bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
+        """Print the complete stages with their scores, and open a bar on a terminal."""
+        for stage in experiment.stages:
+            if stage.id in complete:
+                say(f"{stage.id}: complete, F1 {_scores(complete[stage.id])}")
+        self.work = {each.id: experiment.work[each.id] for each in experiment.stages if each.id not in complete}
+        self.stages, self.complete = len(experiment.stages), len(complete)
+        self.began = time.monotonic()
+        if sys.stdout.isatty() and self.work:
+            form = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
+            self.bar = tqdm(total=sum(self.work.values()), bar_format=form, smoothing=0, file=sys.stdout, leave=False)
+            self.bar.set_description(f"stages {self.complete}/{self.stages}", refresh=True)
+
+    def stage_begun(self, stage: Stage, experiment: Experiment, trainer: object) -> None:
+        """Print where the stage starts."""
+        say(f"{stage.id}: starts from {stage.parent or 'the backbone'}")
+
+    def stage_completed(self, result: Result) -> None:
+        """Print the scores of the stage, and the time left."""
+        self.complete += 1
+        self.done += self.work[result["stage"]]
+        left = sum(self.work.values()) - self.done
+        rest = left * (time.monotonic() - self.began) / self.done if self.done else 0
+        line = f"[{self.complete}/{self.stages}] {result['stage']}: F1 {_scores(result)} in {result['seconds']:.0f} s"
+        say(f"{line}; {duration(rest)} left" if left else line)
+        if self.bar is not None:
+            self.bar.set_description(f"stages {self.complete}/{self.stages}", refresh=False)
+            self.bar.set_postfix_str(f"F1 {_scores(result)}", refresh=False)
+            self.bar.update(self.work[result["stage"]])
+
+
+def _scores(result: Result) -> str:
+    """Format the scores of a stage in a line, such as ``en 0.8301, tr (zero-shot) 0.4712``."""
+    return ", ".join(
+        f"{evaluation['language']}{' (zero-shot)' if evaluation['zero_shot'] else ''} {evaluation['f1']:.4f}"
+        for evaluation in result["evaluations"]
+    )
+
+
+def _with_ray(cli: XnerCLI, experiment: Experiment, gpus: float | None) -> Execute:
+    if cli.trainer.world_size > 1:
+        raise UserError(
+            f"executor=ray runs each stage in one process, not in {cli.trainer.world_size}; use trainer.devices=1"
+        )
+    if gpus is not None and not 0 <= gpus <= 1:
+        raise UserError(f"gpus_per_stage={gpus} is not between 0 and 1")
+    remote = RemoteStage.of(cli, experiment)
+    return partial(with_ray, train=remote, cpus=1 if gpus else remote.threads, gpus=gpus)
+
+
+@dataclass(frozen=True)
+class RemoteStage:
+    """Runs a stage of an experiment in another process.
+
+    Attributes:
+        config: The resolved configuration of the command, with absolute paths.
+        experiment: The experiment.
+        threads: The number of torch's threads, which results depend on in their last digits.
+    """
+
+    config: str
+    experiment: Experiment
+    threads: int
+
+    @classmethod
+    def of(cls, cli: XnerCLI, experiment: Experiment) -> "RemoteStage":
+        """Make one from a command; paths become absolute, because workers have working directories of their own."""
+        options = cli.options.clone()
+        for group, name in (("model", "backbone"), ("data", "source"), ("trainer", "default_root_dir")):
+            if name == "default_root_dir" or Path(options[group][name]).is_dir():
+                options[group][name] = str(Path(options[group][name]).absolute())
+        text = str(cli.build.parser.dump(options, skip_none=False))
+        return cls(RESOLVED + text, replace(experiment, root=experiment.root.absolute()), torch.get_num_threads())
+
+    def __call__(self, stage: Stage) -> Result:
+        """Run the stage."""
+        torch.set_num_threads(self.threads)
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        cli = XnerCLI(["transfer", f"--config={self.config}"])
+        folder = self.experiment.folder(stage.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        # A worker whose command was killed may still be at this stage, and complete it.
+        with FileLock(folder / ".lock"):
+            return read_result(folder) or run_stage(stage, self.experiment, cli.build, [StageRuns()])
