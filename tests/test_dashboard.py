@@ -202,7 +202,7 @@ def test_wrong_options(
     """A mode that W&B does not know, and a project that it refuses, are one line each."""
     monkeypatch.setenv("WANDB_MODE", "ofline")
     for flags, said in (
-        ([], "WANDB_MODE='ofline' is none of online"),
+        ([], "WANDB_MODE='ofline' is not a mode of W&B; use one of online"),
         (["--trainer.logger.init_args.project=a/b"], "a/b"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -219,7 +219,7 @@ def test_own_process_dies(tmp_path: Path) -> None:
 import subprocess, sys
 from pathlib import Path
 from xner.dashboard import Dashboard
-from xner.cli.quiet import configure_logging
+from xner.cli.output import configure_logging
 configure_logging()
 first, second = Dashboard(offline=True), Dashboard(offline=True)
 first.describe(folder=Path({str(tmp_path)!r}), job_type="fit")
@@ -239,7 +239,7 @@ print("went on")
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=300, check=False
     )
     assert "went on" in done.stdout, done
-    assert done.stderr.count("this command goes on without it") == 1
+    assert done.stderr.count("this command continues without it") == 1
 
 
 @pytest.mark.usefixtures("_online")

@@ -29,12 +29,12 @@ import xner.cli.lightning
 from tests.commands import Outcome, Run, assert_one_line, options
 from tests.weights import assert_close_weights
 from xner.batch import Batch
-from xner.cli.lightning import Trainer, XnerCLI
+from xner.cli.lightning import SET_BY_TRANSFER, Trainer, XnerCLI
 from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
 from xner.model.classifier import TokenClassifier
 from xner.tags import IGNORE
-from xner.transfer.prepare import INSTEAD
+from xner.transfer.experiment import TransferOptions
 
 ROOT = Path(__file__).parents[1]
 
@@ -157,7 +157,7 @@ def process(*args: object, folder: Path) -> subprocess.CompletedProcess[str]:
 UNITS = {
     "model.learning_rate": "learning rate of AdamW",
     "model.weight_decay": "a step and unit of learning rate",
-    "model.warmup_ratio": "BatchIndices of all optimizer steps",
+    "model.warmup_ratio": "Share of all optimizer steps",
     "model.freeze": "the first N encoder layers",
     "data.num_samples": "sentences a language",
     "data.shuffle_seed": "Seed of",
@@ -166,9 +166,9 @@ UNITS = {
     "data.max_length": "Pieces a window",
     "data.row_length": "Pieces a row",
     "data.evaluation_pieces": "Pieces a batch",
-    "sizes": "Numbers of target sentences",
+    "sizes": "Numbers of target-language training sentences",
     "seeds": "Seeds of",
-    "gpus_per_stage": "GPUs that ray gives a stage",
+    "gpus_per_stage": "GPUs that ray gives each stage",
 }
 """What the help of each option that takes numbers says of their unit."""
 
@@ -199,7 +199,7 @@ class TestConfiguration:
         outcome = run(command, f"--config={tmp_path / 'whole.yaml'}")
         assert outcome.code == 0, outcome
         kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
-        for name in ("ckpt_path", "weights_only", *(INSTEAD if command == "transfer" else ())):
+        for name in ("ckpt_path", "weights_only", *(SET_BY_TRANSFER if command == "transfer" else ())):
             group, _, option = name.rpartition(".")
             (held[group] if group else held).pop(option, None)
         assert kept == held
@@ -256,7 +256,7 @@ class TestConfiguration:
 
         monkeypatch.setattr(XnerCLI, "parse_arguments", parse)
         with pytest.raises(KeyboardInterrupt):
-            XnerCLI()
+            XnerCLI([command])
         assert {"model.backbone", "data.source"} <= said.keys()
         assert [name for name, text in said.items() if not text or not text.strip()] == []
         taken = {
@@ -265,7 +265,7 @@ class TestConfiguration:
         }
         if command == "transfer":
             taken |= {
-                name: each for name, each in inspect.signature(Trainer.transfer).parameters.items() if name in said
+                name: each for name, each in inspect.signature(TransferOptions).parameters.items() if name in said
             }
             assert "sizes" in taken
         numbers = {name for name, each in taken.items() if {"int", "float"} & {*_words(str(each.annotation))}}
@@ -416,7 +416,9 @@ class TestCheckpoints:
         assert_one_line(outcome, 2, "sentences of en/train and", "are those of 40 sentences of tr/train")
         assert fit("further", both, "[tr]").code == 0
         outcome = fit("new", both, "[en,tr]", "--trainer.max_epochs=2", f"--ckpt_path={further}")
-        assert_one_line(outcome, 2, "on 40 sentences of tr/train, and", "are those of 40 sentences of en/train and")
+        assert_one_line(
+            outcome, 2, "on 40 sentences of tr/train, but", "the data options give 40 sentences of en/train and"
+        )
 
     def test_no_last_checkpoint(
         self, run: Run, record: Record, source: Path, tiny_backbone: str, tmp_path: Path
@@ -431,7 +433,7 @@ class TestCheckpoints:
     def test_missing(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path, command: str) -> None:
         """A checkpoint that is not there is one line, before anything is written."""
         outcome = run(command, *options(source, tiny_backbone, tmp_path / "run"), "--ckpt_path=nowhere.ckpt")
-        assert_one_line(outcome, 2, "ckpt_path='nowhere.ckpt': there is no such file")
+        assert_one_line(outcome, 2, "ckpt_path='nowhere.ckpt' does not exist")
         assert not (tmp_path / "run").exists()
 
     def test_no_checkpoint(self, run: Run, fitted: Path, source: Path, still_backbone: Path, tmp_path: Path) -> None:
@@ -440,7 +442,7 @@ class TestCheckpoints:
         half.write_bytes((fitted / "checkpoints" / "last.ckpt").read_bytes()[:9000])
         flags = options(source, still_backbone, tmp_path / "run")
         for path, (code, expected) in {
-            fitted / "model": (2, "is a model folder: give it as --model.backbone"),
+            fitted / "model": (2, "is a model folder; use it as --model.backbone"),
             fitted / "config.yaml": (2, "is not a checkpoint of Lightning; use one that a fit has written"),
             half: (1, "is damaged: it is only a part of a checkpoint"),
             "best": (2, "not configured to save the best model"),
@@ -573,14 +575,14 @@ class TestTrainer:
         ("option", "expected"),
         [
             ("devices=0", "'0'"),
-            ("devices=some", "no trainer can be had with these options: `devices`"),
-            ("devices=-1", "no trainer can be had with these options: `devices`"),
+            ("devices=some", "these options give no trainer: `devices`"),
+            ("devices=-1", "these options give no trainer: `devices`"),
             ("strategy=some", "strategy='some'"),
-            ("strategy=ddp_spawn", "trainer.strategy=ddp_spawn splits the model or forks processes: give auto or ddp"),
+            ("strategy=ddp_spawn", "trainer.strategy=ddp_spawn shards the model or forks processes; use auto or ddp"),
             ("precision=some", "Given value: some"),
             ("accelerator=tpu", "torch_xla"),
             ("max_epochs=-2", "You passed in -2"),
-            ("accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be 1 or more"),
+            ("accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 is not 1 or more"),
             ("limit_train_batches=1.5", "invalid value 1.5 for limit_train_batches"),
             ("limit_train_batches=0.1", "Try at least `limit_train_batches=0.5`"),
             ("val_check_interval=5", "`val_check_interval` (5) must be less than or equal to"),
@@ -664,7 +666,7 @@ class TestLimits:
         assert outcome.code == 0, outcome
         first, second = record.batches[f"{step}_step"]
         if command == "test":
-            assert f"of {len(first + second)} sentences were trained on" in outcome.out
+            assert f"of {len(first + second)} test sentences occur verbatim" in outcome.out
         if command == "predict":
             lines = (tmp_path / "run" / "en-test.jsonl").read_text(encoding="utf-8").splitlines()
             assert len(lines) == len(first + second) < 40
@@ -714,7 +716,7 @@ class TestLimits:
         """Accumulation that changes with the epoch, which neither schedule nor loss reckon with, is refused."""
         scheduler = f"--trainer.callbacks={CALLBACKS}.GradientAccumulationScheduler"
         outcome = run("fit", *flags, scheduler, "--trainer.callbacks.scheduling={1: 2}")
-        assert_one_line(outcome, 2, "GradientAccumulationScheduler", "give trainer.accumulate_grad_batches")
+        assert_one_line(outcome, 2, "GradientAccumulationScheduler", "use trainer.accumulate_grad_batches")
 
     def test_no_end(self, run: Run, flags: Sequence[str]) -> None:
         """Epochs without an end need a number of steps, for the learning rate's sake."""
@@ -736,7 +738,7 @@ class TestLimits:
         """A fit does not replace the configuration of a transfer."""
         (tmp_path / "run" / "stages").mkdir(parents=True)
         outcome = run("fit", *flags, f"--trainer.default_root_dir={tmp_path / 'run'}")
-        assert_one_line(outcome, 2, "trainer.default_root_dir=", "is a transfer's: name another folder")
+        assert_one_line(outcome, 2, "trainer.default_root_dir=", "is the folder of a transfer; use another folder")
 
     def test_two_at_once(self, run: Run, flags: Sequence[str], tmp_path: Path) -> None:
         """A fit does not write where another one is at work, and does once that has ended."""
@@ -745,7 +747,7 @@ class TestLimits:
         with (root / ".lock").open("w") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             outcome = run("fit", *flags, f"--trainer.default_root_dir={root}")
-            assert_one_line(outcome, 1, f"{root} is in use by another process", "name another folder")
+            assert_one_line(outcome, 1, f"{root} is in use by another process", "use another folder")
             assert [path.name for path in root.iterdir()] == [".lock"]
         assert run("fit", *flags, f"--trainer.default_root_dir={root}").code == 0
 
@@ -781,13 +783,13 @@ class TestLimits:
         monkeypatch.setattr(TokenClassifier, step, terminate)
         outcome = run(command, *flags, f"--trainer.default_root_dir={tmp_path}")
         assert outcome.code == 143
-        assert outcome.err.splitlines()[-1] == "xner: error: stopped: give the same command again"
+        assert outcome.err.splitlines()[-1] == "xner: error: stopped: repeat the command"
         assert not (tmp_path / "model").exists()
 
     def test_stochastic_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:
         """What would average nothing is refused."""
         averaging = [f"--trainer.callbacks={CALLBACKS}.StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=1e-5"]
-        assert_one_line(run("fit", *flags, *averaging), 2, "StochasticWeightAveraging", "take EMAWeightAveraging")
+        assert_one_line(run("fit", *flags, *averaging), 2, "StochasticWeightAveraging", "use EMAWeightAveraging")
 
     @pytest.mark.parametrize("command", ["fit", "test", "transfer"])
     def test_finetuning(self, run: Run, flags: Sequence[str], tmp_path: Path, command: str) -> None:
@@ -799,7 +801,7 @@ class TestLimits:
     def test_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:
         """Averaging weights goes with the whole vocabulary alone, and a line says so."""
         averaging = f"--trainer.callbacks={CALLBACKS}.EMAWeightAveraging"
-        assert_one_line(run("fit", *flags, averaging), 2, "WeightAveraging", "give model.compact_vocabulary=false")
+        assert_one_line(run("fit", *flags, averaging), 2, "WeightAveraging", "use model.compact_vocabulary=false")
         assert run("fit", *flags, averaging, "--model.compact_vocabulary=false").code == 0
 
     def test_steps(self, run: Run, record: Record, flags: Sequence[str]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from jsonargparse import auto_cli
 
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import ROOT, environment, fit
-from xner.cli.tools import run_command
 from xner.errors import UserError
 
 CLOSED = {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
@@ -62,6 +62,6 @@ def dashboard(epochs: int = 10, rounds: int = 3, threads: int | None = None, out
 
 if __name__ == "__main__":
     try:
-        run_command(dashboard, sys.argv[1:], "python -m tests.benchmarks.dashboard")
+        auto_cli(dashboard, as_positional=False, prog="python -m tests.benchmarks.dashboard")
     except UserError as error:
         sys.exit(f"error: {error}")

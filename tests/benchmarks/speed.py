@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from jsonargparse import auto_cli
+
 from tests.benchmarks.machine import Machine, this_machine
 from tests.benchmarks.sides import GEOMETRIES, ROOT, Run, Side, Task, prepare, run_trainer, run_xner
-from xner.cli.tools import run_command
 from xner.errors import UserError
 
 FIGURES = ("train_sentences_per_second", "evaluation_sentences_per_second", "peak_memory_bytes")
@@ -157,7 +158,7 @@ def speed(
     evaluation_sentences: int = 400,
     batch_size: int = 32,
     threads: int | None = None,
-    config: Sequence[str] = (),
+    overlays: Sequence[str] = (),
     output: str | None = None,
 ) -> None:
     """Train and evaluate by Hugging Face's Trainer and by xner in turns; print both sides' medians and their ratios.
@@ -173,10 +174,10 @@ def speed(
         evaluation_sentences: Sentences of the validation split that are evaluated after each epoch; the second counts.
         batch_size: Sentences an optimizer step.
         threads: Threads of torch on both sides; those it chooses by itself unless given.
-        config: Overlays for xner's side; on cuda configs/gpu.yaml unless given.
+        overlays: Configuration files for xner's side; on cuda configs/gpu.yaml unless given.
         output: JSON file for all figures.
     """
-    sides = sides_of(device, config)
+    sides = sides_of(device, overlays)
     if rounds < 1:
         raise UserError(f"rounds={rounds} must be 1 or more")
     with tempfile.TemporaryDirectory(prefix="xner-speed-") as folder:
@@ -206,6 +207,6 @@ def speed(
 
 if __name__ == "__main__":
     try:
-        run_command(speed, sys.argv[1:], "python -m tests.benchmarks.speed")
+        auto_cli(speed, as_positional=False, prog="python -m tests.benchmarks.speed")
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from jsonargparse import auto_cli
 
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import ROOT, WINDOW, environment, fit, fresh_process, new_classifier
-from xner.cli.tools import run_command
 from xner.data.encode import encode_split
 from xner.data.sources import Split
 from xner.errors import UserError
@@ -108,6 +108,6 @@ def startup(
 
 if __name__ == "__main__":
     try:
-        run_command(startup, sys.argv[1:], "python -m tests.benchmarks.startup")
+        auto_cli(startup, as_positional=False, prog="python -m tests.benchmarks.startup")
     except UserError as error:
         sys.exit(f"error: {error}")

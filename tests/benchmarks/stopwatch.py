@@ -39,8 +39,8 @@ class Reading(TypedDict):
         parameters: Parameters that are no embedding.
         embedding_rows: Pieces that are trained.
         product_rate: Floating-point operations a second of a plain matrix product, before or after.
-        train_share: BatchIndices of ``product_rate`` that useful arithmetic reaches: 6 a parameter and piece.
-        evaluation_share: BatchIndices of ``product_rate`` that useful arithmetic reaches: 2 a parameter and piece.
+        train_share: Share of ``product_rate`` that useful arithmetic reaches: 6 a parameter and piece.
+        evaluation_share: Share of ``product_rate`` that useful arithmetic reaches: 2 a parameter and piece.
     """
 
     train_sentences_per_second: float

@@ -115,7 +115,7 @@ class TestFullDisk:
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "open", no_room)
-            assert_one_line(run(*words), 1, file, "No space left on device: make room")
+            assert_one_line(run(*words), 1, file, "No space left on device; free space")
         assert not [*(tmp_path / "run").rglob(file)]
         assert run(*words).code == 0
         assert command == "fit" or results(tmp_path / "run")
@@ -190,7 +190,7 @@ class TestEvaluation:
         told = outcome.out
         assert "\nen/test: F1 0." in told
         split = Split(str(source), "en", "test").sentences
-        seen = int(re.search(r"of (\d+) sentences", told)[1])
+        seen = int(re.search(r"of (\d+) test sentences", told)[1])
         assert 0 < seen < len(split.words)
         [unscored] = re.findall(r"\npart of the split: (\d+) words have no score\n", told)
         assert 0 < int(unscored) < sum(map(len, split.words))
@@ -298,11 +298,11 @@ class TestTransfer:
         shutil.copytree(done, tmp_path / "run")
         path = tmp_path / "run" / "stages" / "source-en-seed42" / "result.json"
         result = json.loads(path.read_text(encoding="utf-8"))
-        del result["definition"]["model.schedule"]
+        del result["definition"]["options"]["model.schedule"]
         path.write_text(json.dumps(result), encoding="utf-8")
         flags = [*options(source, tiny_backbone, tmp_path / "run"), "--model.learning_rate=5e-3"]
         outcome = run("transfer", *flags, "--sizes=[10,20]")
-        assert_one_line(outcome, 2, "another version of xner, to which model.schedule was not the same thing")
+        assert_one_line(outcome, 2, "another version of xner, where model.schedule had another meaning")
 
     def test_damaged_result(self, run: Run, done: Path, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
         """A stage's result that is no JSON is told by its file."""
@@ -335,7 +335,7 @@ class TestTransfer:
         with monkeypatch.context() as patch:
             patch.setattr(xner.cli.lightning.Trainer, moment, stop)
             stopped = run(*command)
-        assert_one_line(stopped, 130, "stopped: the same command goes on")
+        assert_one_line(stopped, 130, "stopped: the same command continues")
         assert not (tmp_path / "run" / "stages" / "progressive-tr-10-seed42" / "result.json").exists()
         outcome = run(*command)
         assert outcome.code == 0, outcome
@@ -362,16 +362,21 @@ class TestTransfer:
 
 
 BAD_OPTIONS = [
-    ("transfer", ["--sizes=[]"], 2, "sizes is empty: name at least one"),
-    ("transfer", ["--sizes=[20,10]"], 2, "sizes=[20, 10] must be increasing"),
-    ("transfer", ["--sizes=[10,10]"], 2, "sizes=[10, 10] names one twice"),
-    ("transfer", ["--sizes=[0]"], 2, "sizes=[0] must be increasing numbers of sentences, 1 or more"),
-    ("transfer", ["--sizes=[10,41]"], 2, "sizes: 41 exceeds the 40 sentences of tr/train"),
+    ("transfer", ["--sizes=[]"], 2, "sizes=[] is empty; use at least one value"),
+    ("transfer", ["--sizes=[20,10]"], 2, "sizes=[20, 10] is not increasing"),
+    ("transfer", ["--sizes=[10,10]"], 2, "sizes=[10, 10] has duplicates"),
+    ("transfer", ["--sizes=[0]"], 2, "sizes=[0] is not increasing from 1 or more"),
+    ("transfer", ["--sizes=[10,41]"], 2, "sizes=[10, 41] exceeds the 40 sentences of tr/train"),
     ("transfer", ["--sizes=[ten]"], 2, "sizes"),
     ("transfer", ["--sizes=[10]", "--source=eng"], 2, "language 'eng' is not in"),
     ("transfer", ["--sizes=[10]", "--target=tur"], 2, "did you mean 'tr'?"),
-    ("transfer", ["--sizes=[10]", "--target=en"], 2, "source and target are both 'en'"),
-    ("transfer", ["--sizes=[10]", "--regimes=[other]"], 2, "'other' is none of progressive, independent"),
+    ("transfer", ["--sizes=[10]", "--target=en"], 2, "source=en is the target as well"),
+    (
+        "transfer",
+        ["--sizes=[10]", "--regimes=[other]"],
+        2,
+        "'other' is not a regime; use some of progressive, independent",
+    ),
     ("transfer", ["--sizes=[10]", "--keep=some"], 2, "keep"),
     ("transfer", ["--sizes=[10]", "--data.num_samples=10"], 2, "data.num_samples=10 has no effect in transfer, which"),
     ("transfer", ["--sizes=[10]", "--data.languages=[en,de]"], 2, "data.languages=['en', 'de'] has no effect"),
@@ -383,11 +388,21 @@ BAD_OPTIONS = [
     ("transfer", ["--sizes=[10]", "--seed_everything=false"], 2, "seed_everything=False has no effect in transfer"),
     ("transfer", ["--sizes=[10]", "--trainer.enable_checkpointing=false"], 2, "trainer.enable_checkpointing=False has"),
     ("transfer", ["--sizes=[10]", "--trainer.max_epochs=0"], 2, "trainer.max_epochs=0 trains nothing"),
-    ("transfer", ["--sizes=[10]", "--select=best", "--trainer.limit_val_batches=0"], 2, "limit_val_batches=0 leaves"),
+    (
+        "transfer",
+        ["--sizes=[10]", "--select=best", "--trainer.limit_val_batches=0"],
+        2,
+        "limit_val_batches=0 skips validation",
+    ),
     ("fit", ["--trainer.max_epochs=0"], 2, "trainer.max_epochs=0 trains nothing; use 1 or more"),
     ("fit", ["--trainer.limit_train_batches=0"], 2, "trainer.limit_train_batches=0 trains nothing"),
-    ("fit", ["--select=best", "--trainer.limit_val_batches=0"], 2, "trainer.limit_val_batches=0 leaves out"),
-    ("fit", ["--select=best", "--trainer.check_val_every_n_epoch=2"], 2, "which trainer.check_val"),
+    ("fit", ["--select=best", "--trainer.limit_val_batches=0"], 2, "trainer.limit_val_batches=0 skips validation"),
+    (
+        "fit",
+        ["--select=best", "--trainer.check_val_every_n_epoch=2"],
+        2,
+        "trainer.check_val_every_n_epoch=2 is more than",
+    ),
     ("fit", ["--select=worst"], 2, "select"),
     ("fit", ["--sizes=[10]"], 2, "--sizes"),
     ("fit", ["--model.learning_rate=.inf"], 2, "model.learning_rate=inf is not finite"),
@@ -399,19 +414,19 @@ BAD_OPTIONS = [
         "transfer",
         ["--sizes=[10]", "--select=best", "--trainer.check_val_every_n_epoch=2"],
         2,
-        "which trainer.check_val",
+        "trainer.check_val_every_n_epoch=2 is more than",
     ),
-    ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=1"], 2, "limit_test_batches would leave words"),
-    ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=0"], 2, "limit_test_batches would leave words"),
-    ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=0.5"], 2, "limit_test_batches would leave words"),
-    ("transfer", ["--sizes=[10]", "--trainer.fast_dev_run=true"], 2, "fast_dev_run would leave words unscored"),
+    ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=1"], 2, "would leave words unscored"),
+    ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=0"], 2, "would leave words unscored"),
+    ("transfer", ["--sizes=[10]", "--trainer.limit_test_batches=0.5"], 2, "would leave words unscored"),
+    ("transfer", ["--sizes=[10]", "--trainer.fast_dev_run=true"], 2, "fast_dev_run=True would leave words unscored"),
     ("fit", ["--data.num_samples=41"], 2, "data.num_samples=41 exceeds the 40 sentences of en/train"),
     ("fit", ["--data.num_samples=0"], 2, "data.num_samples=0 is not a number of sentences; use 1 to 40"),
     ("fit", ["--data.num_samples=-1"], 2, "data.num_samples=-1 is not a number of sentences; use 1 to 40"),
     ("fit", ["--data.num_samples=few"], 2, "num_samples"),
     ("fit", ["--data.languages=[eng]"], 2, "language 'eng' is not in data.source="),
-    ("fit", ["--data.languages=en"], 2, 'data.languages=en is no list: give "[en]"'),
-    ("transfer", ["--sizes=10,20"], 2, 'sizes=10,20 is no list: give "[10,20]"'),
+    ("fit", ["--data.languages=en"], 2, 'data.languages=en is not a list; use "[en]"'),
+    ("transfer", ["--sizes=10,20"], 2, 'sizes=10,20 is not a list; use "[10,20]"'),
     ("fit", ["--data.languages=[]"], 2, "must name a language each"),
     ("fit", ["--data.source=nowhere"], 2, "data.source='nowhere' is not a folder; use"),
     ("fit", ["--data.source=panx"], 1, "with --data.source FOLDER"),
@@ -424,10 +439,10 @@ BAD_OPTIONS = [
     ("fit", ["--model.learning_rate=-1"], 2, "model.learning_rate=-1.0 must be above 0 and finite"),
     ("fit", ["--model.warmup_ratio=2"], 2, "model.warmup_ratio=2.0 must be between 0 and 1"),
     ("fit", ["--model.schedule=square"], 2, "schedule"),
-    ("fit", ["--trainer.accelerator=nothing"], 2, "no trainer can be had with these options"),
+    ("fit", ["--trainer.accelerator=nothing"], 2, "these options give no trainer"),
     ("fit", ["--ckpt_path=nowhere.ckpt"], 2, "nowhere.ckpt"),
     ("fit", ["--config=nowhere.yaml"], 2, "nowhere.yaml"),
-    ("fit", [f"--trainer.default_root_dir={__file__}"], 2, "is a file: name a folder"),
+    ("fit", [f"--trainer.default_root_dir={__file__}"], 2, "is a file; use a folder"),
     ("fit", ["--nonsense=3"], 2, "--nonsense"),
     ("fit", ["--data.num_sentences=3"], 2, "--data.num_sentences"),
     ("test", ["--data.test_languages=[tur]"], 2, "language 'tur' is not in data.source="),
@@ -639,7 +654,7 @@ class TestConfigurations:
         assert "Training sentences a device and step" in text
         assert "Peak learning rate of AdamW" in text
         if command == "transfer":
-            assert "Numbers of target sentences, increasing" in text
+            assert "Numbers of target-language training sentences, increasing" in text
 
     def test_backbone_is_given_once(self, run: Run) -> None:
         """The data's tokenizer is that of the model's backbone, and there is no option to differ."""

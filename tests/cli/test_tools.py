@@ -3,79 +3,89 @@ from typing import Any
 
 import pytest
 
-from xner.cli.tools import run_command
-from xner.errors import UserError
+import xner.cli.explore
+import xner.tagger
+from tests.commands import Run, assert_one_line
+from xner.cli.tools import run_tool
 
 
-def taken(*args: str) -> dict[str, Any]:
-    """What a function with a parameter of each kind is called with."""
+@pytest.fixture
+def explored(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The options that ``explore`` is called with."""
     found: dict[str, Any] = {}
-
-    def tool(
-        *texts: str, model: str, languages: Sequence[str] = ("en",), seed: int | None = None, json: bool = False
-    ) -> None:
-        """Do something.
-
-        Args:
-            texts: Texts, 100 % of them.
-            model: A folder,
-                in two lines.
-            languages: Some.
-            seed: A number.
-            json: Or not.
-        """
-        found.update(texts=texts, model=model, languages=languages, seed=seed, json=json)
-
-    run_command(tool, args, "tool")
+    monkeypatch.setattr(xner.cli.explore, "explore", lambda **options: found.update(options))
     return found
 
 
-def test_defaults() -> None:
-    """What is not given is as the signature says."""
-    assert taken("--model", "m") == {"texts": (), "model": "m", "languages": ("en",), "seed": None, "json": False}
+@pytest.fixture
+def tagged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The model folder and the texts that ``tag`` tags."""
+    found: list[str] = []
+
+    class Tagger:
+        def __init__(self, folder: str) -> None:
+            found.append(folder)
+
+        def __call__(self, texts: Sequence[str]) -> list[object]:
+            found.extend(texts)
+            return []
+
+    monkeypatch.setattr(xner.tagger, "Tagger", Tagger)
+    return found
+
+
+def test_defaults(explored: dict[str, Any]) -> None:
+    """Options that are not given have the defaults that the help states."""
+    run_tool("explore", [])
+    assert explored.pop("text").startswith("Alan Mathison Turing")
+    assert explored == {"source": "panx", "languages": ["en", "tr"], "tokenizer": None, "example": 0}
 
 
 @pytest.mark.parametrize("languages", [["en", "no"], ["[en,no]"], ["[en,", "no]"], ["[", "en", ",", "no", "]"]])
-def test_lists(languages: list[str]) -> None:
+def test_lists(explored: dict[str, Any], languages: list[str]) -> None:
     """A list is given value by value, or in brackets as in a configuration; 'no' is a language, not false."""
-    assert taken("--model", "m", "--languages", *languages)["languages"] == ["en", "no"]
+    run_tool("explore", ["--languages", *languages])
+    assert explored["languages"] == ["en", "no"]
 
 
 @pytest.mark.parametrize(
-    "args",
-    [
-        ["a", "[b]", "--json", "--model", "m", "--seed", "3"],
-        ["--model", "m", "--json", "--seed", "3", "a", "[b]"],
-        ["a", "--model", "m", "[b]", "--seed", "3", "--json"],
-    ],
+    "args", [["a", "[b]", "--json", "--model", "m"], ["--model", "m", "--json", "a", "[b]"], ["a", "--model=m", "[b]"]]
 )
-def test_texts_stand_anywhere(args: list[str]) -> None:
-    """Texts may stand before, between and behind options, and are taken as they are."""
-    assert taken(*args) == {"texts": ("a", "[b]"), "model": "m", "languages": ("en",), "seed": 3, "json": True}
+def test_texts_may_stand_anywhere(tagged: list[str], args: list[str]) -> None:
+    """Texts may stand before, between and after options, and are taken literally."""
+    run_tool("tag", args)
+    assert tagged == ["m", "a", "[b]"]
 
 
 @pytest.mark.parametrize(
     ("args", "problem"),
     [
-        ([], "--model"),
-        (["--model", "m", "--seed", "x"], "seed"),
-        (["--model", "m", "--languages"], "--languages"),
-        (["--model", "m", "--lang", "en"], "--lang"),
+        (["tag"], "--model"),
+        (["explore", "--example", "x"], "--example"),
+        (["explore", "--languages"], "--languages"),
+        (["explore", "--lang", "en"], "--lang"),
+        (["report"], "RUN"),
+        (["new-backbone", "--tokenizer", "sample"], "--output"),
     ],
 )
-def test_mistakes_are_one_line(args: list[str], problem: str) -> None:
-    """A mistake is a UserError of one line that names the option."""
-    with pytest.raises(UserError, match=problem) as raised:
-        taken(*args)
-    assert "\n" not in str(raised.value)
+def test_mistakes_are_one_line(run: Run, args: list[str], problem: str) -> None:
+    """A wrong option is one line that names it, with exit code 2."""
+    assert_one_line(run(*args), 2, problem)
 
 
-def test_help_is_the_docstring(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help has the docstring's summary, each parameter's text in one piece, and defaults."""
-    with pytest.raises(SystemExit) as raised:
-        taken("--help")
-    assert raised.value.code == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    for text in ("Do something.", "A folder, in two lines.", "Texts, 100 % of them.", "Some. (default: en)", "TEXT"):
-        assert text in shown
-    assert "None" not in shown
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("explore", ["--source SOURCE", "(default: panx)", "(default: ['en', 'tr'])", "a text to split into subwords"]),
+        ("tag", ["[TEXT ...]", "--json", "a line of JSON per text"]),
+        ("report", ["RUN [RUN ...]", "curve.svg"]),
+        ("new-backbone", ["--hidden_size HIDDEN_SIZE", "(default: 768)"]),
+    ],
+)
+def test_help(run: Run, tool: str, words: list[str]) -> None:
+    """The help of each tool explains its options and their defaults."""
+    outcome = run(tool, "--help")
+    assert outcome.code == 0
+    shown = " ".join(outcome.out.split())
+    for word in (f"xner {tool}", *words):
+        assert word in shown

@@ -10,8 +10,7 @@ from tests.sources import as_tsv, write_source
 from xner.cli.main import main
 from xner.data.sources import Sentences, Split
 from xner.errors import RunError
-from xner.lineage.record import SEEN_FILE, read_history
-from xner.lineage.record import FILE
+from xner.lineage.record import FILE, SEEN_FILE, read_history
 from xner.tags import TAGS
 from xner.transfer.result import read_counts, read_result
 
@@ -62,7 +61,7 @@ def test_contaminated_start(source: Path, turkish: Path, tmp_path: Path, capsys:
     told = capsys.readouterr().out
     assert "\ntr/test: F1 0." in told
     assert "zero-shot" not in told
-    assert "\n12 of 40 sentences were trained on word for word; F1 on the others 0." in told
+    assert "\n12 of 40 test sentences occur verbatim in the training data; F1 on the others 0." in told
 
     root = tmp_path / "transfer"
     main(command("transfer", source, turkish, root, "--sizes=[10]"))
@@ -124,7 +123,7 @@ def test_training_on_an_evaluation_split(
     capsys.readouterr()
     main(command("test", source, later, tmp_path / "test", "--data.test_languages=[tr]"))
     told = capsys.readouterr().out
-    assert "\n40 of 40 sentences were trained on word for word\n" in told
+    assert "\n40 of 40 test sentences occur verbatim in the training data\n" in told
     assert "\ncontaminated: " in told
 
     main(command("transfer", source, later, tmp_path / "transfer", "--sizes=[10]"))

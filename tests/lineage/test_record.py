@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xner.errors import RunError
-from xner.lineage.record import FILE, Episode, Lineage, extend, read_lineage, zero_shot
+from xner.lineage.record import FILE, Episode, Lineage, read_lineage, zero_shot
 
 
 def episode(language: str) -> Episode:
@@ -37,15 +37,6 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_lineage(str(tmp_path)) == lineage
 
 
-def test_extend() -> None:
-    """Training adds its episodes behind those before, and leaves the older lineage alone."""
-    old: Lineage = {"origin": "x", "episodes": [episode("en")]}
-    new = extend(old, [episode("tr"), episode("de")])
-    assert [each["language"] for each in new["episodes"]] == ["en", "tr", "de"]
-    assert new["origin"] == "x"
-    assert len(old["episodes"]) == 1
-
-
 @pytest.mark.parametrize(
     ("trained", "language", "expected"),
     [([], "tr", True), (["en"], "tr", True), (["en", "tr"], "tr", False), (["en"], "en", False), (["en"], "e", True)],
@@ -61,5 +52,5 @@ def test_no_lineage(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(RunError) as caught:
         read_lineage(str(tmp_path))
-    assert str(caught.value).startswith(f"{tmp_path / FILE} is no lineage (")
+    assert str(caught.value).startswith(f"{tmp_path / FILE} is not a lineage (")
     assert len(str(caught.value).splitlines()) == 1

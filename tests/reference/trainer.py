@@ -188,7 +188,7 @@ def train_and_evaluate(
         max_steps: Optimizer steps to end after, to which the schedule then runs; ``None`` is all of the epochs.
         learning_rate: Highest learning rate; linear to zero.
         weight_decay: AdamW's, not on biases and LayerNorm.
-        warmup_ratio: BatchIndices of the steps in which the learning rate rises linearly.
+        warmup_ratio: Share of the steps in which the learning rate rises linearly.
         batch_size: Sentences an optimizer step.
         evaluation_batch_size: Sentences an evaluation batch.
         max_length: Pieces a sentence, specials included.

@@ -59,21 +59,25 @@ def test_regimes_sizes_and_seeds_multiply(sizes: list[int], regimes: list[str], 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"sizes": []}, "sizes is empty: name at least one, as sizes=[250,500]"),
-        ({"regimes": []}, "regimes is empty: name at least one, as regimes=[progressive]"),
-        ({"seeds": []}, "seeds is empty: name at least one, as seeds=[42]"),
-        ({"sizes": [500, 250]}, "sizes=[500, 250] must be increasing numbers of sentences, 1 or more"),
-        ({"sizes": [0, 250]}, "sizes=[0, 250] must be increasing numbers of sentences, 1 or more"),
-        ({"sizes": [-1]}, "sizes=[-1] must be increasing numbers of sentences, 1 or more"),
-        ({"sizes": [250, 250]}, "sizes=[250, 250] names one twice"),
-        ({"seeds": [1, 1]}, "seeds=[1, 1] names one twice"),
-        ({"seeds": [-1]}, "seeds=[-1] must be 0 or more"),
-        ({"regimes": ["joint", "joint"]}, "regimes=['joint', 'joint'] names one twice"),
+        ({"sizes": []}, "sizes=[] is empty; use at least one value, such as sizes=[250,500]"),
+        ({"regimes": []}, "regimes=[] is empty; use at least one value, such as regimes=[progressive]"),
+        ({"seeds": []}, "seeds=[] is empty; use at least one value, such as seeds=[42]"),
+        (
+            {"sizes": [500, 250]},
+            "sizes=[500, 250] is not increasing from 1 or more; use increasing numbers of sentences",
+        ),
+        ({"sizes": [0, 250]}, "sizes=[0, 250] is not increasing from 1 or more; use increasing numbers of sentences"),
+        ({"sizes": [-1]}, "sizes=[-1] is not increasing from 1 or more; use increasing numbers of sentences"),
+        ({"sizes": [250, 250]}, "sizes=[250, 250] has duplicates; use each value once"),
+        ({"seeds": [1, 1]}, "seeds=[1, 1] has duplicates; use each value once"),
+        ({"seeds": [-1]}, "seeds=[-1] has a negative number; use 0 or more"),
+        ({"regimes": ["joint", "joint"]}, "regimes=['joint', 'joint'] has duplicates; use each value once"),
         (
             {"regimes": ["progresive"]},
-            "regimes=['progresive']: 'progresive' is none of progressive, independent, scratch, joint",
+            "regimes=['progresive']: 'progresive' is not a regime; use some of progressive, independent, scratch, "
+            "joint",
         ),
-        ({"target": "en"}, "source and target are both 'en': name two languages"),
+        ({"target": "en"}, "source=en is the target as well; use two languages"),
     ],
 )
 def test_mistakes(options: dict[str, object], expected: str) -> None:

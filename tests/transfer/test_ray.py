@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xner.transfer.run import with_ray
 
 from tests.transfer.test_restart import NEVER, assert_same_run, run, transfer
 from xner.cli.main import main
 from xner.errors import RunError, UserError
 from xner.transfer.plan import Stage, plan
+from xner.transfer.run import with_ray
 
 STAGES = plan(source="en", target="tr", sizes=[10, 20], regimes=["progressive", "scratch"], seeds=[1])
 
@@ -82,7 +82,7 @@ def test_failing_stage(tmp_path: Path) -> None:
         raise RunError("the disk is full")
 
     results = []
-    with pytest.raises(RunError, match=r"source-en-seed1 failed \(the disk is full\): the same command goes on"):
+    with pytest.raises(RunError, match=r"source-en-seed1 failed \(the disk is full\); the same command continues"):
         results += with_ray(STAGES, noting(tmp_path, "source", fail), cpus=1, gpus=0)
     assert names(tmp_path, "done") == {"scratch-tr-10-seed1", "scratch-tr-20-seed1"}
     assert not [name for name in names(tmp_path, "begun") if name.startswith("progressive")]
@@ -117,14 +117,14 @@ def test_without_ray(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SystemExit, match="2"):
         main([*transfer(tmp_path / "run", tiny_backbone), "--sizes=[10]", "--executor=ray"])
-    assert "executor=ray needs Ray: pip install 'xner[ray]'" in capsys.readouterr().err
+    assert "executor=ray needs Ray; install it with pip install 'xner[ray]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--gpus_per_stage=2"], "gpus_per_stage=2.0 must be between 0 and 1"),
-        (["--trainer.devices=2"], "executor=ray runs a stage in one process, not in 2"),
+        (["--gpus_per_stage=2"], "gpus_per_stage=2.0 is not between 0 and 1"),
+        (["--trainer.devices=2"], "executor=ray runs each stage in one process, not in 2"),
     ],
 )
 def test_bad_options(

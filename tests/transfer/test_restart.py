@@ -69,7 +69,7 @@ def test_interrupted_run(tiny_backbone: str, tmp_path: Path, capsys: pytest.Capt
     source = tmp_path / "cut" / "stages" / "source-en-seed42"
 
     # English has 600 sentences, so an epoch has 19 steps.
-    told = "xner: error: stopped: the same command goes on from here"
+    told = "xner: error: stopped: the same command continues from here"
     code, _, line = run(("step", 29, signal.SIGTERM), command)
     assert (code, line) == (143, told)
     assert (source / "checkpoints" / "last.ckpt").is_file()
@@ -130,20 +130,20 @@ def test_interrupt_from_the_keyboard(
     with pytest.raises(SystemExit, match="130"):
         main(command)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert capsys.readouterr().err.endswith("xner: error: stopped: the same command goes on from here\n")
+    assert capsys.readouterr().err.endswith("xner: error: stopped: the same command continues from here\n")
     kept = [*(tmp_path / "run").rglob("last.ckpt")]
     assert len(kept) == (signals == 1)
     if kept:
         with pytest.raises(SystemExit, match="2"):
             main([*command, "--data.batch_size=16"])
         told = capsys.readouterr().err
-        assert f"{kept[0].parents[1]} was run with data.batch_size x processes=32, not 16: name another" in told
+        assert f"{kept[0].parents[1]} was run with data.batch_size x processes=32, not 16; use another" in told
         definition = kept[0].parent / "definition.json"
         text = definition.read_bytes()
         definition.unlink()
         with pytest.raises(SystemExit, match="1"):
             main(command)
-        assert f"definition.json is missing or damaged: delete {kept[0].parent}" in capsys.readouterr().err
+        assert f"definition.json is missing or damaged; delete {kept[0].parent}" in capsys.readouterr().err
         definition.write_bytes(text)
     main(command)
     # 600 sentences and 10, each twice, in batches of 32; a step that was broken off is taken again.
@@ -180,7 +180,7 @@ def test_weights_that_vanished(tiny_backbone: str, tmp_path: Path, capsys: pytes
     with pytest.raises(SystemExit, match="1"):
         main([*command, "--sizes=[10]", "--regimes=[independent]"])
     told = capsys.readouterr().err
-    assert "independent-tr-10-seed42 starts from source-en-seed42, whose weights were not kept in" in told
+    assert "independent-tr-10-seed42 starts from source-en-seed42, whose weights are not in" in told
     assert f"delete {tmp_path / 'run' / 'stages' / 'source-en-seed42'} to train it again" in told
     shutil.rmtree(tmp_path / "run" / "stages" / "source-en-seed42")
     main([*command, "--sizes=[10]", "--regimes=[independent]"])

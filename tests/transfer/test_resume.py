@@ -31,7 +31,7 @@ def test_gpus_are_asked_where_logging_waits(
     """Of nine steps of an epoch, the last of which is followed by its end, all but where several GPUs had to wait."""
     keeper = ResumeCheckpoint(tmp_path, best=False)
     asked = []
-    monkeypatch.setattr(keeper, "_stop_if_asked", lambda trainer, save: asked.append(save))
+    monkeypatch.setattr(keeper, "_stop_if_signalled", lambda trainer, save: asked.append(save))
     for step in range(1, 10):
         trainer = SimpleNamespace(
             accumulate_grad_batches=1,

@@ -1,11 +1,16 @@
 """The commands that need a Trainer: fit, validate, test and predict."""
 
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -13,14 +18,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from xner.backbone import check_head
 from xner.cli.callbacks import monitoring
 from xner.cli.lightning import XnerCLI, check_training, config_yaml
-from xner.cli.output import describe, seqeval_report, tags_by_sentence, write_predictions
 from xner.cli.processes import check_lost, leave_group
 from xner.cli.transfer import transfer
+from xner.data.sources import Sentences
 from xner.errors import RunError, Stopped, UserError
 from xner.files import write_atomically
 from xner.lineage.callback import LineageCallback
 from xner.model.divergence import Diverged
+from xner.tags import TAGS
 from xner.transfer.evaluation import evaluate
+from xner.transfer.result import Evaluation
 from xner.transfer.resume import exit_code
 from xner.transfer.run import lock_run_folder
 from xner.transfer.stage import write_model
@@ -172,6 +179,59 @@ def _chosen_epoch(cli: XnerCLI) -> str:
     # The last of the epochs that began may have been cut short.
     epoch = cli.trainer.fit_loop.epoch_progress.current.ready
     return f"last epoch, {epoch}" + (f": val/f1 {float(score):.4f}" if score is not None else "")
+
+
+def describe(evaluation: Evaluation) -> str:
+    """Describe an evaluation in a few lines: its scores, and what the weights were trained on before."""
+    note = " (zero-shot)" if evaluation["zero_shot"] else ""
+    lines = [
+        f"{evaluation['language']}/{evaluation['split']}{note}: F1 {evaluation['f1']:.4f}, "
+        f"strict {evaluation['f1_strict']:.4f}",
+        f"{evaluation['seen_sentences']:,} of {evaluation['sentences']:,} {evaluation['split']} sentences occur "
+        "verbatim in the training data"
+        + (f"; F1 on the others {evaluation['f1_unseen']:.4f}" if evaluation["f1_unseen"] is not None else ""),
+    ]
+    if evaluation["unscored_words"]:
+        lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
+    if evaluation["contaminated"]:
+        lines.append("contaminated: the weights were trained on an evaluation split at some time")
+    return "\n".join(lines)
+
+
+def tags_by_sentence(labels: npt.NDArray[np.integer], sentences: npt.NDArray[np.integer]) -> dict[int, list[str]]:
+    """Group predicted labels by the number of their sentence, as tags in the order of the words.
+
+    Args:
+        labels: Predicted labels. *Shape:* (words,)
+        sentences: The number of each word's sentence. *Shape:* (words,)
+    """
+    tags: dict[int, list[str]] = {}
+    for label, sentence in zip(labels.tolist(), sentences.tolist(), strict=True):
+        tags.setdefault(sentence, []).append(TAGS[label])
+    return tags
+
+
+def seqeval_report(predicted: Mapping[int, list[str]], gold: Sentences) -> str:
+    """Format precision, recall and F1 per type as seqeval does, over the sentences that have a prediction.
+
+    Where there is no entity, neither gold nor predicted, seqeval has an F1 of 0 but no report, and a line says so.
+    """
+    from seqeval.metrics import classification_report
+
+    tags = [gold.tags[sentence] for sentence in predicted]
+    if {"O"}.issuperset(chain.from_iterable([*tags, *predicted.values()])):
+        return "No entities, neither in the data nor predicted: F1 is 0 by seqeval's convention.\n"
+    return str(classification_report(tags, [*predicted.values()], digits=4, zero_division=0))
+
+
+def write_predictions(path: Path, predicted: Mapping[int, list[str]], gold: Sentences) -> None:
+    """Write a line of JSON per sentence, with ``tokens``, ``ner_tags`` and ``predicted_tags``, in source order."""
+    lines = [
+        {"tokens": gold.words[sentence], "ner_tags": gold.tags[sentence], "predicted_tags": predicted[sentence]}
+        for sentence in sorted(predicted)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 COMMANDS: dict[str, Callable[[XnerCLI], None]] = {

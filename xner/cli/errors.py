@@ -11,9 +11,10 @@ from xner.errors import UserError
 _LIBRARIES = ("lightning", "jsonargparse")
 """Libraries whose errors about options arrive in the middle of a run."""
 
-_ABOUT_OPTIONS = (ValueError, TypeError, RuntimeError)
+_ABOUT_OPTIONS = (ValueError, TypeError, RuntimeError, ImportError)
 """What these libraries raise for an option besides their own exceptions: a validation interval longer than the epoch is
-a ``ValueError``, a monitored score that is never logged a ``RuntimeError``."""
+a ``ValueError``, a monitored score that is never logged a ``RuntimeError``, an accelerator without its package an
+``ImportError``."""
 
 
 def exit_with_line(error: BaseException) -> NoReturn:

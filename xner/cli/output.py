@@ -1,23 +1,12 @@
-"""What commands print: log lines, tables, words over their tags, and the scores of an evaluation."""
+"""What commands print: log lines, tables, and words over their tags."""
 
-import json
 import logging
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
-
-from xner.data.sources import Sentences
-from xner.files import write_atomically
-from xner.report.points import evaluated_on, trained_on
-from xner.tags import TAGS, TYPES
-from xner.transfer.result import Evaluation, Result
 
 _GAP = "  "
 
@@ -172,72 +161,3 @@ def _width(text: str) -> int:
 def _padded(text: str, width: int, right: bool = False) -> str:
     space = " " * (width - _width(text))
     return space + text if right else text + space
-
-
-def results_table(results: Sequence[Result]) -> str:
-    """Format a row per stage and evaluation; scores are fractions.
-
-    Args:
-        results: The results of complete stages, in the order of the table.
-    """
-    names = ("f1", "precision", "recall", *(f"f1_{name}" for name in TYPES), "f1_strict")
-    head = ["stage", "trained on", "evaluated on", "F1", "precision", "recall", *TYPES, "strict F1"]
-    rows: list[list[Cell]] = [
-        [result["stage"], trained_on(result), evaluated_on(evaluation), *({**evaluation}[name] for name in names)]  # type: ignore[list-item] # numbers
-        for result in results
-        for evaluation in result["evaluations"]
-    ]
-    return table(head, rows, decimals=4)
-
-
-def describe(evaluation: Evaluation) -> str:
-    """Describe an evaluation in a few lines: its scores, and what the weights were trained on before."""
-    note = " (zero-shot)" if evaluation["zero_shot"] else ""
-    lines = [
-        f"{evaluation['language']}/{evaluation['split']}{note}: F1 {evaluation['f1']:.4f}, "
-        f"strict {evaluation['f1_strict']:.4f}",
-        f"{evaluation['seen_sentences']:,} of {evaluation['sentences']:,} {evaluation['split']} sentences occur "
-        "verbatim in the training data"
-        + (f"; F1 on the others {evaluation['f1_unseen']:.4f}" if evaluation["f1_unseen"] is not None else ""),
-    ]
-    if evaluation["unscored_words"]:
-        lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
-    if evaluation["contaminated"]:
-        lines.append("contaminated: the weights were trained on an evaluation split at some time")
-    return "\n".join(lines)
-
-
-def tags_by_sentence(labels: npt.NDArray[np.integer], sentences: npt.NDArray[np.integer]) -> dict[int, list[str]]:
-    """Group predicted labels by the number of their sentence, as tags in the order of the words.
-
-    Args:
-        labels: Predicted labels. *Shape:* (words,)
-        sentences: The number of each word's sentence. *Shape:* (words,)
-    """
-    tags: dict[int, list[str]] = {}
-    for label, sentence in zip(labels.tolist(), sentences.tolist(), strict=True):
-        tags.setdefault(sentence, []).append(TAGS[label])
-    return tags
-
-
-def seqeval_report(predicted: Mapping[int, list[str]], gold: Sentences) -> str:
-    """Format precision, recall and F1 per type as seqeval does, over the sentences that have a prediction.
-
-    Where there is no entity, neither gold nor predicted, seqeval has an F1 of 0 but no report, and a line says so.
-    """
-    from seqeval.metrics import classification_report
-
-    tags = [gold.tags[sentence] for sentence in predicted]
-    if {"O"}.issuperset(chain.from_iterable([*tags, *predicted.values()])):
-        return "No entities, neither in the data nor predicted: F1 is 0 by seqeval's convention.\n"
-    return str(classification_report(tags, [*predicted.values()], digits=4, zero_division=0))
-
-
-def write_predictions(path: Path, predicted: Mapping[int, list[str]], gold: Sentences) -> None:
-    """Write a line of JSON per sentence, with ``tokens``, ``ner_tags`` and ``predicted_tags``, in source order."""
-    lines = [
-        {"tokens": gold.words[sentence], "ner_tags": gold.tags[sentence], "predicted_tags": predicted[sentence]}
-        for sentence in sorted(predicted)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

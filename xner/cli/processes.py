@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -58,14 +57,10 @@ def check_lost(error: RuntimeError, trainer: pl.Trainer, advice: str) -> None:
         return
     if trainer.global_rank and "TORCHELASTIC_RUN_ID" not in os.environ:
         sys.exit(1)
-    children: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
-    until = time.monotonic() + (3.0 if children else 0)  # a process that failed may still be printing its traceback
-    while not (lost := [_end(rank, child) for rank, child in enumerate(children, 1) if child.poll()]):
-        if time.monotonic() >= until:
-            break
+    until = time.monotonic() + 3  # a process that failed may still be printing its traceback
+    while not (lost := _ended_child()) and time.monotonic() < until:
         time.sleep(0.05)
-    reason = lost[0] if lost else f"the connection to another process was lost ({error})"
-    raise RunError(f"{reason}; {advice}") from error
+    raise RunError(f"{lost or f'the connection to another process was lost ({error})'}; {advice}") from error
 
 
 def leave_group() -> None:
@@ -74,7 +69,16 @@ def leave_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _end(rank: int, child: subprocess.Popen[bytes]) -> str:
-    code = child.returncode
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return f"process {rank} (pid {child.pid}) {how}"
+def _ended_child() -> str | None:
+    """Describe a process that this one started and that has ended, without taking its exit code from Lightning."""
+    if not hasattr(os, "waitid"):
+        return None
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if found is None:
+        return None
+    killed = found.si_code != os.CLD_EXITED
+    how = f"was killed by {signal.Signals(found.si_status).name}" if killed else f"exited with {found.si_status}"
+    return f"another process of this command (pid {found.si_pid}) {how}"

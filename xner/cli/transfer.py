@@ -16,10 +16,12 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from xner.cli.lightning import RESOLVED, SET_BY_TRANSFER, XnerCLI, check_training, config_yaml, limits, named
-from xner.cli.output import duration, results_table, say, table
+from xner.cli.output import Cell, duration, say, table
 from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.errors import UserError
 from xner.report import FILES, write_report
+from xner.report.points import evaluated_on, trained_on
+from xner.tags import TYPES
 from xner.transfer.experiment import Experiment, Observer, TransferOptions, prepare
 from xner.transfer.plan import Stage, plan
 from xner.transfer.result import Result, read_result
@@ -69,6 +71,22 @@ def transfer(cli: XnerCLI) -> None:
         reporter = Reporter(dashboards(trainer))
         results = run_experiment(experiment, data, execute, config=config_yaml(cli), observers=[progress, reporter])
     print(f"\n{results_table(results)}\n\n{cli.root}: results.csv, {', '.join(FILES.values())}")
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """Format a row per stage and evaluation; scores are fractions.
+
+    Args:
+        results: The results of complete stages, in the order of the table.
+    """
+    names = ("f1", "precision", "recall", *(f"f1_{name}" for name in TYPES), "f1_strict")
+    head = ["stage", "trained on", "evaluated on", "F1", "precision", "recall", *TYPES, "strict F1"]
+    rows: list[list[Cell]] = [
+        [result["stage"], trained_on(result), evaluated_on(evaluation), *({**evaluation}[name] for name in names)]  # type: ignore[list-item] # numbers
+        for result in results
+        for evaluation in result["evaluations"]
+    ]
+    return table(head, rows, decimals=4)
 
 
 def plan_table(

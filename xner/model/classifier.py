@@ -61,7 +61,7 @@ class TokenClassifier(pl.LightningModule):
             holds a token classifier with the same tags keeps its head; otherwise the head is new.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: AdamW's weight decay, a step and unit of learning rate; biases and LayerNorm have none.
-        warmup_ratio: BatchIndices of all optimizer steps over which the learning rate rises from zero to its peak.
+        warmup_ratio: Share of all optimizer steps over which the learning rate rises from zero to its peak.
         schedule: What becomes of the learning rate afterwards: 'linear' or 'cosine' to zero, or 'constant'.
         compact_vocabulary: Train only the embedding rows of pieces that the data uses (exact: the others would get
             nothing but weight decay, and they do).

@@ -3,13 +3,18 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-import xner.cli.progress
+import xner.cli.callbacks
+import xner.cli.transfer
+from xner.cli.callbacks import Lines
 from xner.cli.main import main
-from xner.cli.progress import Lines, StageProgress
+from xner.cli.transfer import Progress
+from xner.transfer.experiment import Experiment
+from xner.transfer.plan import Stage
 
 
 class Terminal(io.StringIO):
@@ -34,7 +39,7 @@ def test_lines_without_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """In a log there are whole lines: of steps with loss, F1, speed and time left, of tests, and of stages."""
-    monkeypatch.setattr(xner.cli.progress, "Lines", partial(Lines, every=0))
+    monkeypatch.setattr(xner.cli.callbacks, "Lines", partial(Lines, every=0))
     transfer(source, tiny_backbone, tmp_path / "run")
     out = capsys.readouterr().out
     assert "\r" not in out
@@ -94,14 +99,34 @@ def test_own_bar_stays(source: Path, tiny_backbone: str, tmp_path: Path, capsys:
     assert "Epoch 1: 100%" in capsys.readouterr().out
 
 
-def test_remaining_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The time left is that of the work left at the pace so far; complete stages do not count."""
-    now = iter([100.0, 130.0, 150.0])
-    monkeypatch.setattr(xner.cli.progress.time, "monotonic", lambda: next(now))
-    progress = StageProgress({"b": 100, "c": 900}, stages=3)
-    progress.completed("b", "tr 0.5000", 30)
-    progress.completed("c", "tr 0.6000", 20)
+def completed(stage: str, f1: float, seconds: float) -> Any:  # noqa: ANN401 - the parts of a result that are shown
+    """Return the result of a stage, as far as progress shows it."""
+    return {"stage": stage, "seconds": seconds, "evaluations": [{"language": "tr", "zero_shot": False, "f1": f1}]}
+
+
+def test_remaining_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The time left is that of the remaining work at the pace so far; complete stages do not count."""
+    now = iter([0.0, 100.0, 130.0, 150.0])
+    monkeypatch.setattr(xner.cli.transfer.time, "monotonic", lambda: next(now))
+    stages = [Stage(name, "source", 1, None, (("en", None),), 0) for name in "abc"]
+    experiment = Experiment(
+        root=tmp_path,
+        stages=stages,
+        evaluated=["tr"],
+        options={},
+        backbone="sample",
+        backbone_digest="",
+        train_split="train",
+        batch_sentences=32,
+        digests={},
+        work={"a": 500, "b": 100, "c": 900},
+    )
+    progress = Progress()
+    progress.experiment_begun(experiment, {"a": completed("a", 0.4, 1)})
+    progress.stage_completed(completed("b", 0.5, 30))
+    progress.stage_completed(completed("c", 0.6, 20))
     assert capsys.readouterr().out.splitlines() == [
+        "a: complete, F1 tr 0.4000",
         "[2/3] b: F1 tr 0.5000 in 30 s; 4 min left",
         "[3/3] c: F1 tr 0.6000 in 20 s",
     ]
