@@ -167,7 +167,9 @@ def first_not_finite(weights: Mapping[str, "Tensor"]) -> str | None:
     """
     for name, weight in weights.items():
         # A sum is several times as fast as a look at each number, and finite only where all of them are.
-        if weight.is_floating_point() and not weight.sum().isfinite() and not weight.isfinite().all():
+        if not hasattr(weight, "is_floating_point") or not weight.is_floating_point():
+            continue
+        if not weight.sum().isfinite() and not weight.isfinite().all():
             return name
     return None
 

@@ -1,30 +1,31 @@
-"""What the data hands to the model: the one type in which the two meet.
+"""What the data passes to the model: batches, and what the model asks of a data module."""
 
-Ground floor: ``data`` makes batches, ``model`` uses them, and neither imports the other.
-"""
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from typing import NamedTuple
-
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Some whole sentences, laid out in rows of pieces, and their words.
+    """Whole sentences, packed into rows of pieces, and their words.
 
     A sentence longer than the window has several windows; all of them are in the sentence's batch.
 
     Attributes:
-        pieces: Piece ids. *Shape:* (rows, width). Padding holds the backbone's padding id.
-        positions: A piece's place in its window, from 0; 0 on padding. *Shape:* (rows, width)
-        windows: A number for a piece's window, from 1 and unlike its row's other windows'; 0 on padding.
-            *Shape:* (rows, width)
+        pieces: Piece ids; padding has the backbone's padding id. *Shape:* (rows, width)
+        positions: The place of a piece in its window, from 0; 0 on padding. *Shape:* (rows, width)
+        windows: The number of a piece's window, from 1, different from that of the row's other windows; 0 on
+            padding. *Shape:* (rows, width)
         labels: The word's label on its first piece, ``IGNORE`` elsewhere. *Shape:* (rows, width)
-        word_piece: Where each word's first piece lies, as ``row * width + column``; -1 for a word without pieces.
-            Words in order, sentence after sentence. *Shape:* (words,)
-        word_label: Each word's gold label. *Shape:* (words,)
-        word_sentence: Which of the batch's sentences each word is in, from 0; never falls. *Shape:* (words,)
-        sentences: Each sentence's number in its data set. *Shape:* (sentences,)
-        step_words: Labelled pieces of the whole optimizer step, over all ranks and accumulated batches. *Shape:* ()
+        word_piece: The place of each word's first piece, ``row * width + column``, -1 for a word without pieces; words
+            in order, sentence after sentence. *Shape:* (words,)
+        word_label: The gold label of each word. *Shape:* (words,)
+        word_sentence: The batch's sentence of each word, from 0, not decreasing. *Shape:* (words,)
+        sentences: The number of each sentence in its data set. *Shape:* (sentences,)
+        step_words: Number of labelled pieces of the whole optimizer step, over all processes and accumulated batches.
+            *Shape:* ()
     """
 
     pieces: Tensor
@@ -36,3 +37,17 @@ class Batch(NamedTuple):
     word_sentence: Tensor
     sentences: Tensor
     step_words: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Copy the batch to a device, without waiting for a GPU."""
+        return Batch(*(part.to(device, non_blocking=torch.device(device).type == "cuda") for part in self))
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """What a model asks of the data module it is trained or tested on, beside batches."""
+
+    test_languages: list[str]
+
+    def used_pieces(self) -> npt.NDArray[np.int64]:
+        """Return the ids of the pieces that training and validation look up, ascending. *Shape:* (used,)."""

@@ -1,17 +1,13 @@
 """Raw text -> words -> entities with character offsets, by the network of a model folder."""
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from json import dumps
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import NamedTuple, overload
 
-from xner.cli.output import interlinear
-from xner.errors import RunError, UserError, options_called
+from xner.errors import UserError, options_called
 from xner.tags import TAGS, spans
 
 
@@ -147,7 +143,7 @@ class Tagger:
         import torch
 
         from xner.backbone import check_head, load_config, load_tokenizer, longest_window
-        from xner.model.classifier import TokenClassifier
+        from xner.model.network import Network
 
         if not (Path(folder) / "config.json").is_file():
             problem = "holds no config.json" if Path(folder).is_dir() else "is not a folder"
@@ -156,13 +152,13 @@ class Tagger:
             check_head(folder)
             config = load_config(folder)
             self.tokenizer = load_tokenizer(folder)
-            self.model = TokenClassifier(backbone=folder)
-            self.model.load()
-            self.model.check_head()
+            self.network = Network(folder)
+            self.network.check_head()
         self.padding_id: int = config.pad_token_id
         self.max_length = min(max_length, longest_window(config) or max_length)
         self.longest = longest
-        self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.network.eval().to(self.device)
 
     @overload
     def __call__(self, texts: str) -> Tagged: ...  # type: ignore[overload-overlap] # a string is a sequence of strings
@@ -212,7 +208,6 @@ class Tagger:
         import numpy as np
         import torch
 
-        from xner.batch import Batch
         from xner.data.encode import encode
         from xner.data.packing import RowDataset, concatenate_ranges
         from xner.data.sampler import EvaluationSampler
@@ -227,9 +222,9 @@ class Tagger:
         labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
         scores = np.zeros(len(encoded.word_piece))
         for share in EvaluationSampler(encoded.sentence_pieces, budget=_BUDGET):
-            batch = Batch(*(part.to(self.model.device) for part in rows[share]))
+            batch = rows[share].to(self.device)
             with torch.inference_mode():
-                best = self.model.word_logits(batch).float().softmax(dim=-1).max(dim=-1)
+                best = self.network.word_logits(batch).float().softmax(dim=-1).max(dim=-1)
             places, _ = concatenate_ranges(encoded.sentence_word, share.sentences)
             labels[places] = best.indices.cpu().numpy()
             scores[places] = best.values.cpu().numpy()
@@ -242,35 +237,3 @@ def _entities(text: str, words: Sequence[Word], tags: Sequence[str], scores: Seq
         start, end = words[first].start, words[last].end
         found.append(Entity(kind, text[start:end], start, end, min(scores[first : last + 1])))
     return found
-
-
-def tag(*texts: str, model: str, json: bool = False) -> None:
-    """Find persons, organisations and locations in raw text: print its words over their tags.
-
-    Args:
-        texts: A text; each is tagged on its own. Where there is none, each line of standard input is one.
-        model: The model folder, as fit writes it to <root>/model.
-        json: Print a line of JSON a text: its words, their tags, and its entities with character offsets.
-    """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tagger = Tagger(model)
-    some = iter(texts or _lines())
-    separator = ""
-    while chosen := list(islice(some, _TEXTS)):
-        for tagged in tagger(chosen):
-            if json:
-                print(tagged.to_json())
-            else:
-                words = [word.text for word in tagged.words]
-                print(separator + interlinear([words, tagged.tags], get_terminal_size().columns))
-                separator = "\n"
-
-
-def _lines() -> Iterator[str]:
-    try:
-        for line in sys.stdin:
-            yield line.removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise RunError(f"standard input is not UTF-8 ({error.reason}): convert it") from error

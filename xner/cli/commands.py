@@ -9,8 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -24,7 +22,8 @@ from xner.data.sources import Sentences
 from xner.errors import RunError, Stopped, UserError
 from xner.files import write_atomically
 from xner.lineage.callback import LineageCallback
-from xner.model.divergence import Diverged
+from xner.model.evaluation import Words, run_predict, run_test
+from xner.model.monitoring import Diverged
 from xner.tags import TAGS
 from xner.transfer.evaluation import evaluate
 from xner.transfer.result import Evaluation
@@ -119,29 +118,28 @@ def test(cli: XnerCLI) -> None:
     """Score the test split of each test language, and print seqeval's report."""
     _check_scored(cli)
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    trainer.test(model, datamodule=data, verbose=False, **_checkpoint(cli))
-    if not model.tested:
+    tested = run_test(trainer, model, data, **_checkpoint(cli))
+    if not tested:
         raise UserError("trainer.limit_test_batches=0 tests nothing; leave the option out")
     if trainer.is_global_zero:
-        evaluations, _ = evaluate(model, data, LineageCallback.of(trainer).before(model))
-        for evaluation, tested in zip(evaluations, model.tested, strict=True):
+        evaluations, _ = evaluate(tested, data, LineageCallback.of(trainer).before(model))
+        for evaluation, each in zip(evaluations, tested, strict=True):
             gold = data.split(evaluation["language"], "test").sentences
-            predicted = tags_by_sentence(tested.labels.numpy(), tested.sentences.numpy())
-            print(f"\n{describe(evaluation)}\n{seqeval_report(predicted, gold)}")
+            print(f"\n{describe(evaluation)}\n{seqeval_report(tags_by_sentence(each.words), gold)}")
 
 
 def predict(cli: XnerCLI) -> None:
     """Write the sentences of each test language with their predicted tags."""
     _check_scored(cli)
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    trainer.predict(model, datamodule=data, return_predictions=cli.options.return_predictions, **_checkpoint(cli))
-    if not model.predicted:
+    options = {**_checkpoint(cli), "return_predictions": cli.options.return_predictions}
+    predicted = run_predict(trainer, model, data, **options)
+    if not predicted:
         raise UserError("trainer.limit_predict_batches=0 predicts nothing; leave the option out")
     if trainer.is_global_zero and not cli.options.trainer.fast_dev_run:
-        for language, (labels, numbers) in zip(data.test_languages, model.predicted, strict=True):
+        for language, words in zip(data.test_languages, predicted, strict=True):
             path = cli.root / f"{language}-test.jsonl"
-            tags = tags_by_sentence(labels.numpy(), numbers.numpy())
-            write_predictions(path, tags, data.split(language, "test").sentences)
+            write_predictions(path, tags_by_sentence(words), data.split(language, "test").sentences)
             print(f"predictions: {path}")
 
 
@@ -198,15 +196,10 @@ def describe(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def tags_by_sentence(labels: npt.NDArray[np.integer], sentences: npt.NDArray[np.integer]) -> dict[int, list[str]]:
-    """Group predicted labels by the number of their sentence, as tags in the order of the words.
-
-    Args:
-        labels: Predicted labels. *Shape:* (words,)
-        sentences: The number of each word's sentence. *Shape:* (words,)
-    """
+def tags_by_sentence(words: Words) -> dict[int, list[str]]:
+    """Group predicted labels by the number of their sentence, as tags in the order of the words."""
     tags: dict[int, list[str]] = {}
-    for label, sentence in zip(labels.tolist(), sentences.tolist(), strict=True):
+    for label, sentence in zip(words.predicted.tolist(), words.sentence.tolist(), strict=True):
         tags.setdefault(sentence, []).append(TAGS[label])
     return tags
 

@@ -1,23 +1,23 @@
-"""How well spans are predicted: counts on tensors, and the scores seqeval makes of them.
+"""Scores of predicted spans: counts on tensors, and seqeval's precision, recall and F1 of these counts.
 
-A functional core under thin metrics. Nothing in an update reads a value on the host, so a GPU is never waited for.
+A functional core under a thin metric. No update reads a value on the host, so nothing waits for a GPU.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from xner.tags import TYPES
+from xner.tags import LABELS, TYPES
 
 
 class SpanCounts(NamedTuple):
-    """How many spans each sentence has of each type, in the order of ``TYPES``.
+    """Numbers of spans per sentence and type, in the order of ``TYPES``.
 
     Attributes:
         correct: Predicted spans whose type, first and last word are those of a gold span. *Shape:* (sentences, types)
@@ -31,7 +31,7 @@ class SpanCounts(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Scores of some counts, each float64 and 0 where it is undefined. *Shape of each:* that of the counts."""
+    """Scores of counts, each float64 and 0 where it is undefined. *Shape of each:* that of the counts."""
 
     precision: Tensor
     recall: Tensor
@@ -41,14 +41,14 @@ class Scores(NamedTuple):
 def span_counts(
     predicted: Tensor, gold: Tensor, sentence: Tensor, sentences: int, *, strict: bool = False
 ) -> SpanCounts:
-    """Count the spans of some sentences as seqeval does.
+    """Count the spans of sentences as seqeval does.
 
     Args:
         predicted: Predicted labels of words, sentence after sentence. *Shape:* (words,)
         gold: Gold labels of the same words. *Shape:* (words,)
-        sentence: Each word's sentence, 0 to ``sentences - 1``; never falls. *Shape:* (words,)
-        sentences: The number of sentences; one without words has zeros.
-        strict: Count as seqeval's strict mode with IOB2 does, rather than its default mode.
+        sentence: The sentence of each word, 0 to ``sentences - 1``, not decreasing. *Shape:* (words,)
+        sentences: Number of sentences; one without words has zeros.
+        strict: Whether to count as in seqeval's strict mode with IOB2, not as in its default mode.
 
     Returns:
         The counts, int64 and on the device of the labels.
@@ -66,21 +66,21 @@ def span_counts(
 
 
 def span_scores(correct: Tensor, predicted: Tensor, gold: Tensor) -> Scores:
-    """Divide counts in the order of seqeval's own steps, so that the last digit is the same."""
+    """Compute precision, recall and F1 in the order of seqeval's own steps, so that the last digit is the same."""
     precision, recall = _ratio(correct, predicted), _ratio(correct, gold)
     return Scores(precision, recall, _ratio(2 * precision * recall, precision + recall))
 
 
 class SpanF1(Metric):
-    """Precision, recall and F1 of spans, equal to seqeval's to the last digit whatever the batches, ranks and order.
+    """Precision, recall and F1 of spans, equal to seqeval's to the last digit for any batches, processes and order.
 
-    The states are integers and are summed over ranks; ``sync_context()`` shows their sums. A sentence is counted by
-    its words, so one without any is not. ``compute`` gives float64 scalars on the CPU:
+    The states are integers, summed over processes. A sentence without words is not counted. ``compute`` returns float64
+    scalars on the CPU:
 
-    - ``f1``, ``precision``, ``recall``: over all spans, in seqeval's default mode;
+    - ``f1``, ``precision``, ``recall``: of all spans, in seqeval's default mode;
     - ``f1_PER``, ``precision_PER``, ``recall_PER``, ...: of one type;
     - ``f1_macro``: the mean F1 of the types that occur in gold or prediction; 0 (seqeval: nan) where none does;
-    - ``f1_strict``: over all spans, in seqeval's strict mode with IOB2;
+    - ``f1_strict``: of all spans, in seqeval's strict mode with IOB2;
     - ``accuracy``: of words; 0 (seqeval: an error) where there is none.
 
     >>> metric = SpanF1()
@@ -88,6 +88,13 @@ class SpanF1(Metric):
     >>> metric.update(torch.tensor([1, 2, 0, 6, 5]), gold, sentence=torch.tensor([0, 0, 0, 0, 1]))
     >>> {name: round(float(score), 3) for name, score in metric.compute().items() if name.startswith("f1")}
     {'f1': 0.667, 'f1_PER': 1.0, 'f1_ORG': 0.0, 'f1_LOC': 0.667, 'f1_strict': 0.4, 'f1_macro': 0.556}
+
+    As seqeval's functions, it also takes one list of tags per sentence:
+
+    >>> metric.reset()
+    >>> metric.update([["B-PER", "I-PER", "O"]], [["B-PER", "I-PER", "B-LOC"]])
+    >>> round(float(metric.compute()["f1"]), 3)
+    0.667
     """
 
     is_differentiable = False
@@ -112,18 +119,29 @@ class SpanF1(Metric):
         for name in ("words_right", "words", "sentences"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, predicted: Tensor, gold: Tensor, sentence: Tensor) -> None:
-        """Count some whole sentences.
+    def update(
+        self,
+        predicted: Tensor | Sequence[Sequence[str]],
+        gold: Tensor | Sequence[Sequence[str]],
+        sentence: Tensor | None = None,
+    ) -> None:
+        """Count whole sentences.
 
         Args:
-            predicted: Predicted labels of words, sentence after sentence. *Shape:* (words,)
-            gold: Gold labels of the same words. *Shape:* (words,)
-            sentence: A number for each word's sentence, from 0; unlike that of the sentence before. *Shape:* (words,)
+            predicted: Predicted labels of words, sentence after sentence, *shape:* (words,), or tags per sentence.
+            gold: Gold labels or tags of the same words.
+            sentence: The number of each word's sentence, from 0, different from that of the sentence before; not used
+                with tags. *Shape:* (words,)
+
+        Raises:
+            ValueError: If the arguments do not have the same words, or a tag is unknown.
         """
+        if not (isinstance(predicted, Tensor) and isinstance(gold, Tensor) and sentence is not None):
+            predicted, gold, sentence = _of_tags(predicted, gold, self.device)
         starts = _starts(predicted, gold, sentence)
         starts = torch.cat([starts, _strict(starts, predicted, gold)])
         counts = _tally(starts, torch.arange(len(starts), device=starts.device)[:, None], len(starts))
-        # Not in place: a state that was reset under inference mode could not be added to outside of it.
+        # Not in place: a state that was reset in inference mode cannot be changed outside of it.
         self.correct = self.correct + counts[0]
         self.predicted = self.predicted + counts[1]
         self.gold = self.gold + counts[2]
@@ -135,75 +153,55 @@ class SpanF1(Metric):
         self.sentences = self.sentences + (sentence != _previous(sentence, -1)).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Make scores of the counts."""
-        # First to the CPU: MPS has no float64.
-        correct, predicted, gold = self.correct.cpu(), self.predicted.cpu(), self.gold.cpu()
-        strict = (self.strict_correct.cpu(), self.strict_predicted.cpu(), self.strict_gold.cpu())
-        micro = span_scores(correct.sum(), predicted.sum(), gold.sum())
-        by_type = span_scores(correct, predicted, gold)
-        # Added up in the order of the types' names: seqeval's order decides the last digit.
-        total = reduce(add, (by_type.f1[TYPES.index(name)] for name in sorted(TYPES)))
-        scores = {
-            "f1": micro.f1,
-            "precision": micro.precision,
-            "recall": micro.recall,
-            "accuracy": _ratio(self.words_right.cpu(), self.words.cpu()),
-        }
-        for metric, values in by_type._asdict().items():
-            scores |= {f"{metric}_{name}": value for name, value in zip(TYPES, values, strict=True)}
-        scores["f1_strict"] = span_scores(*(count.sum() for count in strict)).f1
-        scores["f1_macro"] = _ratio(total, ((predicted + gold) > 0).sum())
-        return scores
+        """Compute the scores of the counts."""
+        # On the CPU, because MPS has no float64.
+        counts = SpanCounts(self.correct.cpu(), self.predicted.cpu(), self.gold.cpu())
+        strict = SpanCounts(self.strict_correct.cpu(), self.strict_predicted.cpu(), self.strict_gold.cpu())
+        return all_scores(counts, strict, self.words_right.cpu(), self.words.cpu())
 
 
-class WordPredictions(Metric):
-    """The predicted label of every evaluated word, of all ranks and in order.
+def all_scores(counts: SpanCounts, strict: SpanCounts, words_right: Tensor, words: Tensor) -> dict[str, Tensor]:
+    """Compute every score of summed counts.
 
-    ``compute`` gives the labels and, beside each, the number of its sentence, as two rows that can be unpacked; sorted
-    by sentence, the words of a sentence in the order they came in. *Shape:* (2, words)
+    Args:
+        counts: Spans in seqeval's default mode. *Shape of each:* (types,)
+        strict: Spans in seqeval's strict mode. *Shape of each:* (types,)
+        words_right: Number of words whose label is right. *Shape:* ()
+        words: Number of words. *Shape:* ()
 
-    >>> metric = WordPredictions()
-    >>> metric.update(torch.tensor([5, 1, 2]), sentence=torch.tensor([7, 4, 4]))
-    >>> labels, sentence = metric.compute()
-    >>> labels.tolist(), sentence.tolist()
-    ([1, 2, 5], [4, 4, 7])
+    Returns:
+        The scores as ``SpanF1`` names them, float64. *Shape of each:* ()
     """
+    micro = span_scores(*(count.sum() for count in counts))
+    by_type = span_scores(*counts)
+    # Added up in the order of the types' names: seqeval's order decides the last digit.
+    total = reduce(add, (by_type.f1[TYPES.index(name)] for name in sorted(TYPES)))
+    scores = {
+        "f1": micro.f1,
+        "precision": micro.precision,
+        "recall": micro.recall,
+        "accuracy": _ratio(words_right, words),
+    }
+    for metric, values in by_type._asdict().items():
+        scores |= {f"{metric}_{name}": value for name, value in zip(TYPES, values, strict=True)}
+    scores["f1_strict"] = span_scores(*(count.sum() for count in strict)).f1
+    scores["f1_macro"] = _ratio(total, ((counts.predicted + counts.gold) > 0).sum())
+    return scores
 
-    is_differentiable = False
-    full_state_update = False
 
-    seen: list[Tensor] | Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("seen", [], dist_reduce_fx="cat")
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all words."""
-        super().reset()
-        # For a rank without words torchmetrics would gather an empty float vector, which fits no other rank's integers.
-        self.seen = [torch.zeros(0, 2, dtype=torch.long, device=self.device)]
-
-    def update(self, predicted: Tensor, sentence: Tensor) -> None:
-        """Keep the words of some whole sentences.
-
-        Args:
-            predicted: Predicted labels of words. *Shape:* (words,)
-            sentence: The number, in its data set, of each word's sentence. *Shape:* (words,)
-        """
-        assert isinstance(self.seen, list)  # a tensor only while ranks are in sync, when torchmetrics refuses updates
-        self.seen.append(torch.stack([predicted, sentence], dim=1).long())
-
-    def compute(self) -> Tensor:
-        """Put the words in order."""
-        # One tensor, not a tuple of two: torchmetrics would squeeze the shape (1,) of a single word to ().
-        words = dim_zero_cat(self.seen)
-        return words[words[:, 1].argsort(stable=True)].T
+def _of_tags(predicted: Any, gold: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401 - checked here
+    """Turn lists of tags into labels and sentence numbers. *Shapes:* (words,)."""
+    if isinstance(predicted, Tensor) or isinstance(gold, Tensor) or [*map(len, predicted)] != [*map(len, gold)]:
+        raise ValueError("predicted and gold are not tags of the same words; use one list of tags per sentence in each")
+    if unknown := {tag for tags in (*predicted, *gold) for tag in tags} - LABELS.keys():
+        raise ValueError(f"tag {min(unknown)!r} is unknown; use {', '.join(LABELS)}")
+    labels = ([LABELS[tag] for tags in side for tag in tags] for side in (predicted, gold))
+    numbers = [number for number, tags in enumerate(gold) for _ in tags]
+    return tuple(torch.tensor(each, dtype=torch.long, device=device) for each in (*labels, numbers))  # type: ignore[return-value] # three
 
 
 def _starts(predicted: Tensor, gold: Tensor, sentence: Tensor) -> Tensor:
-    """Find which spans start at each word.
+    """Find the spans that start at each word.
 
     Returns:
         One more than the type of the span that starts at the word, 0 where none does, for correct, predicted and gold
@@ -221,14 +219,14 @@ def _starts(predicted: Tensor, gold: Tensor, sentence: Tensor) -> Tensor:
 
 
 def _strict(starts: Tensor, predicted: Tensor, gold: Tensor) -> Tensor:
-    """Keep the strict spans: those whose first word has a B-. *Shapes:* (3, words) of starts and result."""
+    """Keep the strict spans, whose first word has a B- tag. *Shapes:* (3, words) of starts and result."""
     return starts * torch.stack([predicted & gold & 1, predicted & 1, gold & 1])  # labels of B- are odd
 
 
 def _spans(labels: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the spans of labels (Ramshaw and Marcus 1995), read leniently as seqeval's default mode does.
+    """Find the spans of labels (Ramshaw and Marcus 1995) as seqeval's default mode does.
 
-    An I- continues the type before it in its sentence; otherwise it starts a span, as every B- does.
+    An I- tag continues a span of its type in its sentence; otherwise it starts a span, as every B- tag does.
 
     Args:
         labels: Labels of words, sentence after sentence. *Shape:* (words,)
@@ -236,7 +234,7 @@ def _spans(labels: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         One more than the type of the span that starts at the word, 0 where none does, and the first word after it
-        (anything where none starts). *Shape of both:* (words,)
+        (undefined where none starts). *Shape of both:* (words,)
     """
     kind = (labels + 1) // 2
     inside = (labels > 0) & (labels % 2 == 0)
@@ -249,17 +247,17 @@ def _spans(labels: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _previous(values: Tensor, first: int) -> Tensor:
-    """Give each word the value of the word before it, and ``first`` to the first. *Shapes:* (words,)."""
+    """Return the value of each word's predecessor, and ``first`` for the first word. *Shapes:* (words,)."""
     return pad(values, (1, 0), value=first)[:-1]
 
 
 def _tally(starts: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Count the spans of each group and type.
+    """Count the spans per group and type.
 
     Args:
         starts: One more than the type of the span that starts here, or 0. *Shape:* (words,) or (groups, words)
         group: The group of each start; broadcast to ``starts``. *Shape:* (words,) or (groups, 1)
-        groups: The number of groups.
+        groups: Number of groups.
 
     Returns:
         The counts. *Shape:* (groups, types)
@@ -271,5 +269,5 @@ def _tally(starts: Tensor, group: Tensor, groups: int) -> Tensor:
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """Divide in float64; 0 where the whole is (its part is too), as seqeval does by default."""
+    """Divide in float64, with 0 where the whole is 0, as seqeval does by default."""
     return part.double() / whole.double().masked_fill(whole == 0, 1)

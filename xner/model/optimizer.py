@@ -1,13 +1,106 @@
-"""What AdamW decays, and clipping gradients by their norm (Pascanu et al. 2013) without a pass over them of its own."""
+"""AdamW with a learning-rate schedule, and gradient clipping by the norm (Pascanu et al. 2013) within the optimizer."""
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from xner.errors import UserError
+
+Schedule = Literal["linear", "cosine", "constant"]
+"""The learning rate after warm-up: linear or cosine to zero, or constant."""
+
+
+def check_options(learning_rate: float, weight_decay: float, warmup_ratio: float) -> None:
+    """Check the options of the optimizer.
+
+    Raises:
+        UserError: If one is out of its range.
+    """
+    if not 0 < learning_rate < math.inf:
+        raise UserError(f"model.learning_rate={learning_rate} is not above 0 and finite; use a number such as 2e-5")
+    if not 0 <= weight_decay < math.inf:
+        raise UserError(f"model.weight_decay={weight_decay} is not 0 or more and finite; use a number such as 0.01")
+    if not 0 <= warmup_ratio <= 1:
+        raise UserError(f"model.warmup_ratio={warmup_ratio} is not between 0 and 1; use a share of the optimizer steps")
+
+
+def check_restored(asked: Mapping[str, Any], saved: Mapping[str, Any], *, fits: bool) -> None:
+    """Check a classifier's options against those of the checkpoint that it is about to load.
+
+    Args:
+        asked: The classifier's options.
+        saved: The options that the checkpoint was saved with.
+        fits: Whether training is resumed, which restores the optimizer with the states of what was trained.
+
+    Raises:
+        UserError: If an option differs from what the checkpoint restores.
+    """
+    backbone = saved["backbone"]
+    if backbone != asked["backbone"]:
+        rank_zero_info(
+            f"the weights are those of ckpt_path, which started from model.backbone={backbone!r}; of "
+            f"{asked['backbone']!r} only the tokenizer is used"
+        )
+    for name in ("lora", *(("freeze", "learning_rate", "weight_decay") if fits else ())):
+        if saved.get(name, asked[name]) != asked[name]:
+            raise UserError(
+                f"model.{name}={asked[name]} is not that of ckpt_path, which restores {saved[name]}; use the same, or "
+                "start a new training from a model folder as --model.backbone"
+            )
+
+
+def check_same_network(own: Mapping[str, Any], weights: Mapping[str, Any], backbone: str) -> None:
+    """Check that a checkpoint holds the weights of the same network.
+
+    Args:
+        own: The ``state_dict`` of the network.
+        weights: The ``state_dict`` of the checkpoint.
+        backbone: The backbone of the network.
+
+    Raises:
+        UserError: If the names or shapes of the weights differ.
+    """
+    shapes = [{name: each.shape for name, each in some.items() if isinstance(each, Tensor)} for some in (own, weights)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"ckpt_path holds another network than that of model.backbone={backbone!r}; use the backbone that it was "
+            "trained from"
+        )
+
+
+def schedule_learning_rate(
+    optimizer: torch.optim.Optimizer, schedule: Schedule, *, warmup_ratio: float, steps: float
+) -> LRScheduler:
+    """Make the learning-rate schedule of an optimizer, per step.
+
+    Args:
+        optimizer: The optimizer.
+        schedule: The learning rate after warm-up.
+        warmup_ratio: Share of all steps over which the learning rate rises from zero to its peak.
+        steps: Number of all optimizer steps.
+
+    Raises:
+        UserError: If the number of steps is infinite.
+    """
+    from transformers import get_scheduler
+
+    if math.isinf(steps):
+        raise UserError(
+            "trainer.max_epochs=-1 has no end, which the learning-rate schedule needs; use a number, or "
+            "trainer.max_steps"
+        )
+    name = "constant_with_warmup" if schedule == "constant" else schedule
+    scheduler: LRScheduler = get_scheduler(name, optimizer, math.ceil(steps * warmup_ratio), int(steps))
+    return scheduler
 
 
 def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trained parameters as an optimizer takes them: those with weight decay, and biases and LayerNorm without."""
+    """Group the trained parameters for an optimizer: those with weight decay, and biases and LayerNorm without."""
     spared = {
         id(parameter)
         for module in network.modules()
@@ -21,10 +114,29 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]
     ]
 
 
-def clips_in_step(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether ``clip_in_step`` can be used: torch has the optimizer divide numbers of 32 bits, on a CPU or NVIDIA GPU.
+def clip_gradients(
+    parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, limit: float, *, in_step: bool
+) -> Tensor:
+    """Scale all gradients so that their norm is at most a limit.
 
-    A group says whether it is fused: resuming from a checkpoint may have changed that.
+    Args:
+        parameters: The trained parameters.
+        optimizer: The optimizer.
+        limit: The highest norm.
+        in_step: Whether the optimizer may do it in its next step, if it can.
+
+    Returns:
+        The norm before clipping. *Shape:* ()
+    """
+    if in_step and clips_in_step(optimizer):
+        return clip_in_step(optimizer, limit)
+    return nn.utils.clip_grad_norm_(parameters, limit)
+
+
+def clips_in_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether ``clip_in_step`` supports an optimizer: a fused one of float32 on a CPU or an NVIDIA GPU.
+
+    Resuming from a checkpoint may have changed whether a group is fused.
     """
     return all(
         group["fused"]
@@ -34,9 +146,9 @@ def clips_in_step(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def clip_in_step(optimizer: torch.optim.Optimizer, limit: float) -> Tensor:
-    """Have a fused optimizer's next step divide all gradients by what brings their norm down to a limit.
+    """Let the next step of a fused optimizer clip the gradients, as ``torch.nn.utils.clip_grad_norm_`` would.
 
-    What ``torch.nn.utils.clip_grad_norm_`` does, but that the optimizer, which reads every gradient anyway, does it.
+    The optimizer reads every gradient anyway, so this saves a pass over them.
 
     Args:
         optimizer: One that ``clips_in_step``, whose gradients no GradScaler has scaled.
@@ -47,17 +159,17 @@ def clip_in_step(optimizer: torch.optim.Optimizer, limit: float) -> Tensor:
     """
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     norm = gradient_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    # The attribute is there for a GradScaler; it stays on the device. torch's clipping adds 1e-6 as well.
+    # The attribute that a GradScaler sets; it stays on the device. PyTorch's clipping adds 1e-6 as well.
     optimizer.grad_scale = ((norm + 1e-6) / limit).clamp(min=1)  # type: ignore[attr-defined]
     return norm
 
 
 def gradient_norm(gradients: list[Tensor]) -> Tensor:
-    """The Euclidean norm of all numbers of some tensors. *Shape:* ()."""
+    """Compute the Euclidean norm of all numbers of the gradients. *Shape:* ()."""
     if not all(gradient.is_cpu for gradient in gradients):
         return torch.nn.utils.get_total_norm(gradients)
-    # On a CPU, torch adds a whole tensor's squares up in one type-wide sum: slow, and of millions of numbers right to
-    # four digits only. Row by row it is neither.
+    # On a CPU, PyTorch sums all squares of a tensor in one float32 sum: slow, and for millions of numbers right to four
+    # digits only. Row by row it is neither.
     norm = torch.linalg.vector_norm
     total: Tensor = norm(torch.stack([norm(norm(gradient, dim=-1), dtype=torch.float64) for gradient in gradients]))
     return total.float()

@@ -1,15 +1,16 @@
-"""CompactEmbedding: train only the embedding rows that the data uses, and give the whole matrix back exactly.
+"""CompactEmbedding: train only the embedding rows that occur, and restore the whole matrix exactly.
 
-192 of XLM-R base's 278 million parameters are embedding rows, and 88 % of them never occur in PAN-X's English and
-Turkish together. A row that never occurs gets no gradient and, from Adam, no update but weight decay (Loshchilov and
-Hutter 2019), which shrinks all such rows by the same factor. Some ghost rows, never looked up, measure it.
+Of XLM-R base's 278 million parameters, 192 million are embedding rows, and 88 % of these never occur in PAN-X's English
+and Turkish. A row that never occurs gets no gradient and, from AdamW, no update but weight decay (Loshchilov and Hutter
+2019), which multiplies all such rows by the same factor. Ghost rows, which are never looked up, measure that factor.
 
-They measure it for each number's own digits: a step of decay is but a few times a number's last digit, and how it is
-rounded depends on the digits before, so that after many steps one factor would be off in the sixth digit. A number's
-sign and power of two change nothing, so that ghosts between 1 and 2 stand for all numbers.
+They measure it separately for different leading digits of a number: a step of decay is only a few times a number's last
+digit, and its rounding depends on the digits, so that after many steps a single factor would be wrong in the sixth
+digit. A number's sign and exponent change nothing, so ghosts between 1 and 2 stand for all numbers.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,39 +19,138 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from xner.errors import UserError
-from xner.model.stored import HeldMatrix, Matrix, find_matrix
 
 _DIGITS = 16
-"""How many of a number's binary digits, behind its first, tell which ghost stands for it."""
+"""Number of a number's binary digits after the first that select its ghost."""
 
 _BITS = {torch.float64: (torch.int64, 52), torch.float32: (torch.int32, 23), torch.bfloat16: (torch.int16, 7)}
-"""By type, integers of its size, and how many of its bits are digits."""
+"""By type, integers of the same size, and how many of their bits are digits."""
 
 _AT_ONCE = 2**16
-"""Numbers decayed at a time, about: what a processor core keeps at hand."""
+"""Numbers decayed at a time, about as many as a processor core's cache holds."""
+
+_BLOCK = 8192
+"""Rows read at a time: 25 MB of XLM-R base."""
+
+_PROBE = 64
+"""Rows compared: the most frequent pieces have the lowest ids, so every training changes some of them."""
 
 
 class Embedded(Protocol):
     """A network of transformers, as far as this module needs it."""
 
     def get_input_embeddings(self) -> nn.Module:
-        """The module that makes vectors of pieces."""
+        """Return the module that embeds pieces."""
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Put another in its place."""
+        """Replace the module that embeds pieces."""
+
+
+class StoredMatrix:
+    """A float32 matrix in a safetensors file, read block by block; the file may be deleted or replaced meanwhile.
+
+    Args:
+        path: The file.
+        name: The name of the matrix in it.
+        shape: Its shape.
+    """
+
+    def __init__(self, path: Path, name: str, shape: torch.Size) -> None:
+        self._file = path.open("rb")
+        # Through an open file, Linux reads what was there when it was opened.
+        opened = f"/proc/self/fd/{self._file.fileno()}"
+        self._path = opened if os.path.exists(opened) else str(path)
+        self._name = name
+        self.shape = shape
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the matrix in blocks: which rows, and a copy of them. *Shape:* (up to 8192, width)."""
+        from safetensors import safe_open
+
+        for start in range(0, self.shape[0], _BLOCK):
+            at = slice(start, min(start + _BLOCK, self.shape[0]))
+            # Opened per block: mapped pages count as the memory of this process until the file is closed.
+            with safe_open(self._path, framework="pt") as file:
+                block = file.get_slice(self._name)[at].clone()
+            yield at, block
+
+    def rows(self, pieces: Tensor) -> Tensor:
+        """Read some rows; ``pieces`` is ascending. *Shapes:* (pieces,) and (pieces, width)."""
+        blocks = self._blocks()
+        return torch.cat([block[pieces[(pieces >= at.start) & (pieces < at.stop)] - at.start] for at, block in blocks])
+
+    def whole(self) -> Tensor:
+        """Read all rows. *Shape:* (vocabulary, width)."""
+        matrix = torch.empty(self.shape)
+        for at, block in self._blocks():
+            matrix[at] = block
+        return matrix
+
+
+class HeldMatrix:
+    """A matrix in memory, read as a ``StoredMatrix`` is.
+
+    Args:
+        matrix: It is read, never written. *Shape:* (vocabulary, width)
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self.shape = matrix.shape
+
+    def rows(self, pieces: Tensor) -> Tensor:
+        """Copy some rows. *Shapes:* (pieces,) and (pieces, width)."""
+        return self.matrix[pieces]
+
+    def whole(self) -> Tensor:
+        """Copy all rows. *Shape:* (vocabulary, width)."""
+        return self.matrix.clone()
+
+
+Matrix = StoredMatrix | HeldMatrix
+
+
+def find_matrix(folder: Path, like: Tensor) -> StoredMatrix | None:
+    """Find an embedding matrix in a model folder.
+
+    Args:
+        folder: A folder that may hold ``model.safetensors``.
+        like: The matrix as it was loaded from there. *Shape:* (vocabulary, width)
+
+    Returns:
+        The matrix in the file; ``None`` where there is none, or another one because the network was trained since.
+    """
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    if not path.is_file() or like.dtype != torch.float32:
+        return None
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - the file is not a mapping
+            part = file.get_slice(name)
+            if (
+                name.endswith("embeddings.weight")
+                and part.get_shape() == list(like.shape)
+                and part.get_dtype() == "F32"
+            ):
+                same = torch.equal(part[:_PROBE], like[:_PROBE].cpu())
+                return StoredMatrix(path, name, like.shape) if same else None
+    return None
 
 
 class CompactEmbedding(nn.Module):
     """An embedding of some pieces of a vocabulary, looked up by the vocabulary's own ids.
 
+    Its ``state_dict`` holds the whole matrix under ``weight``, as that of an ``Embedding`` does, and as extra state the
+    pieces that occur and the ghost rows. Loading takes the state of either class.
+
     Args:
-        matrix: The whole matrix, in memory or in a file, in the type that is trained in, whose digits the ghosts are
-            for. *Shape:* (vocabulary, width)
-        pieces: The ids of the pieces in use, ascending. *Shape:* (used,)
+        matrix: The whole matrix, in memory or in a file, in the precision of training. *Shape:* (vocabulary, width)
+        pieces: The ids of the pieces that occur, ascending. *Shape:* (used,)
         padding_idx: The id of the piece that gets no gradient, or ``None``.
 
     Attributes:
-        weight: The rows in use, and behind them the ghost rows. *Shape:* (used + ghosts, width)
+        weight: The rows of the pieces that occur, followed by the ghost rows. *Shape:* (used + ghosts, width)
     """
 
     row_of: Tensor
@@ -61,12 +161,14 @@ class CompactEmbedding(nn.Module):
         self.pieces = pieces
         rows = matrix.rows(pieces)
         self.weight = nn.Parameter(torch.cat([rows, ghost_rows(matrix.shape[1], rows.dtype)]))
-        # A piece that is not in use points behind the ghost rows, which no look-up survives.
+        # A piece that does not occur points beyond the last row, so looking it up fails.
         row_of = torch.full((matrix.shape[0],), len(self.weight))
         row_of[pieces] = torch.arange(len(pieces))
         self.register_buffer("row_of", row_of, persistent=False)
         self.padding_idx = padding_idx
         self.padding_row = None if padding_idx is None or padding_idx not in pieces else int(row_of[padding_idx])
+        self.register_state_dict_post_hook(_save_whole)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_load_compact)  # type: ignore[no-untyped-call]
 
     def forward(self, pieces: Tensor) -> Tensor:
         """Look up pieces.
@@ -78,7 +180,7 @@ class CompactEmbedding(nn.Module):
             Their vectors. *Shape:* (rows, width, hidden)
 
         Raises:
-            IndexError: If a piece is not among those in use (on a GPU, a device-side assertion).
+            IndexError: If a piece is not among those that occur (on a GPU, a device-side assertion).
         """
         try:
             return embedding(self.row_of[pieces], self.weight, padding_idx=self.padding_row)
@@ -87,7 +189,7 @@ class CompactEmbedding(nn.Module):
             raise IndexError(f"pieces {absent[:5]} are not among the {len(self.pieces)} in use") from error
 
     def expand(self, weight: Tensor | None = None) -> Tensor:
-        """The whole matrix as training all of it would have left it. *Shape:* (vocabulary, width).
+        """Compute the whole matrix as training all of it would have left it. *Shape:* (vocabulary, width).
 
         Args:
             weight: The rows to put in; ``None`` takes the module's own.
@@ -99,27 +201,73 @@ class CompactEmbedding(nn.Module):
         whole[self.pieces] = weight[:used]
         return whole
 
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """Return what an ``Embedding`` does not have: the pieces that occur and the ghost rows."""
+        return {"pieces": self.pieces, "ghosts": self.weight[len(self.pieces) :].detach().cpu()}
 
-def ghost_rows(width: int, dtype: torch.dtype) -> Tensor:
-    """Numbers from 1 to 2, one for each beginning that a number's digits may have, in rows of an embedding.
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Do nothing: the extra state is used when the rows are loaded."""
+
+
+def _save_whole(module: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
+    """Put the whole matrix into a state that is being saved."""
+    assert isinstance(module, CompactEmbedding)
+    state[f"{prefix}weight"] = module.expand()
+
+
+def _load_compact(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Make a state that is being loaded fit: the rows that occur, and ghost rows.
+
+    The module keeps its own absent rows with the state's ghosts where they give the state's absent rows to the bit, and
+    otherwise takes those and new ghosts.
+    """
+    assert isinstance(module, CompactEmbedding)
+    extra = state.setdefault(f"{prefix}_extra_state", {})
+    whole: Tensor = state[f"{prefix}weight"].to(module.weight.dtype)
+    fresh = ghost_rows(whole.shape[1], whole.dtype)
+    kept = extra.get("ghosts", fresh)
+    # The ghosts of a training in another precision are for other digits.
+    alike = (kept.dtype, kept.shape) == (fresh.dtype, fresh.shape)
+    weight = torch.cat([whole[module.pieces], kept if alike else fresh])
+    if not alike or not torch.equal(module.expand(weight), whole):
+        module.matrix = HeldMatrix(whole)
+        weight = torch.cat([whole[module.pieces], fresh])
+    state[f"{prefix}weight"] = weight
+
+
+def drop_extra_state(state: dict[str, Any], prefix: str, network: Embedded) -> None:
+    """Remove the extra state of a compact embedding from a state that a network with a whole one is to load.
 
     Args:
-        width: Numbers a row.
+        state: The state; it is changed in place.
+        prefix: The prefix of the network's names in it.
+        network: The network.
+    """
+    if not isinstance(network.get_input_embeddings(), CompactEmbedding):
+        for name in [each for each in state if each.startswith(prefix) and each.endswith("._extra_state")]:
+            del state[name]
+
+
+def ghost_rows(width: int, dtype: torch.dtype) -> Tensor:
+    """Make numbers from 1 to 2, one per possible start of a number's digits, as rows of an embedding.
+
+    Args:
+        width: Numbers per row.
         dtype: Their type, one of those in ``_BITS``.
 
     Returns:
-        The numbers, ascending, and ones in what is left of the last row. *Shape:* (ghosts, width)
+        The numbers, ascending, and ones in the rest of the last row. *Shape:* (ghosts, width)
     """
     count = 2 ** min(_DIGITS, _BITS[dtype][1])
     rows = torch.ones(-(-count // width) * width, dtype=dtype)
-    # In the middle of the numbers that it stands for, or, where it stands for one alone, that one.
+    # Each is in the middle of the numbers it stands for, or equal to the only one.
     middle = 0.5 if _BITS[dtype][1] > _DIGITS else 0.0
     rows[:count] = ((torch.arange(count, dtype=torch.float64) + middle) / count + 1).to(dtype)
     return rows.view(-1, width)
 
 
 def _decay(matrix: Tensor, ghosts: Tensor) -> None:
-    """Do to a matrix what was done to the ghosts since they were made.
+    """Decay a matrix as the ghosts were decayed since they were made.
 
     Args:
         matrix: It is changed in place. *Shape:* (vocabulary, width)
@@ -139,15 +287,15 @@ def _decay(matrix: Tensor, ghosts: Tensor) -> None:
 
 
 def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> None:
-    """Let a network train only the embedding rows of some pieces.
+    """Replace a network's embedding by a compact one.
 
     Args:
         network: The network; its embedding is replaced.
-        pieces: The ids of the pieces in use, ascending. *Shape:* (used,)
-        folder: The folder that the network was loaded from: where it holds the matrix, that is not kept in memory.
+        pieces: The ids of the pieces that occur, ascending. *Shape:* (used,)
+        folder: The folder that the network was loaded from; if it holds the matrix, that is not kept in memory.
 
     Raises:
-        UserError: If the network is of a type that ghosts are not made for, as float16.
+        UserError: If the precision is one that ghosts cannot be made for, such as float16.
     """
     whole = network.get_input_embeddings()
     if not isinstance(whole, nn.Embedding):
@@ -155,8 +303,7 @@ def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> No
     matrix = whole.weight.detach()
     if matrix.dtype not in _BITS:
         raise UserError(
-            f"the decay of rows that are not trained is not exact in {matrix.dtype}: give "
-            "model.compact_vocabulary=false"
+            f"model.compact_vocabulary=true is not exact in {matrix.dtype}; use model.compact_vocabulary=false"
         )
     stored = find_matrix(folder, matrix) if folder else None
     rows = CompactEmbedding(stored or HeldMatrix(matrix.cpu()), pieces, whole.padding_idx)
@@ -164,7 +311,7 @@ def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> No
 
 
 def restore(network: Embedded) -> None:
-    """Give a compacted network its whole embedding back."""
+    """Restore the whole embedding of a network, if it has a compact one."""
     rows = network.get_input_embeddings()
     if not isinstance(rows, CompactEmbedding):
         return
@@ -173,59 +320,25 @@ def restore(network: Embedded) -> None:
     network.set_input_embeddings(whole.to(rows.weight.device))
 
 
-def save_rows(rows: CompactEmbedding, name: str, checkpoint: dict[str, Any]) -> None:
-    """Put the whole matrix into a checkpoint, and beside it the ghost and which rows the optimizer's states are of.
+def move_states(
+    states: Mapping[str, Any], old: Tensor | None, embedding_: nn.Module, vocabulary: int
+) -> dict[str, Any]:
+    """Move an optimizer's states of an embedding's weight to the rows that are trained now.
 
     Args:
-        rows: The embedding.
-        name: Its weight's name in the checkpoint's ``state_dict``.
-        checkpoint: A checkpoint of Lightning.
+        states: Tensors with a row per trained row, and scalars.
+        old: The pieces that the states belong to, ascending; ``None`` for all. *Shape:* (used,)
+        embedding_: The embedding, compact or whole.
+        vocabulary: The number of all pieces.
+
+    Returns:
+        The states, zero for rows that had no gradient so far.
     """
-    checkpoint["state_dict"][name] = rows.expand()
-    checkpoint["compact_pieces"] = rows.pieces
-    checkpoint["compact_ghosts"] = rows.weight[len(rows.pieces) :].detach().cpu()
-
-
-def load_rows(embedding_: nn.Module, name: str, place: int, checkpoint: dict[str, Any]) -> None:
-    """Make a checkpoint fit an embedding that may be compact, or be of other pieces than the one that was saved.
-
-    Args:
-        embedding_: The network's embedding; a compact one goes on with its own absent rows and the checkpoint's ghosts
-            where they make the checkpoint's absent rows, to the bit, and otherwise takes those and new ghosts.
-        name: Its weight's name in the checkpoint's ``state_dict``.
-        place: Which of the optimizer's parameters the weight is.
-        checkpoint: A checkpoint of Lightning, with the whole matrix; it is changed in place.
-    """
-    whole: Tensor = checkpoint["state_dict"][name]
-    everything = torch.arange(len(whole))
-    old: Tensor = checkpoint.get("compact_pieces", everything)
-    new = everything
-    if isinstance(embedding_, CompactEmbedding):
-        new, whole = embedding_.pieces, whole.to(embedding_.weight.dtype)
-        fresh = ghost_rows(whole.shape[1], whole.dtype)
-        kept = checkpoint.get("compact_ghosts", fresh)
-        # Those of a training in another type are for other digits.
-        alike = (kept.dtype, kept.shape) == (fresh.dtype, fresh.shape)
-        weight = torch.cat([whole[new], kept if alike else fresh])
-        if not alike or not torch.equal(embedding_.expand(weight), whole):
-            embedding_.matrix = HeldMatrix(whole)
-            weight = torch.cat([whole[new], fresh])
-        checkpoint["state_dict"][name] = weight
-    for states in checkpoint.get("optimizer_states", ()):
-        if place in states["state"]:
-            ghosts = 0 if new is everything else len(checkpoint["state_dict"][name]) - len(new)
-            states["state"][place] = _moved(states["state"][place], old, new, ghosts)
-
-
-def _moved(states: Mapping[str, Any], old: Tensor, new: Tensor, ghosts: int) -> dict[str, Any]:
-    """Carry the optimizer's states of one parameter over to other rows; rows without a gradient so far have zeros.
-
-    Args:
-        states: Tensors with a row a piece, and scalars.
-        old: The pieces that the states are of. *Shape:* (used,)
-        new: The pieces that states are wanted of. *Shape:* (wanted,)
-        ghosts: How many ghost rows belong behind them.
-    """
+    everything = torch.arange(vocabulary)
+    old = everything if old is None else old
+    is_compact = isinstance(embedding_, CompactEmbedding)
+    new = embedding_.pieces if isinstance(embedding_, CompactEmbedding) else everything
+    ghosts = len(embedding_.weight) - len(new) if is_compact else 0  # type: ignore[arg-type] # a parameter
     at = torch.searchsorted(old, new).clamp(max=len(old) - 1)
     known = old[at] == new
     moved = dict(states)
@@ -234,3 +347,26 @@ def _moved(states: Mapping[str, Any], old: Tensor, new: Tensor, ghosts: int) -> 
             moved[name] = state.new_zeros(len(new) + ghosts, state.shape[1])
             moved[name][: len(new)][known] = state[at[known]]
     return moved
+
+
+def move_optimizer_states(
+    checkpoint: dict[str, Any], model: nn.Module, embedding_: nn.Module, groups: Sequence[Mapping[str, Any]]
+) -> None:
+    """Move the states of a checkpoint's optimizer to the embedding rows that a model trains now.
+
+    Args:
+        checkpoint: A checkpoint of Lightning; it is changed in place.
+        model: The model that is to load it.
+        embedding_: Its embedding, compact or whole.
+        groups: The parameter groups of its optimizer.
+    """
+    trained = [each for group in groups for each in group["params"]]
+    for place, weight in enumerate(trained):
+        if weight is embedding_.weight:
+            name = next(name for name, each in model.named_parameters() if each is weight)
+            whole = checkpoint["state_dict"][name]
+            extra = checkpoint["state_dict"].get(f"{name.removesuffix('weight')}_extra_state", {})
+            for states in checkpoint.get("optimizer_states", ()):
+                if place in states["state"]:
+                    moved = move_states(states["state"][place], extra.get("pieces"), embedding_, len(whole))
+                    states["state"][place] = moved

@@ -1,37 +1,48 @@
-"""From what a test left in the model to scores and the evidence behind them."""
+"""From the tests of a model to scores and the evidence behind them."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from xner.data.datamodule import PanxDataModule
-from xner.data.encode import Encoded
 from xner.data.packing import concatenate_ranges
-from xner.lineage.record import History, Int64, evaluation_splits, zero_shot
-from xner.model.classifier import Tested, TokenClassifier
-from xner.model.metrics import span_counts, span_scores
+from xner.lineage.record import History, evaluation_splits, zero_shot
+from xner.model.evaluation import Tested
+from xner.model.metrics import span_scores
 from xner.transfer.result import Counts, Evaluation
 
 
 def evaluate(
-    model: TokenClassifier, data: PanxDataModule, history: History
+    tests: Sequence[Tested], data: PanxDataModule, history: History
 ) -> tuple[list[Evaluation], dict[tuple[str, str], Counts]]:
-    """Turn what a test left in the model into scores and their evidence, an evaluation a test language.
+    """Turn the tests of a model into evaluations and their evidence, one per test language.
 
     Args:
-        model: The model that was tested.
-        data: The data module that it was tested on.
-        history: What its weights have seen.
+        tests: The results of the tests, in the order of the data module's test languages.
+        data: The data module.
+        history: What the model's weights were trained on.
 
     Returns:
-        The evaluations, and by (language, split) their evidence.
+        The evaluations, and their evidence by (language, split).
     """
     evaluations: list[Evaluation] = []
     counts: dict[tuple[str, str], Counts] = {}
-    for language, tested in zip(data.test_languages, model.tested, strict=True):
+    for language, tested in zip(data.test_languages, tests, strict=True):
         split = data.split(language, "test")
         encoded = data.encoded(split)
-        sentences = np.unique(tested.sentences.numpy())
-        evidence = counts[language, split.name] = _count(tested, encoded, sentences, history)
+        sentences = tested.sentences.numpy()
+        words, _ = concatenate_ranges(encoded.sentence_word, sentences)
+        evidence = counts[language, split.name] = Counts(
+            correct=tested.counts.correct.numpy().astype(np.int32),
+            predicted=tested.counts.predicted.numpy().astype(np.int32),
+            gold=tested.counts.gold.numpy().astype(np.int32),
+            sentence_words=tested.sentence_words.numpy().astype(np.int32),
+            word_gold=tested.words.gold.numpy().astype(np.int8),
+            word_predicted=tested.words.predicted.numpy().astype(np.int8),
+            word_seen=np.isin(encoded.word_hash[words], history.words),
+        )
         seen = np.isin(encoded.sentence_hash[sentences], history.sentences)
         scores = {name: score for name, score in tested.scores.items() if name in Evaluation.__annotations__}
         evaluations.append(
@@ -43,7 +54,7 @@ def evaluate(
                 "sentences": len(sentences),
                 "words": len(evidence.word_gold),
                 "entities": int(evidence.gold.sum()),
-                "unscored_words": len(encoded.word_label) - len(tested.labels),
+                "unscored_words": len(encoded.word_label) - len(evidence.word_gold),
                 "seen_sentences": int(seen.sum()),
                 "f1_unseen": None if seen.all() else f1_of(evidence, ~seen),
                 "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
@@ -52,28 +63,12 @@ def evaluate(
     return evaluations, counts
 
 
-def f1_of(counts: Counts, chosen: np.typing.NDArray[np.bool_]) -> float:
-    """F1 on some of the sentences.
+def f1_of(counts: Counts, chosen: npt.NDArray[np.bool_]) -> float:
+    """Compute the F1 of a subset of the sentences.
 
     Args:
         counts: The evidence.
-        chosen: Which of its sentences. *Shape:* (sentences,)
+        chosen: Whether each of its sentences is in the subset. *Shape:* (sentences,)
     """
     sums = (torch.tensor(int(each[chosen].sum())) for each in (counts.correct, counts.predicted, counts.gold))
     return span_scores(*sums).f1.item()
-
-
-def _count(tested: Tested, encoded: Encoded, sentences: Int64, history: History) -> Counts:
-    words, sentence_words = concatenate_ranges(encoded.sentence_word, sentences)
-    sentence = torch.from_numpy(np.repeat(np.arange(len(sentences)), sentence_words))
-    gold = torch.from_numpy(encoded.word_label[words].astype(np.int64))
-    correct, predicted, there = span_counts(tested.labels, gold, sentence, len(sentences))
-    return Counts(
-        correct=correct.numpy().astype(np.int32),
-        predicted=predicted.numpy().astype(np.int32),
-        gold=there.numpy().astype(np.int32),
-        sentence_words=sentence_words.astype(np.int32),
-        word_gold=encoded.word_label[words],
-        word_predicted=tested.labels.numpy().astype(np.int8),
-        word_seen=np.isin(encoded.word_hash[words], history.words),
-    )

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import lightning.pytorch as pl
 import torch
 
-from xner.backbone import first_not_finite, save_network, save_tokenizer
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError
 from xner.files import folder_atomically
 from xner.lineage.callback import LineageCallback
 from xner.lineage.record import History, write_history
 from xner.model.classifier import TokenClassifier
-from xner.model.divergence import Diverged
+from xner.model.evaluation import run_test
+from xner.model.monitoring import Diverged
 from xner.transfer.evaluation import evaluate
 from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
@@ -98,8 +98,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
     check_weights(model)  # in every process, because none would wait for one that fails alone
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
-    trainer.test(model, datamodule=data, verbose=False)
-    evaluations, counts = evaluate(model, data, history)
+    evaluations, counts = evaluate(run_test(trainer, model, data), data, history)
     result: Result = {
         "stage": stage.id,
         "regime": stage.regime,
@@ -132,8 +131,7 @@ def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
     """
     check_weights(model)
     with folder_atomically(folder) as part:
-        save_network(model.network, part)
-        save_tokenizer(model.backbone_name, part)
+        model.network.save(part)
         write_history(part, history)
 
 
@@ -143,7 +141,7 @@ def check_weights(model: TokenClassifier) -> None:
     Raises:
         Diverged: If one is not.
     """
-    if name := first_not_finite(model.network.state_dict()):
+    if name := model.network.first_not_finite():
         raise Diverged(f"training diverged: {name} is not finite at its end; use a lower model.learning_rate")
 
 

@@ -1,7 +1,7 @@
-"""Attention within rows, and dropout, as fast as a CPU allows; both compute what transformers and torch do.
+"""Attention within packed sequences, and dropout, fast on a CPU; both compute what transformers and PyTorch do.
 
-On a CPU, PyTorch's scaled dot product takes a general path in training: it prepares the mask anew in every layer and
-draws dropout's random numbers one by one. With rows of 64 pieces that costs as much as the products themselves.
+In training on a CPU, PyTorch's scaled dot-product attention prepares the mask in every layer and draws the random
+numbers of dropout one by one. For sequences of 64 subwords that costs as much as the matrix products themselves.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,20 @@ NAME = "xner_rows"
 """The name under which transformers knows ``row_attention``."""
 
 
-def row_mask(windows: Tensor) -> Tensor:
-    """Say which pieces see one another: those of one window. Padding sees padding, since an empty row would give nan.
+def row_mask(windows: Tensor, *, additive: bool = True) -> Tensor:
+    """Make the block-diagonal attention mask of packed sequences: pieces attend within their window.
+
+    Padding attends to padding, because a row of the mask without any piece would give nan.
 
     Args:
         windows: The number of each piece's window in its row, 0 on padding. *Shape:* (rows, width)
+        additive: Whether to make, on a CPU, numbers to add to the scores.
 
     Returns:
-        On a CPU numbers to add to the scores, 0 or minus infinity; elsewhere truth values. *Shape:*
-        (rows, 1, width, width)
+        Numbers, 0 or minus infinity, or truth values. *Shape:* (rows, 1, width, width)
     """
     same = windows[:, None, :, None] == windows[:, None, None, :]
-    if windows.device.type != "cpu":
+    if not additive or windows.device.type != "cpu":
         return same
     return torch.zeros(same.shape).masked_fill_(~same, float("-inf"))
 
@@ -40,9 +42,9 @@ def row_attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    **options: Any,  # noqa: ANN401 - what transformers hands to any attention function
+    **options: Any,  # noqa: ANN401 - whatever transformers passes to an attention function
 ) -> tuple[Tensor, None]:
-    """Scaled dot-product attention (Vaswani et al. 2017), as a function of transformers' ``AttentionInterface``.
+    """Compute scaled dot-product attention (Vaswani et al. 2017), for transformers' ``AttentionInterface``.
 
     Args:
         module: The attention layer.
@@ -50,14 +52,14 @@ def row_attention(
         key: As ``query``.
         value: As ``query``.
         attention_mask: As ``row_mask`` makes it. *Shape:* (rows, 1, width, width)
-        dropout: The probability of leaving a piece out.
-        scaling: What scores are multiplied by.
-        options: What PyTorch's own way may take.
+        dropout: Dropout probability of the attention weights.
+        scaling: Factor of the scores.
+        options: Options of PyTorch's own attention.
 
     Returns:
-        The mixed values, *shape:* (rows, width, heads, head width), and no weights.
+        The attention output, *shape:* (rows, width, heads, head width), and no weights.
     """
-    # Without dropout, PyTorch's own way is the fast one on a CPU too.
+    # Without dropout, PyTorch's own attention is faster on a CPU as well.
     if query.device.type != "cpu" or not dropout or attention_mask is None or scaling is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -71,17 +73,17 @@ def row_attention(
 
 
 class Dropout(nn.Dropout):
-    """Dropout (Srivastava et al. 2014) whose random numbers a CPU draws in bulk, 16 bits each."""
+    """Dropout (Srivastava et al. 2014) that draws its random numbers in bulk on a CPU, 16 bits each."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Drop in training, and only then. *Shapes:* any."""
+        """Drop values in training. *Shapes:* any."""
         if not self.training or self.p == 0:
             return input
         return _drop(input, self.p) if input.device.type == "cpu" else super().forward(input)
 
 
 def patch_attention(network: "PreTrainedModel") -> None:
-    """Have a network of transformers attend by ``row_attention`` and drop by ``Dropout``."""
+    """Make a network of transformers use ``row_attention`` and ``Dropout``."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, row_attention)
@@ -93,14 +95,14 @@ def patch_attention(network: "PreTrainedModel") -> None:
 
 
 def _drop(values: Tensor, p: float) -> Tensor:
-    """Make each value 0 with probability ``p``, and scale the others so that the mean stays."""
+    """Set each value to 0 with probability ``p``, and scale the others so that the mean stays."""
     if p == 1:
         return values * 0
-    # Four draws in one 64-bit number; ranges from -2**63 to no bound mean all of its bits.
+    # Four draws per 64-bit number; from -2**63 without an upper bound, all of its bits are random.
     draws = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    # 16 bits would round p. As many calls as are its due drop one draw in 65,536 more.
+    # 16 bits would round p: at random, a call drops one draw in 65,536 more, so that p is right on average.
     dropped = (p * 2**16 + torch.rand((), dtype=torch.float64)).floor().clamp(max=2**16 - 1)
     numbers = draws.view(torch.int16)[: values.numel()].view(values.shape)
-    # Written as numbers at once: truth values would be gone over once more.
+    # Written as numbers directly: truth values would need another pass.
     kept = torch.ge(numbers, (dropped - 2**15).to(torch.int16), out=torch.empty(values.shape, dtype=values.dtype))
     return values * kept.mul_(1 / (1 - p))

@@ -1,7 +1,7 @@
-"""The last layer, for the pieces that are scored alone.
+"""The last layer, computed for the scored pieces only.
 
-Behind its attention, a layer of the BERT family does to each piece what it does to it alone: two thirds of its
-arithmetic. No layer comes after the last one, so that pieces which no word is labelled on need not go that way.
+After its attention, a layer of the BERT family transforms each piece independently, which is two thirds of its
+arithmetic. Nothing attends to the last layer, so pieces that are not scored can be left out there.
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class LastLayer:
-    """The last layer of a network that is told which pieces are to be scored.
+    """The last layer of a network, which can be restricted to some pieces.
 
     Args:
-        network: A token classifier of the BERT or RoBERTa family; its layer gets a hook.
+        network: A token classifier of the BERT or RoBERTa family; a hook is added to its layer.
     """
 
     def __init__(self, network: "PreTrainedModel") -> None:
@@ -26,15 +26,15 @@ class LastLayer:
         encoder: Any = network.base_model.encoder
         layer = encoder.layer[-1]
         layer.attention.output.register_forward_pre_hook(self._choose)
-        # Gradient checkpointing would compute this one anew at once, and for all places.
+        # Gradient checkpointing would recompute this layer right away, and for all pieces.
         layer.gradient_checkpointing = False
 
     @contextmanager
     def only(self, places: Tensor) -> Iterator[None]:
-        """Within the block, the network's output has one row, of these places of the batch's rows laid end to end.
+        """Restrict the network's output within a block to one row of these pieces.
 
         Args:
-            places: *Shape:* (places,)
+            places: The pieces, by their place in the rows laid end to end. *Shape:* (places,)
         """
         self.places = places
         try:
@@ -43,7 +43,7 @@ class LastLayer:
             self.places = None
 
     def _choose(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Choose of what attention found, and of what it is added to. *Shapes:* (rows, width, hidden)."""
+        """Select from the attention output and from its residual. *Shapes:* (rows, width, hidden)."""
         if self.places is None:
             return None
         return tuple(each.flatten(0, 1).index_select(0, self.places)[None] for each in inputs)

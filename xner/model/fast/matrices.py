@@ -1,8 +1,8 @@
-"""The matrices of linear layers, laid out once for the many equal batches of an evaluation on a CPU.
+"""The weight matrices of linear layers, packed once for the many batches of an evaluation on a CPU.
 
-MKL's sgemm copies each matrix into the order in which it is read, anew in every call: 5 to 8 % of it, for a batch of
-1,024 pieces. It can be given the copy instead, to the same product but for rounding. Where PyTorch has no MKL, nothing
-happens.
+MKL's sgemm packs each matrix into the order in which it is read in every call, which takes 5 to 8 % of the time for a
+batch of 1,024 pieces. It can be given the packed matrix instead, for the same product up to rounding. Without MKL, this
+does nothing.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 
 class PackedMatrices:
-    """Copies of a network's matrices, made when they are first worth it; meanwhile the matrices must stay as they are.
+    """Packed copies of a network's matrices, which must not change meanwhile.
 
     Args:
-        network: Of its linear layers, those that MKL would multiply for in 32 bits. A copy takes the memory of its
-            matrix, and some 10 MB of addresses.
+        network: The network; its float32 linear layers that MKL multiplies are packed when that first pays. A copy
+            takes the memory of its matrix, and about 10 MB of addresses.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,7 +32,7 @@ class PackedMatrices:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Within the block, the layers multiply by the copies; outside of it they are what they were."""
+        """Multiply by the copies within a block."""
         for product in self.products:
             product.layer.__dict__["forward"] = product
         try:
@@ -43,13 +43,13 @@ class PackedMatrices:
 
 
 class _Product:
-    """What a linear layer computes.
+    """The product that a linear layer computes.
 
     Attributes:
         layer: The layer.
-        vectors: How many the last input had.
-        copy: The number of vectors that its matrix was laid out for, the first that two inputs in succession had, and
-            the matrix as MKL reads it.
+        vectors: The number of vectors of the last input.
+        copy: The number of vectors that its matrix was packed for, the first that two successive inputs had, and the
+            packed matrix.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -58,7 +58,7 @@ class _Product:
         self.copy: tuple[int, Tensor] | None = None
 
     def __call__(self, input: Tensor) -> Tensor:
-        """As ``torch.nn.Linear``. *Shapes:* (..., input features) and (..., output features)."""
+        """Compute what ``torch.nn.Linear`` does. *Shapes:* (..., input features) and (..., output features)."""
         layer = self.layer
         plain = input.dtype == torch.float32 and input.shape[-1] == layer.in_features and input.numel() > 0
         if not plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
@@ -73,5 +73,5 @@ class _Product:
         return product
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the copy out, which torch can neither copy nor save."""
+        """Leave out the packed matrix, which PyTorch can neither copy nor save."""
         return {**self.__dict__, "copy": None}

@@ -1,0 +1,218 @@
+"""Tests and predictions: the words of all batches and processes in order, and the scores of each data set."""
+
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from xner.batch import BatchSource
+from xner.model.metrics import SpanCounts, all_scores, span_counts
+
+
+class Words(NamedTuple):
+    """Evaluated words, in the order of the data set's sentences.
+
+    Attributes:
+        predicted: Predicted labels. *Shape:* (words,)
+        gold: Gold labels. *Shape:* (words,)
+        sentence: The number of each word's sentence in the data set. *Shape:* (words,)
+    """
+
+    predicted: Tensor
+    gold: Tensor
+    sentence: Tensor
+
+
+class Tested(NamedTuple):
+    """The result of a test of one data set.
+
+    Attributes:
+        words: The words with their predicted and gold labels.
+        sentences: The numbers of the sentences that have words, ascending. *Shape:* (sentences,)
+        sentence_words: Number of words of each of them. *Shape:* (sentences,)
+        counts: Spans of each of them, in seqeval's default mode. *Shape of each:* (sentences, types)
+        scores: The scores of the sums of these counts, as ``SpanF1`` names them.
+    """
+
+    words: Words
+    sentences: Tensor
+    sentence_words: Tensor
+    counts: SpanCounts
+    scores: dict[str, float]
+
+
+def score_words(words: Words) -> Tested:
+    """Count the spans of each sentence, and score the sums.
+
+    >>> words = Words(torch.tensor([1, 2, 0]), torch.tensor([1, 2, 5]), torch.tensor([3, 3, 8]))
+    >>> tested = score_words(words)
+    >>> tested.sentences.tolist(), tested.counts.gold.tolist(), round(tested.scores["f1"], 3)
+    ([3, 8], [[1, 0, 0], [0, 0, 1]], 0.667)
+    """
+    sentences, place, sentence_words = words.sentence.unique_consecutive(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    counts, strict = (
+        span_counts(words.predicted, words.gold, place, len(sentences), strict=strict) for strict in (False, True)
+    )
+    summed, summed_strict = (SpanCounts(*(count.sum(dim=0) for count in each)) for each in (counts, strict))
+    right = (words.predicted == words.gold).sum()
+    scores = all_scores(summed, summed_strict, right, torch.tensor(len(words.gold)))
+    return Tested(words, sentences, sentence_words, counts, {name: value.item() for name, value in scores.items()})
+
+
+class WordCollection(Metric):
+    """The evaluated words of all processes, in order.
+
+    ``compute`` returns the predicted labels, the gold labels and the sentence numbers as three rows, sorted by
+    sentence, with the words of a sentence in the order of the updates. *Shape:* (3, words)
+
+    >>> words = WordCollection()
+    >>> words.update(torch.tensor([5, 1, 2]), torch.tensor([5, 1, 0]), torch.tensor([7, 4, 4]))
+    >>> words.compute().tolist()
+    [[1, 2, 5], [1, 0, 5], [4, 4, 7]]
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    seen: list[Tensor] | Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("seen", [], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Discard all words."""
+        super().reset()
+        # For a process without words, torchmetrics would gather an empty float vector, which fits no other's integers.
+        self.seen = [torch.zeros(0, 3, dtype=torch.long, device=self.device)]
+
+    def update(self, predicted: Tensor, gold: Tensor, sentence: Tensor) -> None:
+        """Add the words of whole sentences, as in ``Words``."""
+        assert isinstance(self.seen, list)  # a tensor only while processes are in sync, when updates are refused
+        self.seen.append(torch.stack([predicted, gold, sentence], dim=1).long())
+
+    def compute(self) -> Tensor:
+        """Sort the words by sentence."""
+        # One tensor, not three: torchmetrics would squeeze the shape (1,) of a single word to ().
+        words = dim_zero_cat(self.seen)
+        return words[words[:, 2].argsort(stable=True)].T
+
+
+class CollectWords(Callback):
+    """Collect what ``test_step`` and ``predict_step`` return, and log ``test/<score>/<data set>``.
+
+    ``TokenClassifier`` adds it to every trainer; ``run_test`` and ``run_predict`` return what it has collected.
+    """
+
+    def __init__(self) -> None:
+        self.collections: list[WordCollection] = []
+        self.tested: list[Tested] = []
+        self.predicted: list[Words] = []
+
+    @staticmethod
+    def of(trainer: pl.Trainer) -> "CollectWords":
+        """Return the callback of a trainer."""
+        return next(each for each in trainer.callbacks if isinstance(each, CollectWords))  # type: ignore[attr-defined]
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make a collection per data set."""
+        self._begin(pl_module, trainer.test_dataloaders)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make a collection per data set."""
+        self._begin(pl_module, trainer.predict_dataloaders)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401 - Words
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the words of a batch."""
+        self.collections[dataloader_idx].update(*outputs)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401 - Words
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the words of a batch; end at a SIGTERM, which Lightning checks in its other loops only."""
+        self.collections[dataloader_idx].update(*outputs)
+        if trainer.received_sigterm:
+            raise SIGTERMException
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score each data set, and log the scores under its name."""
+        self.tested = [score_words(words) for words in self._gather()]
+        data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
+        names = data.test_languages if isinstance(data, BatchSource) else [*map(str, range(len(self.tested)))]
+        for name, tested in zip(names, self.tested, strict=True):
+            pl_module.log_dict({f"test/{key}/{name}": value for key, value in tested.scores.items()})
+
+    def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Order the words of each data set."""
+        self.predicted = self._gather()
+
+    def _begin(self, pl_module: pl.LightningModule, loaders: Any) -> None:  # noqa: ANN401 - Lightning's
+        count = len(loaders) if isinstance(loaders, list) else int(loaders is not None)
+        self.collections = [WordCollection().to(pl_module.device) for _ in range(count)]
+
+    def _gather(self) -> list[Words]:
+        found = [Words(*collection.compute().cpu()) for collection in self.collections]
+        self.collections = []
+        return found
+
+
+def run_test(
+    trainer: pl.Trainer,
+    model: pl.LightningModule,
+    data: pl.LightningDataModule,
+    **options: Any,  # noqa: ANN401 - Lightning's
+) -> list[Tested]:
+    """Test a model, and return the result of each test data set in the order of the data module.
+
+    Args:
+        trainer: The trainer.
+        model: A ``TokenClassifier``.
+        data: The data module.
+        options: Options of ``Trainer.test``, such as ``ckpt_path``.
+
+    Returns:
+        The results; empty where ``limit_test_batches`` is 0.
+    """
+    trainer.test(model, datamodule=data, verbose=False, **options)
+    return CollectWords.of(trainer).tested
+
+
+def run_predict(
+    trainer: pl.Trainer,
+    model: pl.LightningModule,
+    data: pl.LightningDataModule,
+    **options: Any,  # noqa: ANN401 - Lightning's
+) -> list[Words]:
+    """Predict the labels of all words, and return those of each test data set in the order of the data module.
+
+    Args:
+        trainer: The trainer.
+        model: A ``TokenClassifier``.
+        data: The data module.
+        options: Options of ``Trainer.predict``, such as ``ckpt_path``.
+
+    Returns:
+        The words; empty where ``limit_predict_batches`` is 0.
+    """
+    trainer.predict(model, datamodule=data, **options)
+    return CollectWords.of(trainer).predicted

@@ -1,0 +1,177 @@
+"""What is watched during training: throughput, padding and memory, and that all numbers stay finite."""
+
+import time
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from xner.batch import Batch
+from xner.errors import RunError
+
+
+class Throughput:
+    """Measure sentences and pieces per second, padding, and a GPU's memory.
+
+    Counts stay on the device until they are read, so that nothing waits for a GPU in between.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Start to measure; what happened since the last reading, such as a validation, is left out."""
+        self.began = time.perf_counter()
+        self.sentences = 0
+        self.places = 0
+        self.pieces: Tensor | int = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        self.sentences += len(batch.sentences)
+        self.places += batch.windows.numel()
+        self.pieces = self.pieces + (batch.windows > 0).sum()
+
+    def read(self, processes: int) -> dict[str, float]:
+        """Read the measurements and restart.
+
+        Args:
+            processes: Number of processes that train.
+
+        Returns:
+            ``sentences_per_second`` and ``pieces_per_second`` of all processes (padding is not a piece), ``padding`` as
+            a share of all places in the rows, and on a GPU ``gpu_memory``, the peak of allocated memory in GB.
+        """
+        pieces = float(self.pieces)
+        seconds = time.perf_counter() - self.began
+        found = {
+            "sentences_per_second": processes * self.sentences / seconds,
+            "pieces_per_second": processes * pieces / seconds,
+            "padding": 1 - pieces / max(self.places, 1),
+        }
+        if isinstance(self.pieces, Tensor) and self.pieces.is_cuda:
+            found["gpu_memory"] = torch.cuda.max_memory_allocated(self.pieces.device) / 1e9
+        self.restart()
+        return found
+
+
+class Diverged(RunError):
+    """A training whose loss, gradient or weights are not finite; the text names step, learning rate and sentences."""
+
+
+class _Value(NamedTuple):
+    """A number that must be finite."""
+
+    name: str
+    value: Tensor
+    step: int
+    learning_rate: float
+
+
+class FiniteCheck:
+    """Check that the losses and gradient norms of a training are finite.
+
+    They stay on the device until they are read together, so that nothing waits for a GPU at every step.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[_Value] = []
+        self.sentences: dict[int, list[Tensor]] = {}
+
+    def add(self, name: str, value: Tensor, step: int, learning_rate: float, sentences: Tensor | None = None) -> None:
+        """Keep a number until the next ``read``.
+
+        Args:
+            name: Its name, for the error's text.
+            value: The number, the same in every process. *Shape:* ()
+            step: Number of optimizer steps before this one.
+            learning_rate: The learning rate of the step.
+            sentences: The numbers of the batch's sentences, if they are to be named. *Shape:* (sentences,)
+        """
+        self.values.append(_Value(name, value.detach(), step, learning_rate))
+        if sentences is not None:
+            self.sentences.setdefault(step, []).append(sentences)
+
+    def read(self) -> None:
+        """Check the numbers that were kept.
+
+        Raises:
+            Diverged: If a number is not finite.
+        """
+        values, batches, self.values = self.values, self.sentences, []
+        if not values:
+            return
+        # Another number of the last step may follow.
+        self.sentences = {step: numbers for step, numbers in batches.items() if step == values[-1].step}
+        if torch.stack([each.value for each in values]).isfinite().all():
+            return
+        found = next(each for each in values if not each.value.isfinite())
+        numbers: list[int] = torch.cat(batches[found.step]).tolist() if found.step in batches else []
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # The number is the same in every process, so all of them get here.
+            gathered: list[list[int]] = [[] for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(gathered, numbers)
+            numbers = [number for each in gathered for number in each]
+        numbered = ", ".join(map(str, sorted(numbers)))
+        raise Diverged(
+            f"training diverged: the {found.name} of step {found.step + 1} is {float(found.value)}, at a learning rate "
+            f"of {found.learning_rate:.4g} and in training sentences {numbered} (counted from 0 in source order, one "
+            "language after another); use a lower model.learning_rate, or inspect these sentences"
+        )
+
+
+class MonitoredModule(pl.LightningModule):
+    """A LightningModule that logs its throughput and checks that the numbers of its training are finite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.throughput = Throughput()
+        self.finite = FiniteCheck()
+
+    def expect_finite(self, name: str, value: Tensor, sentences: Tensor | None = None) -> None:
+        """Check a number of this step: at once on a CPU, on a GPU where something waits for it anyway.
+
+        Args:
+            name: Its name.
+            value: The number. *Shape:* ()
+            sentences: The numbers of the batch's sentences. *Shape:* (sentences,)
+
+        Raises:
+            Diverged: If it is not finite.
+        """
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.finite.add(name, value, self.trainer.global_step, rate, sentences)
+        if value.is_cpu:
+            self.finite.read()
+
+    def on_fit_start(self) -> None:
+        """Forget the numbers of an earlier fit."""
+        self.finite = FiniteCheck()
+
+    def on_train_epoch_start(self) -> None:
+        """Measure the throughput of the epoch."""
+        self.throughput.restart()
+
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        """Log the throughput as often as the loss."""
+        self.throughput.add(batch)
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by Lightning
+        whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        # Only where Lightning logs: reading the counts waits for the GPU.
+        if every and whole and self.trainer.global_step % every == 0:
+            self.finite.read()
+            for name, value in self.throughput.read(self.trainer.world_size).items():
+                self.log(f"train/{name}", value, prog_bar=name == "sentences_per_second")
+
+    def on_train_epoch_end(self) -> None:
+        """Check the last steps of the epoch."""
+        self.finite.read()
+
+    def on_validation_start(self) -> None:
+        """Check the last steps before the validation."""
+        self.finite.read()
+
+    def on_validation_end(self) -> None:
+        """Leave the duration of the validation out of the throughput of training."""
+        self.throughput.restart()

@@ -1,0 +1,271 @@
+"""Network: a pretrained encoder under a token-classification head, without Lightning."""
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from xner.backbone import (
+    first_not_finite,
+    folder_of,
+    load_config,
+    load_network,
+    no_head,
+    packable,
+    position_start,
+    save_network,
+    save_tokenizer,
+)
+from xner.batch import Batch
+from xner.errors import UserError
+from xner.model.fast import hold_freed_memory, release_freed_memory
+from xner.model.fast.attention import patch_attention, row_mask
+from xner.model.fast.last_layer import LastLayer
+from xner.model.fast.matrices import PackedMatrices
+from xner.model.lora import LoRA, adapt, merge
+from xner.model.vocabulary import compact, drop_extra_state, restore
+from xner.tags import OUTSIDE
+
+Freeze = Literal["embeddings"] | int
+"""``embeddings``, or the number of the first encoder layers that are frozen as well."""
+
+_RELATIVE_POSITIONS = ("encoder.rel_embeddings.", "encoder.LayerNorm.")
+"""DeBERTa's embeddings of relative positions and their normalization, an input of every layer that comes last."""
+
+
+class Network(nn.Module):
+    """A pretrained encoder under a head that scores every label on every piece.
+
+    The life of a network: it is loaded when it is made; ``begin_training`` prepares its weights for training, and
+    ``end_training`` turns them into those of an ordinary network again. Both may be repeated.
+
+    Args:
+        backbone: Hub name, folder in Hugging Face layout, or ``sample``.
+        compile: Whether to compile the network with ``torch.compile``.
+        gradient_checkpointing: Whether to recompute activations in the backward pass.
+        lora: Low-rank adapters to train in place of the encoder's weights.
+        freeze: Lower layers that are not trained.
+        accelerate: Whether to use the exact accelerations of ``xner.model.fast``.
+
+    Attributes:
+        model: The network of transformers.
+        head_is_new: Whether the head has random weights.
+
+    Raises:
+        UserError: If the backbone does not exist or does not suit an option.
+        RunError: If it cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        compile: bool = False,
+        gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
+        freeze: Freeze | None = None,
+        accelerate: bool = True,
+    ) -> None:
+        super().__init__()
+        config = load_config(backbone)
+        self.backbone = backbone
+        self.lora = lora
+        self.accelerate = accelerate
+        self.compiled = compile
+        self.position_start = position_start(config)
+        self.packable = packable(config)
+        self.model, self.head_is_new = load_network(backbone)
+        self.register_load_state_dict_pre_hook(_load_whole)  # type: ignore[no-untyped-call]
+        self._packed: PackedMatrices | None = None
+        self._last_layer: LastLayer | None = None
+        if freeze is not None:
+            freeze_layers(self.model, freeze)
+        if gradient_checkpointing:
+            self._checkpoint_gradients()
+        if self.packable and accelerate:
+            patch_attention(self.model)
+            # A compiled network needs the same shapes every time.
+            self._last_layer = None if compile else LastLayer(self.model)
+        if lora:
+            adapt(self.model, lora)
+        if compile:
+            # Compiling a whole LightningModule fails (lightning 21836).
+            self.model.compile()
+
+    def forward(self, batch: Batch, places: Tensor | None = None) -> Tensor:
+        """Score every label on pieces.
+
+        Args:
+            batch: The batch.
+            places: Pieces by their place in the rows laid end to end; ``None`` stands for all. *Shape:* (places,)
+
+        Returns:
+            Logits. *Shape:* (places, labels), or (rows, width, labels) for all pieces.
+
+        Raises:
+            ValueError: If sentences share rows that the network could not keep apart.
+        """
+        if self.training or not self.accelerate or self.compiled:
+            self._packed = None
+        elif self._packed is None:
+            self._packed = PackedMatrices(self.model)
+        with self._packed.used() if self._packed else nullcontext():
+            if places is None:
+                return self._logits(batch)
+            if self._last_layer is None or not batch.pieces.is_cpu:
+                return self._logits(batch).flatten(0, 1)[places]
+            with self._last_layer.only(places):
+                return self._logits(batch)[0]
+
+    def _logits(self, batch: Batch) -> Tensor:
+        if self.packable:
+            output = self.model(
+                input_ids=batch.pieces,
+                attention_mask=row_mask(batch.windows, additive=self.accelerate),
+                position_ids=batch.positions + self.position_start,
+            )
+        else:
+            if bool((batch.windows != batch.windows[:, :1]).logical_and(batch.windows > 0).any()):
+                raise ValueError(f"{self.backbone} cannot keep sentences of a row apart; use data.packing=false")
+            output = self.model(input_ids=batch.pieces, attention_mask=(batch.windows > 0).long())
+        logits: Tensor = output.logits
+        return logits
+
+    def word_logits(self, batch: Batch) -> Tensor:
+        """Score every label on every word, by its first piece; a word without pieces is certainly ``O``.
+
+        Returns:
+            Logits. *Shape:* (words, labels)
+        """
+        logits: Tensor = self(batch, batch.word_piece.clamp(min=0))
+        certain = logits.new_full(logits.shape[1:], -math.inf)
+        certain[OUTSIDE] = 0
+        return torch.where(batch.word_piece[:, None] < 0, certain, logits)
+
+    def predict_words(self, batch: Batch) -> Tensor:
+        """Predict the likeliest label of every word. *Shape:* (words,)."""
+        return self.word_logits(batch).argmax(dim=-1)
+
+    def train(self, mode: bool = True) -> "Network":
+        """Set the mode, and discard the packed matrices, which belong to one evaluation."""
+        self._packed = None
+        super().train(mode)
+        return self
+
+    def begin_training(self, pieces: Tensor | None, convert: Callable[[nn.Module], nn.Module] | None = None) -> None:
+        """Prepare the weights for training: adapters, precision, and only the embedding rows that occur.
+
+        Args:
+            pieces: The ids of the pieces that occur, ascending; ``None`` trains all rows. *Shape:* (used,)
+            convert: Converts the network to the precision of training. Rows that do not occur decay as they would in
+                that precision, so it comes first.
+        """
+        if self.lora:
+            adapt(self.model, self.lora)
+        if convert:
+            convert(self.model)
+        rows = self.model.get_input_embeddings()
+        if pieces is not None and isinstance(rows, nn.Embedding) and rows.weight.requires_grad:
+            compact(self.model, pieces, folder_of(self.backbone))
+        if self.accelerate:
+            hold_freed_memory()
+
+    def end_training(self) -> None:
+        """Restore the whole embedding matrix and merge the adapters, so that the network is an ordinary one again."""
+        release_freed_memory()
+        restore(self.model)
+        merge(self.model)
+        self.head_is_new = False
+
+    def load_trained(self, weights: Mapping[str, Any]) -> None:
+        """Load the ``state_dict`` of a network in training, with adapters if it has any, after ``end_training``."""
+        if self.lora:
+            adapt(self.model, self.lora)
+        self.load_state_dict(weights)
+        merge(self.model)
+        self.head_is_new = False
+
+    def check_head(self) -> None:
+        """Check that the head is trained.
+
+        Raises:
+            UserError: If it has random weights.
+        """
+        if self.head_is_new:
+            raise no_head(self.backbone)
+
+    def first_not_finite(self) -> str | None:
+        """Return the name of a weight that is not finite, ``None`` where all are."""
+        return first_not_finite(self.model.state_dict())
+
+    def save(self, folder: Path) -> None:
+        """Write the network and its tokenizer in Hugging Face layout."""
+        save_network(self.model, folder)
+        save_tokenizer(self.backbone, folder)
+
+    def _checkpoint_gradients(self) -> None:
+        if not self.model.supports_gradient_checkpointing:
+            kind = self.model.config.model_type
+            raise UserError(
+                f"model.gradient_checkpointing=true is not supported by {self.backbone} ({kind}); use false"
+            )
+        # Renamed within transformers 5.
+        enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
+
+
+def _load_whole(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Let a network with a whole embedding load the state of one with a compact one."""
+    assert isinstance(network, Network)
+    drop_extra_state(state, prefix, network.model)
+
+
+def freeze_layers(model: PreTrainedModel, which: Freeze) -> None:
+    """Stop the training of an encoder's lower layers; their dropout stays as in training.
+
+    The lower layers of a multilingual encoder serve all of its languages; freezing them can help transfer to another
+    language (Wu and Dredze 2019), and saves memory and time.
+
+    Args:
+        model: A token classifier; its head is left unchanged.
+        which: ``embeddings`` freezes the encoder's embeddings, those of relative positions included; a number freezes
+            them and that many encoder layers, counted from the embeddings.
+
+    Raises:
+        UserError: If the encoder has fewer layers, or does not have one module per layer.
+    """
+    check_layers(which, model.config)
+    encoder, kind = model.base_model, model.config.model_type
+    count = model.config.num_hidden_layers
+    lists = [each for each in encoder.modules() if isinstance(each, nn.ModuleList) and len(each) == count]
+    if len(lists) != 1:
+        raise UserError(f"model.freeze={which} is not possible with {kind}, whose layers are not modules; use null")
+    trained = {id(each) for each in lists[0][0 if which == "embeddings" else which :].parameters()}
+    above = False
+    # Modules are registered in the order of the forward pass: what comes before the first trained layer is below it.
+    for name, parameter in encoder.named_parameters():
+        above = above or id(parameter) in trained
+        if not above or (kind.startswith("deberta") and name.startswith(_RELATIVE_POSITIONS)):
+            parameter.requires_grad_(False)
+
+
+def check_layers(which: Freeze, config: PreTrainedConfig) -> None:
+    """Check that an encoder has as many layers as are to be frozen.
+
+    Args:
+        which: As in ``freeze_layers``.
+        config: The encoder's configuration.
+
+    Raises:
+        UserError: If it has fewer.
+    """
+    layers = config.num_hidden_layers
+    if which != "embeddings" and which > layers:
+        raise UserError(
+            f"model.freeze={which} is not possible with {layers} encoder layers; use 1 to {layers}, or embeddings"
+        )
