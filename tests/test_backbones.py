@@ -63,7 +63,7 @@ def plain_tags(model: Path, words: Sequence[str]) -> list[str]:
 def test_model_folder(family: str, backbone: Path, root: Path) -> None:
     """Fitting trains the network and leaves a folder of its own family, with the tokenizer as one file."""
     network = AutoModelForTokenClassification.from_pretrained(root / "model")
-    before = loaded(backbone).network
+    before = loaded(backbone).network.model
     assert type(network) is type(before)
     assert network.config.id2label == dict(enumerate(TAGS))
     weights = dict(before.named_parameters())
@@ -135,7 +135,7 @@ def test_rows_change_nothing(tmp_path: Path) -> None:
     with torch.no_grad():
         logits = [model(batch)[batch.windows == window] for batch in (packed, padded) for window in range(1, 61)]
         bare = [
-            model.network(input_ids=torch.from_numpy(window.astype(np.int64))[None]).logits[0]
+            model.network.model(input_ids=torch.from_numpy(window.astype(np.int64))[None]).logits[0]
             for window in np.split(data.pieces, data.window_start[1:-1])[:60]
         ]
     torch.testing.assert_close(logits[:60], bare, atol=1e-5, rtol=0)

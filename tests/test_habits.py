@@ -22,7 +22,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 # Here and not in a test: see test_cli.py.
 import xner.cli.lightning
@@ -33,6 +33,7 @@ from xner.cli.lightning import SET_BY_TRANSFER, Trainer, XnerCLI
 from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
 from xner.model.classifier import TokenClassifier
+from xner.model.network import Network
 from xner.tags import IGNORE
 from xner.transfer.experiment import TransferOptions
 
@@ -156,7 +157,7 @@ def process(*args: object, folder: Path) -> subprocess.CompletedProcess[str]:
 
 UNITS = {
     "model.learning_rate": "learning rate of AdamW",
-    "model.weight_decay": "a step and unit of learning rate",
+    "model.weight_decay": "per step and unit of learning rate",
     "model.warmup_ratio": "Share of all optimizer steps",
     "model.freeze": "the first N encoder layers",
     "data.num_samples": "sentences a language",
@@ -772,15 +773,15 @@ class TestLimits:
         self, run: Run, flags: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
     ) -> None:
         """A command that a system ends is not taken for one that ended well."""
-        step = "training_step" if command == "fit" else "predict_words"
-        work = getattr(TokenClassifier, step)
+        kind, step = (TokenClassifier, "training_step") if command == "fit" else (Network, "word_logits")
+        work = getattr(kind, step)
 
         @functools.wraps(work)
-        def terminate(self: TokenClassifier, batch: Batch) -> Tensor:
+        def terminate(self: nn.Module, batch: Batch) -> Tensor:
             os.kill(os.getpid(), signal.SIGTERM)
             return work(self, batch)
 
-        monkeypatch.setattr(TokenClassifier, step, terminate)
+        monkeypatch.setattr(kind, step, terminate)
         outcome = run(command, *flags, f"--trainer.default_root_dir={tmp_path}")
         assert outcome.code == 143
         assert outcome.err.splitlines()[-1] == "xner: error: stopped: repeat the command"

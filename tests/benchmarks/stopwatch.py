@@ -112,7 +112,7 @@ class Stopwatch(Callback):
         """Measure the machine, and count parameters."""
         self.device = pl_module.device.type
         self.dtype = torch.bfloat16 if str(trainer.precision).startswith("bf16") else torch.float32
-        network = pl_module.network
+        network = pl_module.network.model
         embeddings = [module for module in network.modules() if isinstance(module, nn.Embedding | CompactEmbedding)]
         self.embedding_rows = len(network.get_input_embeddings().weight)
         self.parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -436,7 +436,7 @@ BAD_OPTIONS = [
     ("fit", ["--data.batch_size=0"], 2, "data.batch_size=0 must be 1 or more"),
     ("fit", ["--model.backbone=./nowhere"], 2, "model.backbone='./nowhere' is not a folder; use"),
     ("fit", ["--model.backbone=nobody/nothing"], 1, "'nobody/nothing' cannot be loaded"),
-    ("fit", ["--model.learning_rate=-1"], 2, "model.learning_rate=-1.0 must be above 0 and finite"),
+    ("fit", ["--model.learning_rate=-1"], 2, "model.learning_rate=-1.0 is not above 0 and finite"),
     ("fit", ["--model.warmup_ratio=2"], 2, "model.warmup_ratio=2.0 must be between 0 and 1"),
     ("fit", ["--model.schedule=square"], 2, "schedule"),
     ("fit", ["--trainer.accelerator=nothing"], 2, "these options give no trainer"),

@@ -298,7 +298,7 @@ class TestDivergence:
             def spoilt(model: TokenClassifier, batch: Batch) -> Tensor:
                 if model.trainer.global_step == step:
                     with torch.no_grad():
-                        model.network.classifier.weight[0, 0] = float("inf")
+                        model.network.model.classifier.weight[0, 0] = float("inf")
                 return work(model, batch)
 
             monkeypatch.setattr(TokenClassifier, "training_step", spoilt)
@@ -351,7 +351,7 @@ class TestDivergence:
         """A gradient that overflows under a finite loss ends the run before the step."""
 
         def overflow(model: TokenClassifier) -> None:
-            gradient = model.network.classifier.weight.grad
+            gradient = model.network.model.classifier.weight.grad
             assert gradient is not None
             gradient[0, 0] = float("nan")
 
@@ -366,7 +366,7 @@ class TestDivergence:
 
         def spoil(model: TokenClassifier, *_: object) -> None:
             with torch.no_grad():
-                model.network.classifier.weight[0, 0] = float("nan")
+                model.network.model.classifier.weight[0, 0] = float("nan")
 
         monkeypatch.setattr(TokenClassifier, "on_train_epoch_end", spoil)
         for checkpointing in ("true", "false"):

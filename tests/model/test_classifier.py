@@ -1,6 +1,7 @@
 import logging
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain
@@ -145,8 +146,8 @@ def test_rows_change_nothing(ready: Callable[[str], TokenClassifier], sentences:
         packed_logits, padded_logits = model(packed), model(padded)
         windows = np.split(data.pieces.astype(np.int64), data.window_start[1:-1])
         alone = [plain(model)(input_ids=torch.from_numpy(window)[None]).logits[0] for window in windows]
-        predicted = model.predict_words(packed)
-        assert predicted.tolist() == model.predict_words(padded).tolist()
+        predicted = model.network.predict_words(packed)
+        assert predicted.tolist() == model.network.predict_words(padded).tolist()
     torch.testing.assert_close(by_window(packed_logits, packed), alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(by_window(padded_logits, padded), alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(word_loss(packed_logits, packed), word_loss(padded_logits, padded), atol=1e-6, rtol=1e-6)
@@ -193,19 +194,19 @@ def test_last_layer(ready: Callable[[str], TokenClassifier], model_type: str) ->
     placed = batch.word_piece[batch.word_piece >= 0]
     assert 0 < len(placed) < batch.pieces.numel()
     sizes: list[int] = []
-    layer = model.network.base_model.encoder.layer[-1]
+    layer = model.network.model.base_model.encoder.layer[-1]
     hook = layer.intermediate.register_forward_hook(lambda _, given, __: sizes.append(given[0].shape[:2].numel()))
     gradients = []
     for some in (False, True):
         model.zero_grad()
-        logits = model._logits_at(placed, batch) if some else model(batch).flatten(0, 1)[placed]
+        logits = model.network(batch, placed) if some else model(batch).flatten(0, 1)[placed]
         cross_entropy(logits, batch.word_label[batch.word_piece >= 0]).backward()
         gradients.append({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
     hook.remove()
     assert sizes == [batch.pieces.numel(), len(placed)]
     with torch.no_grad():
         every = model(batch).flatten(0, 1)[placed]
-        torch.testing.assert_close(model.word_logits(batch)[batch.word_piece >= 0], every, atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.network.word_logits(batch)[batch.word_piece >= 0], every, atol=1e-5, rtol=0)
     assert gradients[0].keys() == gradients[1].keys()
     for name, expected in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], expected, atol=1e-5, rtol=1e-4, msg=name)
@@ -216,9 +217,9 @@ def test_last_layer_of_no_word(ready: Callable[[str], TokenClassifier]) -> None:
     """A share without sentences, which only a rank among several gets, has a loss of 0 and gradients of 0."""
     model = ready("xlm-roberta")
     batch = laid_out(encoded(model, EXTREMES), packing=True)
-    logits = model._logits_at(torch.zeros(0, dtype=torch.long), batch)
+    logits = model.network(batch, torch.zeros(0, dtype=torch.long))
     cross_entropy(logits, torch.zeros(0, dtype=torch.long), reduction="sum").backward()
-    assert model.network.classifier.weight.grad is not None
+    assert model.network.model.classifier.weight.grad is not None
     assert all(not value.grad.any() for value in model.parameters() if value.grad is not None)
     model.zero_grad()
 
@@ -254,7 +255,7 @@ def test_no_gradient_leaks(ready: Callable[[str], TokenClassifier]) -> None:
         return vectors[0]
 
     with torch.enable_grad():
-        hook = model.network.get_input_embeddings().register_forward_hook(keep)
+        hook = model.network.model.get_input_embeddings().register_forward_hook(keep)
         by_window(model(batch), batch)[1].square().sum().backward()
         hook.remove()
     reached = vectors[0].grad.abs().sum(dim=-1) > 0
@@ -302,7 +303,7 @@ def test_dropout(backbone: Path, tmp_path: Path) -> None:
 def test_decay_groups(backbone: Path) -> None:
     """All parameters are trained, with weight decay but for biases and LayerNorm's."""
     fitted = fit(backbone, data={"num_samples": 8}, model={"weight_decay": 0.25, "compact_vocabulary": False})
-    names = {id(weight): name for name, weight in fitted.model.network.named_parameters()}
+    names = {id(weight): name for name, weight in fitted.model.network.model.named_parameters()}
     decayed, spared = fitted.trainer.optimizers[0].param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.25, 0.0)
     found = [{names[id(weight)] for weight in group["params"]} for group in (decayed, spared)]
@@ -419,11 +420,12 @@ def test_checkpoint(backbone: Path, tmp_path: Path, compact_vocabulary: bool) ->
         callbacks=[keep],
     )
     checkpoint = torch.load(tmp_path / "it.ckpt", weights_only=True)
-    primitives = (bool, int, float, str, bytes, type(None), Tensor, dict, list, tuple)
+    primitives = (bool, int, float, str, bytes, type(None), Tensor, dict, OrderedDict, list, tuple)
     assert {type(value) for value in everything_in(checkpoint)} <= {*primitives}
     assert checkpoint["hyper_parameters"]["backbone"] == str(backbone)
     bare = AutoModelForTokenClassification.from_pretrained(backbone)
-    bare.load_state_dict({name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()})
+    weights = {name: value for name, value in checkpoint["state_dict"].items() if isinstance(value, Tensor)}
+    bare.load_state_dict({name.removeprefix("network.model."): value for name, value in weights.items()})
     assert bare.get_input_embeddings().weight.shape == (1800, 64)
     assert_same(dict(bare.named_parameters()), fitted.weights)
 
@@ -451,7 +453,7 @@ def test_packed_rows_are_refused(ready: Callable[[str], TokenClassifier]) -> Non
     """Such an encoder refuses rows that windows share, and gives padded ones the bare network's logits."""
     model = ready("deberta-v2")
     data = encoded(model, EXTREMES)
-    with pytest.raises(ValueError, match=r"cannot keep windows of one row apart: use data\.packing=false"):
+    with pytest.raises(ValueError, match=r"cannot keep sentences of a row apart; use data\.packing=false"):
         model(laid_out(data, packing=True))
     batch = laid_out(data, packing=False)
     with torch.no_grad():

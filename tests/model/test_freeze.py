@@ -17,8 +17,9 @@ from xner.cli.main import main
 from xner.errors import UserError
 from xner.lineage.record import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
-from xner.model.freeze import freeze
+from xner.model.evaluation import run_test
 from xner.model.lora import LoRA
+from xner.model.network import freeze_layers
 from xner.model.vocabulary import CompactEmbedding
 from xner.transfer.result import read_result
 from xner.transfer.stage import write_model
@@ -77,7 +78,7 @@ class Watch(Callback):
         self.embedding: type = object
 
     def on_train_batch_end(self, trainer: Any, pl_module: TokenClassifier, *_: object) -> None:  # noqa: ANN401
-        network = pl_module.network
+        network = pl_module.network.model
         self.embedding = type(network.get_input_embeddings())
         self.reached = {name for name, weight in network.named_parameters() if weight.grad is not None}
         states = trainer.optimizers[0].state
@@ -147,20 +148,19 @@ def test_checkpoint(backbone: Path, tmp_path: Path) -> None:
         keep = ModelCheckpoint(tmp_path, filename=f"{which}")
         fitted = fit_frozen(backbone, which, callbacks=[keep], trainer={"enable_checkpointing": True})
     for saved, which in ((1, None), (1, "embeddings"), (1, 2), (None, 1)):
-        expected = rf"model\.freeze={which} is not that of ckpt_path, which was trained with {saved}; use the same"
+        expected = rf"model\.freeze={which} is not that of ckpt_path, which restores {saved}; use the same"
         with pytest.raises(UserError, match=expected):
             fit_frozen(backbone, which, epochs=2, ckpt_path=tmp_path / f"{saved}.ckpt")
     earlier = torch.load(tmp_path / "None.ckpt", weights_only=True)
     del earlier["hyper_parameters"]["freeze"]
     torch.save(earlier, tmp_path / "earlier.ckpt")
     assert len(fit_frozen(backbone, None, epochs=2, ckpt_path=tmp_path / "earlier.ckpt").record.losses) == 4
-    with pytest.raises(UserError, match="which was trained with None"):
+    with pytest.raises(UserError, match=r"model\.freeze=1 is not that of ckpt_path, which restores None"):
         fit_frozen(backbone, 1, epochs=2, ckpt_path=tmp_path / "earlier.ckpt")
 
     tested = []
     for model, path in ((fitted.model, None), (TokenClassifier(backbone=str(backbone)), tmp_path / "1.ckpt")):
-        quiet_trainer().test(model, datamodule=fitted.data, ckpt_path=path, verbose=False)
-        tested.append(model.tested[0].scores)
+        tested.append(run_test(quiet_trainer(), model, fitted.data, ckpt_path=path)[0].scores)
     assert tested[0] == tested[1]
 
 
@@ -176,18 +176,18 @@ def test_layers_that_are_not_modules(tmp_path: Path, kind: str) -> None:
         config = XLMConfig(emb_dim=32, n_layers=3, n_heads=2, **sizes)
     model = TokenClassifier(backbone=str(make_backbone(tmp_path, config)), freeze=1)
     with pytest.raises(UserError, match=rf"model\.freeze=1 is not possible with {kind}, whose layers are not modules"):
-        model.load()
+        model.configure_model()
 
 
 def test_freeze_is_of_a_network(backbone: Path) -> None:
     """Without anything of Lightning, a network of transformers is frozen in place, and once more without effect."""
     network: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(backbone)
     for _ in range(2):
-        freeze(network, 1)
+        freeze_layers(network, 1)
         frozen = {name for name, weight in network.named_parameters() if not weight.requires_grad}
         assert frozen == {name for name, _ in network.named_parameters() if is_frozen(name, 1)}
     with pytest.raises(UserError, match=r"model\.freeze=3 is not possible with 2 encoder layers; use 1 to 2"):
-        freeze(network, 3)
+        freeze_layers(network, 3)
 
 
 @pytest.mark.parametrize("which", [0, -1, True, 1.0, "layers"])
@@ -236,7 +236,7 @@ def test_transfer(backbone: Path, tmp_path: Path) -> None:
     weights = [load_file(backbone / "model.safetensors")]
     for stage in stages:
         result = read_result(tmp_path / "stages" / stage) or pytest.fail(stage)
-        assert result["definition"]["model.freeze"] == 1
+        assert result["definition"]["options"]["model.freeze"] == 1
         weights.append(load_file(tmp_path / "stages" / stage / "model" / "model.safetensors"))
     for before, after in pairwise(weights):
         assert differing(before, after) == {name for name in before if not is_frozen(name, 1)}

@@ -24,10 +24,10 @@ class Watch(Callback):
         def count(module: torch.nn.Module, *_: object) -> None:
             self.computed += module.training
 
-        pl_module.network.base_model.encoder.layer[0].attention.register_forward_hook(count)
+        pl_module.network.model.base_model.encoder.layer[0].attention.register_forward_hook(count)
 
     def on_after_backward(self, trainer: Any, pl_module: TokenClassifier) -> None:  # noqa: ANN401 - any trainer
-        weights = pl_module.network.named_parameters()
+        weights = pl_module.network.model.named_parameters()
         self.gradients.append({name: weight.grad.clone() for name, weight in weights if weight.grad is not None})
 
 
@@ -63,5 +63,5 @@ def test_network_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     config = DistilBertConfig(vocab_size=1800, dim=32, n_layers=1, n_heads=2, hidden_dim=64, pad_token_id=1)
     model = TokenClassifier(backbone=str(make_backbone(tmp_path, config)), gradient_checkpointing=True)
     monkeypatch.setattr("transformers.DistilBertForTokenClassification.supports_gradient_checkpointing", False)
-    with pytest.raises(UserError, match=r"\(distilbert\) has no gradient checkpointing"):
-        model.load()
+    with pytest.raises(UserError, match=r"is not supported by .* \(distilbert\); use false"):
+        model.configure_model()

@@ -22,6 +22,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.lineage.record import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
+from xner.model.evaluation import run_test
 from xner.model.lora import LoRA
 from xner.transfer.result import read_result
 from xner.transfer.stage import write_model
@@ -90,11 +91,11 @@ class Watch(Callback):
         self.logits = torch.empty(0)
 
     def on_after_backward(self, trainer: Any, pl_module: TokenClassifier) -> None:  # noqa: ANN401 - any trainer
-        self.embedding = type(pl_module.network.get_input_embeddings())
-        self.reached |= {name for name, weight in pl_module.network.named_parameters() if weight.grad is not None}
+        self.embedding = type(pl_module.network.model.get_input_embeddings())
+        self.reached |= {name for name, weight in pl_module.network.model.named_parameters() if weight.grad is not None}
 
     def on_train_end(self, trainer: Any, pl_module: TokenClassifier) -> None:  # noqa: ANN401 - any trainer
-        self.logits = logits_of(pl_module.network)
+        self.logits = logits_of(pl_module.network.model)
 
 
 @pytest.mark.parametrize("family", [*ADAPTED])
@@ -110,7 +111,7 @@ def test_adapters(make_folder: Callable[[str], Path], tmp_path: Path, family: st
     assert watch.reached == {*matrices, "classifier.weight", "classifier.bias"}
     assert watch.embedding is nn.Embedding
 
-    torch.testing.assert_close(logits_of(fitted.model.network), watch.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits_of(fitted.model.network.model), watch.logits, atol=1e-5, rtol=0)
     assert not torch.allclose(watch.logits, logits_of(before), atol=0.1)
     changed = {*(f"{layer}.weight" for layer in layers), "classifier.weight", "classifier.bias"}
     old = dict(before.named_parameters())
@@ -125,17 +126,17 @@ def test_new_adapters_change_nothing(backbone: Path) -> None:
     """A network that is loaded with adapters says what it says without them."""
     bare, adapted = (TokenClassifier(backbone=str(backbone), lora=lora) for lora in (None, LoRA()))
     for model in (bare, adapted):
-        model.load()
-    assert any("lora" in name for name, _ in adapted.network.named_parameters())
-    assert torch.equal(logits_of(bare.network), logits_of(adapted.network))
+        model.configure_model()
+    assert any("lora" in name for name, _ in adapted.network.model.named_parameters())
+    assert torch.equal(logits_of(bare.network.model), logits_of(adapted.network.model))
 
 
 def test_options(backbone: Path) -> None:
     """Targets, rank, scale and dropout are those asked for."""
     model = TokenClassifier(backbone=str(backbone), lora=LoRA(rank=3, alpha=12, dropout=0.25, targets=["dense"]))
-    model.load()
-    layers = [module for _, module in model.network.named_modules() if hasattr(module, "lora_A")]
-    assert len(layers) == 3 * model.network.config.num_hidden_layers
+    model.configure_model()
+    layers = [module for _, module in model.network.model.named_modules() if hasattr(module, "lora_A")]
+    assert len(layers) == 3 * model.network.model.config.num_hidden_layers
     for layer in layers:
         assert layer.lora_A["default"].weight.shape[0] == 3
         assert layer.scaling["default"] == 4
@@ -159,7 +160,9 @@ network = AutoModelForTokenClassification.from_pretrained({str(tmp_path / "model
 torch.save(network(input_ids=torch.arange(4, 68).view(4, 16)).logits.detach(), {str(tmp_path / "logits")!r})
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    torch.testing.assert_close(torch.load(tmp_path / "logits"), logits_of(fitted.model.network), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.load(tmp_path / "logits"), logits_of(fitted.model.network.model), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("step", [4, 8])
@@ -187,12 +190,11 @@ def test_checkpoint(backbone: Path, tmp_path: Path) -> None:
         (fitted.model, None),
         (TokenClassifier(backbone=str(backbone), lora=LoRA(rank=RANK, alpha=4)), tmp_path / "it.ckpt"),
     ):
-        quiet_trainer().test(model, datamodule=fitted.data, ckpt_path=path, verbose=False)
-        tested.append(model.tested[0].scores)
+        tested.append(run_test(quiet_trainer(), model, fitted.data, ckpt_path=path)[0].scores)
     assert tested[0] == tested[1]
 
     for other in (LoRA(rank=RANK, alpha=8), None):
-        with pytest.raises(UserError, match=r"was saved with model\.lora=\{'rank': 2, 'alpha': 4, .*, not "):
+        with pytest.raises(UserError, match=r"is not that of ckpt_path, which restores \{'rank': 2, 'alpha': 4"):
             fit_adapters(backbone, model={"lora": other}, ckpt_path=tmp_path / "it.ckpt")
 
 
@@ -253,7 +255,12 @@ def test_transfer(
         folders = [tmp_path / run / "stages" / stage for run in ("whole", "cut")]
         results = [read_result(folder) or pytest.fail(stage) for folder in folders]
         assert results[0]["evaluations"] == results[1]["evaluations"]
-        assert results[0]["definition"]["model.lora"] == {"rank": 2, "alpha": 8, "dropout": 0.2, "targets": None}
+        assert results[0]["definition"]["options"]["model.lora"] == {
+            "rank": 2,
+            "alpha": 8,
+            "dropout": 0.2,
+            "targets": None,
+        }
         kept = [load_file(folder / "model" / "model.safetensors") for folder in folders]
         assert [name for name in kept[0] if not torch.equal(kept[0][name], kept[1][name])] == []
         weights.append(kept[0])

@@ -15,7 +15,8 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 from torch import Tensor
 
-from xner.model.metrics import SpanCounts, SpanF1, WordPredictions, span_counts
+from xner.model.evaluation import WordCollection
+from xner.model.metrics import SpanCounts, SpanF1, span_counts
 from xner.tags import TAGS, TYPES, spans
 
 Sentence = list[tuple[int, int]]
@@ -141,9 +142,9 @@ def test_no_words(sentences: list[Sentence]) -> None:
     counts = span_counts(*tensors(sentences), len(sentences))
     assert [count.tolist() for count in counts] == [[[0, 0, 0]] * len(sentences)] * 3
     assert all(score == 0 for score in f1_of(sentences).compute().values())
-    words = WordPredictions()
-    words.update(*tensors(sentences)[::2])
-    assert words.compute().shape == (2, 0)
+    words = WordCollection()
+    words.update(*tensors(sentences))
+    assert words.compute().shape == (3, 0)
 
 
 def test_only_outside() -> None:
@@ -155,9 +156,9 @@ def test_only_outside() -> None:
 def test_update_reads_no_value() -> None:
     """An update works on tensors without values, so it never makes a GPU wait."""
     labels = torch.zeros(5, dtype=torch.long, device="meta")
-    metric, words = SpanF1().to("meta"), WordPredictions().to("meta")
+    metric, words = SpanF1().to("meta"), WordCollection().to("meta")
     metric.update(labels, labels, labels)
-    words.update(labels, labels)
+    words.update(labels, labels, labels)
     assert metric.correct.device.type == "meta"
     assert span_counts(labels, labels, labels, 2, strict=True).gold.shape == (2, 3)
 
@@ -172,35 +173,36 @@ def test_shapes_that_differ() -> None:
 def test_reset_after_inference() -> None:
     """A metric that was reset and used under inference mode can be used and reset outside of it."""
     batch = [[(1, 1), (2, 2)], [(5, 0)]]
-    metric, words = f1_of(batch), WordPredictions()
+    metric, words = f1_of(batch), WordCollection()
     with torch.inference_mode():
         for used in (metric, words):
             used.reset()
         metric.update(*tensors(batch))
-        words.update(*tensors(batch)[::2])
+        words.update(*tensors(batch))
     metric.update(*tensors(batch))
-    words.update(*tensors(batch)[::2])
+    words.update(*tensors(batch))
     assert states(metric) == states(f1_of(batch, batch))
     words.reset()
-    words.update(torch.tensor([6]), torch.tensor([9]))
-    assert words.compute().tolist() == [[6], [9]]
+    words.update(torch.tensor([6]), torch.tensor([5]), torch.tensor([9]))
+    assert words.compute().tolist() == [[6], [5], [9]]
 
 
 @given(st.data(), st.lists(sentence, min_size=1, max_size=8), st.integers(1, 3))
 def test_words_come_back_in_order(data: st.DataObject, sentences: list[Sentence], batch_size: int) -> None:
     """However the sentences were shuffled and batched, the words come back as they lie in the data set."""
     numbers = data.draw(st.permutations(range(len(sentences))))
-    words = WordPredictions()
+    words = WordCollection()
     for first in range(0, len(numbers), batch_size):
         batch = numbers[first : first + batch_size]
-        words.update(*tensors([sentences[number] for number in batch], batch)[::2])
-    predicted, _, number = tensors(sentences)
-    assert words.compute().tolist() == [predicted.tolist(), number.tolist()]
+        words.update(*tensors([sentences[number] for number in batch], batch))
+    predicted, gold, number = tensors(sentences)
+    assert words.compute().tolist() == [predicted.tolist(), gold.tolist(), number.tolist()]
 
 
 RANK = """
 import json, sys, torch, warnings
-from xner.model.metrics import SpanF1, WordPredictions
+from xner.model.evaluation import WordCollection
+from xner.model.metrics import SpanF1
 
 rank, ranks, rendezvous, cases = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.load(sys.stdin)
 warnings.simplefilter("error")
@@ -208,11 +210,11 @@ warnings.filterwarnings("ignore", ".*called before the ``update`` method.*")
 torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=ranks)
 results = []
 for shares in cases:
-    metric, words = SpanF1(), WordPredictions()
+    metric, words = SpanF1(), WordCollection()
     for batch in shares[rank]:
         predicted, gold, sentence = (torch.tensor(values, dtype=torch.long) for values in batch)
         metric.update(predicted, gold, sentence)
-        words.update(predicted, sentence)
+        words.update(predicted, gold, sentence)
     scores = {name: score.item() for name, score in metric.compute().items()}
     with metric.sync_context():
         states = {name: state.tolist() for name, state in metric.metric_state.items()}
@@ -273,10 +275,10 @@ def test_ranks_change_nothing(tmp_path: Path) -> None:
 
     expected = []
     for shares in cases:
-        metric, words = SpanF1(), WordPredictions()
+        metric, words = SpanF1(), WordCollection()
         for predicted, gold, sentence in chain(*shares):
             metric.update(predicted, gold, sentence)
-            words.update(predicted, sentence)
+            words.update(predicted, gold, sentence)
         scores = {name: score.item() for name, score in metric.compute().items()}
         expected.append([scores, states(metric), words.compute().tolist()])
     for output, _ in outputs:

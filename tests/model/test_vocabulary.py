@@ -20,8 +20,8 @@ from xner.data.datamodule import PanxDataModule
 from xner.data.sources import Split
 from xner.lineage.record import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
-from xner.model.stored import HeldMatrix, find_matrix
-from xner.model.vocabulary import CompactEmbedding, compact, restore
+from xner.model.evaluation import run_test
+from xner.model.vocabulary import CompactEmbedding, HeldMatrix, compact, find_matrix, restore
 from xner.transfer.stage import write_model
 
 EMBEDDING = "roberta.embeddings.word_embeddings.weight"
@@ -111,7 +111,7 @@ class WhatIsTrained(Callback):
         self.kinds = kinds
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:  # noqa: ANN401 - a TokenClassifier
-        self.kinds.append(type(pl_module.network.get_input_embeddings()))
+        self.kinds.append(type(pl_module.network.model.get_input_embeddings()))
 
 
 def test_fitting_again(backbone: Path) -> None:
@@ -296,14 +296,13 @@ def test_checkpoint_is_tested(backbone: Path, sources: Sources, runs: Runs) -> N
     for folder in (runs.compact_checkpoints, runs.whole_checkpoints):
         model = TokenClassifier(backbone=str(backbone))
         data = PanxDataModule(source=str(sources.one), backbone=str(backbone))
-        quiet_trainer().test(model, datamodule=data, ckpt_path=folder / "step=25.ckpt", verbose=False)
-        scores.append(model.tested[0].scores)
+        scores.append(run_test(quiet_trainer(), model, data, ckpt_path=folder / "step=25.ckpt")[0].scores)
     assert scores[0] == scores[1]
 
 
 def test_whole_vocabulary_after_fit(backbone: Path, sources: Sources, runs: Runs, tmp_path: Path) -> None:
     """After a compact fit the network and its model folder have all rows, and read what no row was trained for."""
-    network = runs.compact.model.network
+    network = runs.compact.model.network.model
     assert isinstance(network.get_input_embeddings(), nn.Embedding)
     assert network.get_input_embeddings().weight.shape == (1800, 64)
     write_model(tmp_path / "model", runs.compact.model, NOTHING_SEEN)
@@ -317,8 +316,7 @@ def test_whole_vocabulary_after_fit(backbone: Path, sources: Sources, runs: Runs
     assert len(np.setdiff1d(read, runs.compact.data.used_pieces())) > 100
     tested = []
     for model in (TokenClassifier(backbone=str(tmp_path / "model")), runs.compact.model, runs.whole.model):
-        quiet_trainer().test(model, datamodule=data, verbose=False)
-        tested.append(model.tested[0])
+        tested.append(run_test(quiet_trainer(), model, data)[0])
     for other in tested[1:]:
         assert other.scores == tested[0].scores
-        assert torch.equal(other.labels, tested[0].labels)
+        assert torch.equal(other.words.predicted, tested[0].words.predicted)

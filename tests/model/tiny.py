@@ -119,7 +119,7 @@ class Fitted:
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         """The network's parameters by name."""
-        return {name: weight.detach() for name, weight in self.model.network.named_parameters()}
+        return {name: weight.detach() for name, weight in self.model.network.model.named_parameters()}
 
 
 def quiet_trainer(**options: Any) -> pl.Trainer:  # noqa: ANN401 - the Trainer's own
@@ -168,5 +168,5 @@ def fit(
 def loaded(backbone: Path) -> TokenClassifier:
     """A classifier that is ready to evaluate, without a fit."""
     model = TokenClassifier(backbone=str(backbone))
-    model.load()
+    model.configure_model()
     return model.eval()

@@ -14,6 +14,7 @@ from xner.backbone import load_tokenizer, new_backbone
 from xner.batch import Batch
 from xner.data.encode import encode
 from xner.data.sources import Split
+from xner.model.evaluation import run_test
 from xner.model.vocabulary import CompactEmbedding
 
 SCORES = ("f1", "precision", "recall", "accuracy")
@@ -25,7 +26,7 @@ class WhatIsTrained(Callback):
     compact = packed = False
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
-        self.compact = isinstance(pl_module.network.get_input_embeddings(), CompactEmbedding)
+        self.compact = isinstance(pl_module.network.model.get_input_embeddings(), CompactEmbedding)
         self.packed = len(batch.pieces) < len(batch.sentences)
 
 
@@ -47,9 +48,9 @@ def reference(fitted: Fitted, output_dir: Path) -> Outcome:
         validation=joined(fitted, "validation"),
         output_dir=output_dir,
         epochs=fitted.trainer.max_epochs,
-        learning_rate=model.learning_rate,
-        weight_decay=model.weight_decay,
-        warmup_ratio=model.warmup_ratio,
+        learning_rate=model.hparams["learning_rate"],
+        weight_decay=model.hparams["weight_decay"],
+        warmup_ratio=model.hparams["warmup_ratio"],
         max_length=data.max_length,
         order=fitted.record.sentences,
         dropout=False,
@@ -114,10 +115,8 @@ def test_scores_to_the_last_digit(tmp_path: Path) -> None:
         model={"learning_rate": 2e-3},
     )
     outcome = reference(fitted, tmp_path / "trainer")
-    quiet_trainer().test(fitted.model, datamodule=fitted.data, verbose=False)
-    assert {name: fitted.model.tested[0].scores[name] for name in SCORES} == {
-        name: outcome.scores[-1][name] for name in SCORES
-    }
+    [tested] = run_test(quiet_trainer(), fitted.model, fitted.data)
+    assert {name: tested.scores[name] for name in SCORES} == {name: outcome.scores[-1][name] for name in SCORES}
     assert 0 < outcome.scores[-1]["f1"] < 1
 
 

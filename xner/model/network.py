@@ -110,17 +110,12 @@ class Network(nn.Module):
         Raises:
             ValueError: If sentences share rows that the network could not keep apart.
         """
-        if self.training or not self.accelerate or self.compiled:
-            self._packed = None
-        elif self._packed is None:
-            self._packed = PackedMatrices(self.model)
-        with self._packed.used() if self._packed else nullcontext():
-            if places is None:
-                return self._logits(batch)
-            if self._last_layer is None or not batch.pieces.is_cpu:
-                return self._logits(batch).flatten(0, 1)[places]
-            with self._last_layer.only(places):
-                return self._logits(batch)[0]
+        if places is None:
+            return self._logits(batch)
+        if self._last_layer is None or not batch.pieces.is_cpu:
+            return self._logits(batch).flatten(0, 1)[places]
+        with self._last_layer.only(places):
+            return self._logits(batch)[0]
 
     def _logits(self, batch: Batch) -> Tensor:
         if self.packable:
@@ -142,7 +137,12 @@ class Network(nn.Module):
         Returns:
             Logits. *Shape:* (words, labels)
         """
-        logits: Tensor = self(batch, batch.word_piece.clamp(min=0))
+        if self.training or not self.accelerate or self.compiled:
+            self._packed = None
+        elif self._packed is None:
+            self._packed = PackedMatrices(self.model)
+        with self._packed.used() if self._packed else nullcontext():
+            logits: Tensor = self(batch, batch.word_piece.clamp(min=0))
         certain = logits.new_full(logits.shape[1:], -math.inf)
         certain[OUTSIDE] = 0
         return torch.where(batch.word_piece[:, None] < 0, certain, logits)
@@ -177,6 +177,7 @@ class Network(nn.Module):
 
     def end_training(self) -> None:
         """Restore the whole embedding matrix and merge the adapters, so that the network is an ordinary one again."""
+        self._packed = None
         release_freed_memory()
         restore(self.model)
         merge(self.model)

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import torch
-from xner.model.fast.heap import hold_freed_memory, release_freed_memory
+from xner.model.fast import hold_freed_memory, release_freed_memory
 
 def resident():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) // 1024

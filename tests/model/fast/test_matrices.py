@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ class Watch(Callback):
         self.laid_out: list[int] = []
 
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:  # noqa: ANN401 - any trainer
-        products = pl_module.matrices.products if pl_module.matrices else ()
+        packed = pl_module.network._packed
+        products = packed.products if packed else ()
         self.laid_out.append(sum(product.copy is not None for product in products))
 
 
@@ -152,8 +154,8 @@ def test_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if PackedMatrices(nn.Linear(1, 1)).products:
         # Four of attention and two behind it a layer; the last layer's end and the head see words alone.
         assert max(watch.laid_out) >= 4
-    assert laid_out.model.matrices is None
-    monkeypatch.setattr("xner.model.classifier.PackedMatrices", lambda _: None)
+    assert laid_out.model.network._packed is None
+    monkeypatch.setattr(PackedMatrices, "used", lambda self: nullcontext())
     bare = fitted()
     assert [scores.keys() for scores in laid_out.record.scores] == [scores.keys() for scores in bare.record.scores]
     for found, expected in zip(laid_out.record.scores, bare.record.scores, strict=True):
