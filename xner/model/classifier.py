@@ -1,6 +1,5 @@
 """TokenClassifier: the training and evaluation steps of a network, its loss, its logs and its optimizer."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
@@ -9,18 +8,18 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
 from xner.backbone import first_not_finite, load_config
 from xner.batch import Batch, BatchSource
-from xner.errors import RunError, UserError
+from xner.errors import RunError
 from xner.model.evaluation import CollectWords, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
 from xner.model.monitoring import Diverged, MonitoredModule
-from xner.model.network import Network, check_layers
+from xner.model.network import Network, check_layers, check_trained
 from xner.model.optimizer import (
     Schedule,
     check_options,
@@ -32,8 +31,6 @@ from xner.model.optimizer import (
 )
 from xner.model.vocabulary import move_optimizer_states
 from xner.tags import IGNORE
-
-logger = logging.getLogger(__name__)
 
 
 class TokenClassifier(MonitoredModule):
@@ -79,15 +76,10 @@ class TokenClassifier(MonitoredModule):
         accelerate: bool = True,
     ) -> None:
         super().__init__()
-        check_options(learning_rate, weight_decay, warmup_ratio)
-        if not (freeze in (None, "embeddings") or (type(freeze) is int and freeze >= 1)):
-            raise UserError(f"model.freeze={freeze} is not a number of encoder layers; use 1 or more, or embeddings")
-        if lora and freeze is not None:
-            raise UserError(f"model.freeze={freeze} is not possible with model.lora, which freezes all layers; use one")
         # A checkpoint holds primitives, because it is loaded with weights_only.
         self.lora = LoRA(**lora) if isinstance(lora, Mapping) else lora
-        if self.lora:
-            self.lora.check()
+        check_options(learning_rate, weight_decay, warmup_ratio)
+        check_trained(self.lora, freeze)
         self.save_hyperparameters(ignore="lora")
         self.save_hyperparameters({"lora": asdict(self.lora) if self.lora else None})
         self.backbone_name = backbone
@@ -95,13 +87,8 @@ class TokenClassifier(MonitoredModule):
         self.validation_loss = MeanMetric()
 
     def check(self) -> None:
-        """Check the options against the backbone's configuration, before anything is written.
-
-        Raises:
-            UserError: If the encoder has fewer layers than are to be frozen.
-        """
-        if self.hparams["freeze"] is not None:
-            check_layers(self.hparams["freeze"], load_config(self.backbone_name))
+        """Check the options against the backbone's configuration, before anything is written."""
+        check_layers(self.hparams["freeze"], load_config(self.backbone_name))
 
     def make_network(self) -> Network:
         """Load the network."""
@@ -165,13 +152,7 @@ class TokenClassifier(MonitoredModule):
             logits = self.network(batch).flatten(0, 1)
         total = self.loss(logits, labels)
         loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
-        logged = loss.detach()
-        if self.trainer.world_size > 1:
-            # Lightning's sync_dist has all processes wait for one another first.
-            logged = logged / self.trainer.world_size
-            torch.distributed.all_reduce(logged)
-        self.log("train/loss", logged, prog_bar=True, batch_size=len(batch.sentences))
-        self.expect_finite("loss", logged, batch.sentences)
+        self.log_loss(loss.detach(), batch)
         return loss
 
     def on_validation_start(self) -> None:
@@ -232,21 +213,14 @@ class TokenClassifier(MonitoredModule):
         """Clip the gradients without Lightning's own call, which refuses a fused optimizer (lightning 21435)."""
         if not gradient_clip_val:
             return
-        if gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
-            return
-        accelerate = self.hparams["accelerate"]
-        norm = clip_gradients([*self.parameters()], optimizer, gradient_clip_val, in_step=accelerate)
+        options = {"by_value": gradient_clip_algorithm == "value", "in_step": self.hparams["accelerate"]}
+        norm = clip_gradients([*self.parameters()], optimizer, gradient_clip_val, **options)
         # A gradient scaler skips steps whose gradients are not finite by itself.
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+        if norm is not None and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.expect_finite("gradient norm", norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that what is saved is finite.
-
-        Raises:
-            Diverged: If a weight, or a number of the last steps, is not; an older checkpoint is the better one.
-        """
+        """Check that the weights and the numbers of the last steps are finite."""
         self.finite.read()
         if name := first_not_finite(checkpoint["state_dict"]):
             raise Diverged(
@@ -255,12 +229,7 @@ class TokenClassifier(MonitoredModule):
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that a checkpoint fits, and move the optimizer's states to the embedding rows that are trained now.
-
-        Raises:
-            UserError: If an option differs from what the checkpoint restores.
-            RunError: If its weights are not finite.
-        """
+        """Check that a checkpoint fits, and move the optimizer's states to the embedding rows that are trained now."""
         weights = checkpoint["state_dict"]
         if name := first_not_finite(weights):
             raise RunError(f"ckpt_path has weights that are not finite ({name}); use an older checkpoint")

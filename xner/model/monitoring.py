@@ -145,6 +145,20 @@ class MonitoredModule(pl.LightningModule):
         if value.is_cpu:
             self.finite.read()
 
+    def log_loss(self, loss: Tensor, batch: Batch) -> None:
+        """Log a batch's training loss, averaged over processes, and check that it is finite.
+
+        Args:
+            loss: The loss of this process, detached. *Shape:* ()
+            batch: The batch.
+        """
+        if self.trainer.world_size > 1:
+            # Lightning's sync_dist has all processes wait for one another first.
+            loss = loss / self.trainer.world_size
+            torch.distributed.all_reduce(loss)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.sentences))
+        self.expect_finite("loss", loss, batch.sentences)
+
     def on_fit_start(self) -> None:
         """Forget the numbers of an earlier fit."""
         self.finite = FiniteCheck()

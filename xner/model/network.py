@@ -255,7 +255,21 @@ def freeze_layers(model: PreTrainedModel, which: Freeze) -> None:
             parameter.requires_grad_(False)
 
 
-def check_layers(which: Freeze, config: PreTrainedConfig) -> None:
+def check_trained(lora: LoRA | None, freeze: Freeze | None) -> None:
+    """Check the options that say what is trained.
+
+    Raises:
+        UserError: If one is out of its range, or both are given.
+    """
+    if not (freeze in (None, "embeddings") or (type(freeze) is int and freeze >= 1)):
+        raise UserError(f"model.freeze={freeze} is not a number of encoder layers; use 1 or more, or embeddings")
+    if lora and freeze is not None:
+        raise UserError(f"model.freeze={freeze} is not possible with model.lora, which freezes all layers; use one")
+    if lora:
+        lora.check()
+
+
+def check_layers(which: Freeze | None, config: PreTrainedConfig) -> None:
     """Check that an encoder has as many layers as are to be frozen.
 
     Args:
@@ -266,7 +280,7 @@ def check_layers(which: Freeze, config: PreTrainedConfig) -> None:
         UserError: If it has fewer.
     """
     layers = config.num_hidden_layers
-    if which != "embeddings" and which > layers:
+    if isinstance(which, int) and which > layers:
         raise UserError(
             f"model.freeze={which} is not possible with {layers} encoder layers; use 1 to {layers}, or embeddings"
         )

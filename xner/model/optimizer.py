@@ -115,19 +115,23 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]
 
 
 def clip_gradients(
-    parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, limit: float, *, in_step: bool
-) -> Tensor:
-    """Scale all gradients so that their norm is at most a limit.
+    parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, limit: float, *, by_value: bool, in_step: bool
+) -> Tensor | None:
+    """Clip all gradients.
 
     Args:
         parameters: The trained parameters.
         optimizer: The optimizer.
-        limit: The highest norm.
-        in_step: Whether the optimizer may do it in its next step, if it can.
+        limit: The highest norm, or the highest value.
+        by_value: Whether to clip each value, not the norm.
+        in_step: Whether the optimizer may clip the norm in its next step, if it can.
 
     Returns:
-        The norm before clipping. *Shape:* ()
+        The norm before clipping, ``None`` where values are clipped. *Shape:* ()
     """
+    if by_value:
+        nn.utils.clip_grad_value_(parameters, limit)
+        return None
     if in_step and clips_in_step(optimizer):
         return clip_in_step(optimizer, limit)
     return nn.utils.clip_grad_norm_(parameters, limit)
