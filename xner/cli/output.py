@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from xner.data.sources import Sentences
 from xner.files import write_atomically
-from xner.report.points import evaluated_on, trained_on
+from xner.report.runs import evaluated_on, trained_on
 from xner.tags import TAGS, TYPES
 from xner.transfer.result import Evaluation, Result
 
