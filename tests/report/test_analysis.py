@@ -64,13 +64,19 @@ def test_correction_leaves_gaps() -> None:
 
 
 def test_runs_are_compared_where_both_have_a_point(tmp_path: Path, write_run: Write) -> None:
-    """Differences are the other run's F1 minus the first's at common points; other sentences cannot be compared."""
+    """Differences are each run's F1 minus the first's at common points, one family; other sentences are left out."""
     first = analyse(load_run(write_run(tmp_path / "a", sizes=(250, 1000))))
-    other = analyse(load_run(write_run(tmp_path / "b", sizes=(1000, 4000), quality=0.1)))
-    found = compare(first, other)
-    assert [(point.regime, point.size) for point, _ in found] == [("source", 0), ("progressive", 1000)]
-    assert found[1][1].value == pytest.approx(other.points[1].target.seeds.mean - first.points[2].target.seeds.mean)
-    assert compare(first, analyse(load_run(write_run(tmp_path / "c", sentences=90)))) == []
+    others = [
+        analyse(load_run(write_run(tmp_path / name, sizes=sizes, sentences=sentences, quality=0.02)))
+        for name, sizes, sentences in (("b", (1000, 4000), 120), ("c", (1000,), 90), ("d", (250,), 120))
+    ]
+    found = compare(first, others)
+    places = [(run.name, point.regime, point.size) for run, point, _ in found]
+    assert places == [("b", "source", 0), ("b", "progressive", 1000), ("d", "source", 0), ("d", "progressive", 250)]
+    change = found[1][2]
+    assert change.value == pytest.approx(others[0].points[1].target.seeds.mean - first.points[2].target.seeds.mean)
+    assert [each.p_holm for *_, each in found] == holm([each.p for *_, each in found])
+    assert any(each.p_holm > each.p for *_, each in found)
 
 
 def test_stages_on_different_sentences_are_a_clear_error(tmp_path: Path, write_run: Write) -> None:

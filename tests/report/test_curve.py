@@ -15,7 +15,7 @@ Write = Callable[..., Path]
 
 
 def texts(svg: Path) -> list[str]:
-    """What is written in a drawing."""
+    """Return the texts of a drawing."""
     root = ElementTree.parse(svg).getroot()
     return ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
 
@@ -40,7 +40,7 @@ def looks(svg: Path, regimes: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def test_curve_says_what_it_shows(tmp_path: Path, write_run: Write) -> None:
-    """The drawing holds the sizes as tick labels, the zero-shot label with its value, and every point's F1."""
+    """The drawing has the sizes as tick labels, the zero-shot label with its value, and every point's F1."""
     run = write_run(tmp_path / "run")
     png, svg = drawn(tmp_path, run)
     results = load_run(run).results
@@ -54,21 +54,21 @@ def test_curve_says_what_it_shows(tmp_path: Path, write_run: Write) -> None:
 
 
 def test_svg_is_the_same_to_the_byte(tmp_path: Path, write_run: Write) -> None:
-    """Two drawings of the same results are equal byte for byte, and so are the pictures."""
+    """Two drawings of the same results are equal byte for byte, and so are the bitmaps."""
     run = write_run(tmp_path / "run", regimes=("progressive", "scratch"), seeds=(1, 2))
     first = [path.read_bytes() for path in drawn(tmp_path, run)]
     assert [path.read_bytes() for path in drawn(tmp_path, run)] == first
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path, write_run: Write) -> None:
-    """The settings that a drawing needs are gone after it."""
+    """Drawing does not change the settings of matplotlib."""
     before = dict(matplotlib.rcParams)
     drawn(tmp_path, write_run(tmp_path / "run"))
     assert dict(matplotlib.rcParams) == before
 
 
 def test_a_contaminated_start_is_not_called_zero_shot(tmp_path: Path, write_run: Write) -> None:
-    """Where the lineage holds the target language, the line says so."""
+    """If the lineage contains the target language, the line is not called zero-shot."""
     _, svg = drawn(tmp_path, write_run(tmp_path / "run", zero_shot=False))
     written = texts(svg)
     assert "before adaptation" in written
@@ -91,7 +91,7 @@ def test_one_size_alone(tmp_path: Path, write_run: Write) -> None:
 
 
 def test_four_regimes_three_seeds(tmp_path: Path, write_run: Write) -> None:
-    """Every regime has its line and the bands are explained."""
+    """Every regime has a line, in the order of the plan, and the bands are explained."""
     regimes = ("joint", "scratch", "independent", "progressive")
     _, svg = drawn(tmp_path, write_run(tmp_path / "run", regimes=regimes, seeds=(1, 2, 3), sentences=40))
     written = texts(svg)
@@ -100,7 +100,7 @@ def test_four_regimes_three_seeds(tmp_path: Path, write_run: Write) -> None:
 
 
 def test_sizes_of_fewer_seeds(tmp_path: Path, write_run: Write) -> None:
-    """Where some sizes were run with fewer seeds than others, the picture says so."""
+    """If sizes have different numbers of seeds, the figure says so."""
     run = write_run(tmp_path / "run", seeds=(1, 2, 3), sizes=(250, 500), sentences=40)
     shutil.rmtree(run / "stages" / "progressive-tr-500-seed3")
     _, svg = drawn(tmp_path, run)

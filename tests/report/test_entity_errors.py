@@ -72,7 +72,7 @@ def test_arrays_equal_plain_loops(seed: int) -> None:
     gold, predicted = random_split(seed)
     sizes = [len(tags) for tags in gold]
     flat = [[LABELS[tag] for tags in side for tag in tags] for side in (gold, predicted)]
-    errors = find_errors(*flat, sizes)
+    errors = find_errors(flat[0], flat[1], sizes)
     table = np.zeros((len(TYPES), len(OUTCOMES)), dtype=int)
     start, expected = 0, []
     for true_tags, tags in zip(gold, predicted, strict=True):
@@ -119,7 +119,7 @@ def test_examples_show_their_kind_and_stay_the_same() -> None:
     gold, predicted = random_split(1)
     sizes = [len(tags) for tags in gold]
     flat = [[LABELS[tag] for tags in side for tag in tags] for side in (gold, predicted)]
-    errors = find_errors(*flat, sizes)
+    errors = find_errors(flat[0], flat[1], sizes)
     found = examples(errors, count=3)
     assert found == examples(errors, count=3)
     assert list(found) == list(OUTCOMES[1:])

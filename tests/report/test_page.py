@@ -21,7 +21,7 @@ DIGEST = "0a1b2c3d" * 8
 
 
 class Page(HTMLParser):
-    """What a browser would be asked to load or run, and whether every element is closed where it should be."""
+    """Collects what a browser would load or run, and checks that elements are closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def report(folder: Path, *runs: Path) -> tuple[str, Page]:
 
 
 def test_page_asks_for_nothing(tmp_path: Path, write_run: Write) -> None:
-    """The page has no script, no handler and no address but within itself, and tells the browser to fetch nothing."""
+    """The page has no script, no handler and no address outside itself, and its policy forbids all requests."""
     text, page = report(tmp_path, write_run(tmp_path / "run"))
     assert "script" not in page.names
     assert not page.names & {"img", "iframe", "object", "embed", "form"}
@@ -78,7 +78,7 @@ def test_page_asks_for_nothing(tmp_path: Path, write_run: Write) -> None:
 
 
 def test_every_text_is_escaped(tmp_path: Path, write_run: Write) -> None:
-    """Markup in words, in a folder's name, in the lineage and in the configuration is shown and not run."""
+    """Markup in words, folder names, the lineage and the configuration is shown as text."""
     run = write_run(tmp_path / "<b>run & co", regimes=("progressive",))
     (run / "config.yaml").write_text("note: </pre><script>alert(2)</script>\n", encoding="utf-8")
     path = run / "stages" / "source-en-seed42" / "result.json"
@@ -146,7 +146,7 @@ def test_the_curve_takes_its_colours_from_the_page(tmp_path: Path, write_run: Wr
 
 
 def test_a_contaminated_run_is_warned_of(tmp_path: Path, write_run: Write) -> None:
-    """Where the start is not zero-shot the page says so before any number, and no score is called zero-shot."""
+    """If the start is not zero-shot, the page says so before any number and calls no score zero-shot."""
     _, page = report(tmp_path, write_run(tmp_path / "run", zero_shot=False))
     shown = "".join(page.text)
     assert shown.index("Not zero-shot.") < shown.index("95 % CI")
@@ -156,13 +156,13 @@ def test_a_contaminated_run_is_warned_of(tmp_path: Path, write_run: Write) -> No
 
 
 def test_a_source_stage_alone_makes_a_page(tmp_path: Path, write_run: Write) -> None:
-    """Without few-shot stages the page holds what there is."""
+    """Without few-shot stages, the page has the scores of the source stage."""
     _, page = report(tmp_path, write_run(tmp_path / "run", sizes=()))
     assert "Turkish F1, zero-shot" in page.text
 
 
 def test_kept_sentences_are_not_needed(tmp_path: Path, write_run: Write) -> None:
-    """A run without its sentences has a page that says that it shows none."""
+    """Without the sentences of the run, the page says why it has no examples."""
     run = write_run(tmp_path / "run")
     shutil.rmtree(run / "sentences")
     _, page = report(tmp_path, run)
@@ -170,7 +170,7 @@ def test_kept_sentences_are_not_needed(tmp_path: Path, write_run: Write) -> None
 
 
 def test_several_runs_are_compared_with_the_first(tmp_path: Path, write_run: Write) -> None:
-    """Runs of one folder name are told apart by their parents', and the later ones are tested against the first."""
+    """Runs of one name are told apart by their parent folders, and the others are compared with the first."""
     first, second = write_run(tmp_path / "a" / "run"), write_run(tmp_path / "b" / "run", quality=0.05)
     _, page = report(tmp_path, first, second)
     shown = "".join(page.text)
@@ -192,28 +192,56 @@ def test_report_needs_neither_torch_nor_pyplot() -> None:
     assert not set(done.stdout.split()) & {"torch", "transformers", "lightning", "matplotlib.pyplot"}
 
 
-def test_page_renders_in_chromium(tmp_path: Path, write_run: Write) -> None:
-    """Headless Chromium builds the page and draws it, narrow and in the light, wide and in the dark."""
+MEASURE = """<iframe src="report.html" style="border: 0; width: 1280px; height: 900px"></iframe><pre></pre><script>
+onload = () => {
+  const page = document.querySelector("iframe").contentDocument;
+  for (const each of page.querySelectorAll("details")) each.open = true;
+  const boxes = [page.documentElement, ...page.querySelectorAll(".scroll")];
+  document.querySelector("pre").textContent = boxes.map(each => each.scrollWidth - each.clientWidth).join(" ");
+};
+</script>"""
+"""A page that opens all details of the report and measures by how many pixels the page and each box scroll."""
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[..., str]:
+    """Run headless Chromium with some options, and return its output."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("chromium is not installed")
-    report(tmp_path, write_run(tmp_path / "run"))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
-    address = (tmp_path / "report.html").as_uri()
 
-    def browse(name: str, *options: str) -> str:
-        profile = f"--user-data-dir={tmp_path / name}"
-        command = [chromium, *flags, profile, *options, address]
+    def run(path: Path, *options: str) -> str:
+        command = [chromium, *flags, f"--user-data-dir={tmp_path / 'profile'}", *options, path.as_uri()]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
-    dom = browse("dom", "--dump-dom")
+    return run
+
+
+def test_no_column_is_cut_off(tmp_path: Path, write_run: Write, browse: Callable[..., str]) -> None:
+    """At 1280 px neither the page nor any table scrolls, with large sizes, all regimes and several seeds."""
+    regimes = ("progressive", "independent", "scratch", "joint", "self_training")
+    report(tmp_path, write_run(tmp_path / "run", regimes=regimes, sizes=(10_000, 20_000), seeds=(1234, 1235)))
+    (tmp_path / "measure.html").write_text(MEASURE, encoding="utf-8")
+    options = ("--window-size=1400,1000", "--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom")
+    found = re.search("<pre>([-0-9 ]+)</pre>", browse(tmp_path / "measure.html", *options))
+    assert found is not None
+    pixels = [int(each) for each in found[1].split()]
+    assert len(pixels) > 20
+    assert max(pixels) <= 0
+
+
+def test_page_renders_in_chromium(tmp_path: Path, write_run: Write, browse: Callable[..., str]) -> None:
+    """Headless Chromium renders the page, narrow in light mode and wide in dark mode."""
+    report(tmp_path, write_run(tmp_path / "run"))
+    dom = browse(tmp_path / "report.html", "--dump-dom")
     assert "Turkish F1, zero-shot" in dom
     assert dom.count("<svg") == 1
     assert "<tbody>" in dom
     pictures = {}
     for name, width, options in (("light", 500, []), ("dark", 1200, ["--blink-settings=preferredColorScheme=0"])):
         picture = tmp_path / f"{name}.png"
-        browse(name, f"--window-size={width},900", f"--screenshot={picture}", *options)
+        browse(tmp_path / "report.html", f"--window-size={width},900", f"--screenshot={picture}", *options)
         pictures[name] = picture.read_bytes()
     assert all(picture.startswith(b"\x89PNG") and len(picture) > 10_000 for picture in pictures.values())

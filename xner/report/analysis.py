@@ -1,6 +1,7 @@
 """Analyse a run: every point of its learning curve with its uncertainty, what was forgotten, and the errors."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -139,49 +140,41 @@ def analyse(run: Run) -> Analysis:
         raise UserError(f"{run.path}: no stage was evaluated on {target}; there is nothing to report")
     start = groups.get((SOURCE, 0), [])
     on_target, on_source = _score(run, target, groups), _score(run, source, groups)
-    points = [
-        Point(
-            regime,
-            size,
-            groups[regime, size],
-            scored,
-            on_source.get((regime, size)),
-            _forgotten(start, groups[regime, size], source) if size else None,
-            [_mistakes(run, stage, target) for stage in groups[regime, size]],
-        )
-        for (regime, size), scored in on_target.items()
-    ]
+    points = []
+    for (regime, size), stages in groups.items():
+        scores = on_target[regime, size], on_source.get((regime, size))
+        forgotten = _forgotten(start, stages, source) if size else None
+        mistakes = [_mistakes(run, stage, target) for stage in stages]
+        points.append(Point(regime, size, stages, *scores, forgotten, mistakes))
     splits = [score["split"] for stage in points[0].stages if (score := evaluation_on(stage, target))]
     analysis = Analysis(run, source, target, splits[0], points, [])
     return analysis._replace(curves=_curves(analysis))
 
 
-def compare(first: Analysis, other: Analysis) -> list[tuple[Point, Difference]]:
-    """Compare another run with a first one by the paired bootstrap, at every regime and size that both have.
+def compare(first: Analysis, others: Sequence[Analysis]) -> list[tuple[Run, Point, Difference]]:
+    """Compare runs with a first one by the paired bootstrap, at every regime and size that both have.
 
     Returns:
-        The other run's points and their F1 minus that of the first run; empty where the sentences differ.
+        The other runs, their points, and their F1 minus that of the first run. Runs that were evaluated on other
+        sentences are left out.
     """
-    pairs = [
-        (mine, theirs)
-        for mine in first.points
-        for theirs in other.points
-        if (mine.regime, mine.size) == (theirs.regime, theirs.size) and first.target == other.target
-    ]
-    counts = [
-        span_counts(run, stage, first.target)
-        for pair in pairs
-        for run, point in zip((first.run, other.run), pair, strict=True)
-        for stage in point.stages
-    ]
-    if not counts or any(not np.array_equal(each[:, 2], counts[0][:, 2]) for each in counts):
-        return []
-    resampled = Resampled(counts)
-    differences, end = [], 0
-    for mine, theirs in pairs:
-        start, middle, end = end, end + len(mine.stages), end + len(mine.stages) + len(theirs.stages)
-        differences.append(resampled.difference(range(middle, end), range(start, middle)))
-    return [(theirs, change) for (_, theirs), change in zip(pairs, corrected(differences), strict=True) if change]
+    found: list[tuple[Run, Point, Difference]] = []
+    for other in others:
+        pairs = [
+            (mine, theirs)
+            for mine in first.points
+            for theirs in other.points
+            if (mine.regime, mine.size) == (theirs.regime, theirs.size) and first.target == other.target
+        ]
+        points = [(run, point) for pair in pairs for run, point in zip((first.run, other.run), pair, strict=True)]
+        counts = [span_counts(run, stage, first.target) for run, point in points for stage in point.stages]
+        if counts and all(np.array_equal(each[:, 2], counts[0][:, 2]) for each in counts):
+            resampled, columns = Resampled(counts), iter(range(len(counts)))
+            for mine, theirs in pairs:
+                own, its = ([next(columns) for _ in point.stages] for point in (mine, theirs))
+                found.append((other.run, theirs, resampled.difference(its, own)))
+    changes = corrected([change for *_, change in found])
+    return [(run, point, change) for (run, point, _), change in zip(found, changes, strict=True) if change]
 
 
 def corrected(differences: Sequence[Difference | None]) -> list[Difference | None]:
@@ -243,21 +236,19 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
         )
         return resampled.difference(mine, theirs)
 
-    scored: dict[tuple[str, int], Scored] = {}
-    smaller: tuple[str, int] | None = None
-    for (regime, size), group in groups.items():
-        own = [columns[each["stage"]] for each in group]
-        before = minus(group, groups[smaller]) if smaller and smaller[0] == regime else None
-        source = minus(group, groups[SOURCE, 0]) if size and (SOURCE, 0) in groups else None
-        seeds = over_seeds([float(value) for value in resampled.f1[own]])
-        scored[regime, size] = Scored(seeds, resampled.interval(own), before, source)
-        smaller = regime, size
-    # The differences of one column of the page's tables are one family of tests.
-    columns_of = (corrected([each.before for each in scored.values()]), corrected([s.source for s in scored.values()]))
-    return {
-        key: each._replace(before=before, source=source)
-        for (key, each), before, source in zip(scored.items(), *columns_of, strict=True)
-    }
+    keys = [*groups]
+    start = groups.get((SOURCE, 0))
+    before = [
+        minus(groups[key], groups[smaller]) if smaller[0] == key[0] else None
+        for smaller, key in pairwise([("", 0), *keys])
+    ]
+    source = [minus(groups[key], start) if key[1] and start else None for key in keys]
+    own = [[columns[each["stage"]] for each in group] for group in groups.values()]
+    seeds = [over_seeds([float(value) for value in resampled.f1[each]]) for each in own]
+    intervals = [resampled.interval(each) for each in own]
+    # Each of both is a column of the page's tables, and one family of tests.
+    scores = zip(seeds, intervals, corrected(before), corrected(source), strict=True)
+    return {key: Scored(*score) for key, score in zip(keys, scores, strict=True)}
 
 
 def _forgotten(start: Sequence[Result], stages: Sequence[Result], source: str) -> Seeds | None:

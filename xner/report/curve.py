@@ -36,11 +36,11 @@ STYLES = (
 """Colour, marker and line style by the place of a regime in ``plan.REGIMES``; the last is for regimes unknown there.
 
 A regime therefore looks the same in every report. Where several runs are drawn over one another, they differ in the
-filling of the markers and in their opacity: the first run is filled and opaque.
+filling of the markers: those of the first run are filled, those of the others hollow or half-filled.
 """
 
-FILLINGS = ("full", "none", "left", "right", "top", "bottom")
-"""Marker fillings by the number of the run."""
+FILLINGS = ("full", "left", "right", "top", "bottom")
+"""Marker fillings of the second and later runs; ``full`` is full of the paper's colour."""
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, ROW = 9.9, 5.0, 0.62, 1.8, 0.62, 0.24
 """Inches: the figure without the text above its axes, the margins around the axes, and a row of that text."""
@@ -278,14 +278,14 @@ def _draw_traces(axes: Axes, traces: Sequence[Trace]) -> None:
     paper = COLOURS["paper"]
     for index, each in enumerate(traces):
         colour, marker, line = each.style
-        first = each.run == 0
+        first, filling = each.run == 0, FILLINGS[max(each.run - 1, 0) % len(FILLINGS)]
         if each.f1("highest") != each.f1("lowest"):
             axes.fill_between(each.sizes, each.f1("lowest"), each.f1("highest"), color=colour, alpha=0.14, linewidth=0)
         axes.plot(
-            each.sizes, each.f1("mean"), color=colour, linewidth=1.8, linestyle=line, alpha=1 if first else 0.65,
-            marker=marker, markersize=5 if first else 6, markeredgewidth=0.7 if first else 1.3,
-            markeredgecolor=paper if first else colour, fillstyle=FILLINGS[each.run % len(FILLINGS)],
-            markerfacecoloralt=paper, label=each.name, zorder=3 + index / 100,
+            each.sizes, each.f1("mean"), color=colour, linewidth=1.8, linestyle=line, marker=marker,
+            fillstyle=filling, markerfacecolor=paper if filling == "full" and not first else colour,
+            markerfacecoloralt=paper, markeredgecolor=paper if first else colour, markersize=5 if first else 6,
+            markeredgewidth=0.7 if first else 1.3, label=each.name, zorder=3 + index / 100,
         )  # fmt: skip
     sizes = sorted({size for each in traces for size in each.sizes})
     if not sizes or len(traces) > MOST_LABELLED:

@@ -124,7 +124,7 @@ def render_page(analyses: Sequence[Analysis], svg: str) -> str:
         regimes={name: REGIMES.get(name, "") for name in dict.fromkeys(point.regime for point in points)},
         seeds=sorted({result["seed"] for each in analyses for result in each.run.results}),
         sizes=sorted({point.size for point in points}),
-        compared=[(other.run.name, *pair) for other in analyses[1:] for pair in compare(analyses[0], other)],
+        compared=compare(analyses[0], analyses[1:]),
         curve=_inline(svg),
         DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, TYPES=TYPES, NOTHING=NOTHING,
     )  # fmt: skip
