@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 import pytest
 
 from xner.errors import UserError
-from xner.report.analysis import analyse, compare, corrected
+from xner.report.analysis import analyse, compare
 from xner.report.runs import evaluation_on, language_name, load_run, trained_on
-from xner.report.statistics import Difference, Interval, holm
+from xner.report.statistics import holm
 
 Write = Callable[..., Path]
 
@@ -55,12 +55,6 @@ def test_p_values_are_corrected_over_their_column(tmp_path: Path, write_run: Wri
         assert len(differences) == tests
         assert [each.p_holm for each in differences] == holm([each.p for each in differences])
         assert any(each.p_holm > each.p for each in differences)
-
-
-def test_correction_leaves_gaps() -> None:
-    """Where there is no test, there is none after correction, and it does not count."""
-    first, second = (Difference(0.1, Interval(0.0, 0.2), p, p) for p in (0.01, 0.03))
-    assert corrected([None, second, None, first]) == [None, second, None, first._replace(p_holm=0.02)]
 
 
 def test_runs_are_compared_where_both_have_a_point(tmp_path: Path, write_run: Write) -> None:

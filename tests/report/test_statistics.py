@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from xner.report.statistics import (
+    Difference,
+    Interval,
     area_under_curve,
+    corrected,
     difference,
     f1,
     holm,
@@ -136,6 +139,12 @@ def test_holm_rejects_what_the_sequential_procedure_rejects(alpha: float) -> Non
                 break
             rejected.add(test)
         assert {test for test, p in enumerate(holm(p_values)) if p <= alpha} == rejected
+
+
+def test_correction_leaves_gaps() -> None:
+    """Where there is no test, there is none after correction, and it does not count."""
+    first, second = (Difference(0.1, Interval(0.0, 0.2), p, p) for p in (0.01, 0.03))
+    assert corrected([None, second, None, first]) == [None, second, None, first._replace(p_holm=0.02)]
 
 
 def test_draws_depend_on_the_seed_and_not_on_what_is_evaluated_beside() -> None:

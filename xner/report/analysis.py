@@ -23,14 +23,11 @@ from xner.report.runs import (
 from xner.report.statistics import (
     Difference,
     Interval,
+    Resampled,
     Seeds,
     area_under_curve,
-    difference,
-    f1,
-    holm,
-    interval,
+    corrected,
     over_seeds,
-    resampled_f1,
     sentences_to_reach,
 )
 from xner.transfer.result import Result
@@ -177,38 +174,10 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[tuple[Run, Poin
     return [(run, point, change) for (run, point, _), change in zip(found, changes, strict=True) if change]
 
 
-def corrected(differences: Sequence[Difference | None]) -> list[Difference | None]:
-    """Correct the p-values of one family of tests by Holm's method, leaving gaps where there is no test."""
-    p_values = iter(holm([each.p for each in differences if each]))
-    return [each and each._replace(p_holm=next(p_values)) for each in differences]
-
-
 def shown_examples(analysis: Analysis) -> list[tuple[Result, dict[str, list[Example]]]]:
     """Choose example errors, by their kind, of a source stage and of a stage of the best point."""
     stages = [point.stages[0] for point in (analysis.start, analysis.full) if point]
     return [(stage, examples(stage_errors(analysis.run, stage, analysis.target))) for stage in stages]
-
-
-class Resampled:
-    """F1 of several evaluations of the same sentences, observed and on the same bootstrap samples.
-
-    Args:
-        counts: Correct, predicted and gold spans per sentence, for each evaluation. *Shape of each:* (sentences, 3)
-    """
-
-    def __init__(self, counts: Sequence[npt.NDArray[np.int32]]) -> None:
-        stacked = np.stack(counts)
-        self.f1 = f1(stacked.sum(axis=1))
-        self.draws = resampled_f1(stacked)
-
-    def interval(self, columns: Sequence[int]) -> Interval:
-        """Compute the confidence interval of the mean F1 of some evaluations."""
-        return interval(self.draws[:, columns].mean(axis=1))
-
-    def difference(self, columns: Sequence[int], others: Sequence[int]) -> Difference:
-        """Compute the mean F1 of some evaluations minus that of others."""
-        value = float(self.f1[columns].mean() - self.f1[others].mean())
-        return difference(value, self.draws[:, columns].mean(axis=1) - self.draws[:, others].mean(axis=1))
 
 
 def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Scored]:

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from xner.report.analysis import REACHES, Analysis, Point, compare, shown_examples
+from xner.report.analysis import REACHES, Analysis, Curve, Point, compare, shown_examples
 from xner.report.curve import COLOURS
 from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
 from xner.report.runs import before_adaptation, language_name, regime_name, trained_on
@@ -77,11 +77,9 @@ class RunView(NamedTuple):
         source: Name of the source language.
         target: Name of the target language.
         start: Name of the source stages' score on the target language, such as ``zero-shot``; empty without one.
-        reached: Number of sentences at which the best regime reaches 95 % of its F1, if it does.
-        at_most: Whether that number is the smallest size, and therefore an upper bound.
+        best: Summary of the curve of the best regime; ``None`` without few-shot stages.
         repeated: Whether any point has several seeds.
-        evaluations: All evaluations with their stages.
-        splits: The same, by split.
+        splits: All evaluations, by split.
         examples: Example errors by stage and kind; ``None`` where the run did not keep its sentences.
         config: The content of ``config.yaml``, empty without one.
         versions: The versions of the software, by name.
@@ -92,10 +90,8 @@ class RunView(NamedTuple):
     source: str
     target: str
     start: str
-    reached: float | None
-    at_most: bool
+    best: Curve | None
     repeated: bool
-    evaluations: list[tuple[Result, Evaluation]]
     splits: list[Split]
     examples: list[tuple[str, dict[str, list[ExampleRow]]]] | None
     config: str
@@ -134,15 +130,12 @@ def render_page(analyses: Sequence[Analysis], svg: str) -> str:
 def view_run(analysis: Analysis, prefix: str) -> RunView:
     """Prepare what the page shows of one run; ``prefix`` begins the ids of its sections."""
     run, start, full = analysis.run, analysis.start, analysis.full
-    best = next((curve for curve in analysis.curves if full and curve.regime == full.regime), None)
-    reached = best.reached[REACHES.index(0.95)] if best else None
-    evaluations = [(result, each) for result in run.results for each in result["evaluations"]]
     splits: dict[tuple[str, str, int, int], list[tuple[Result, Evaluation]]] = {}
-    for result, each in evaluations:
-        key = (language_name(each["language"]), each["split"], each["sentences"], each["entities"])
-        splits.setdefault(key, []).append((result, each))
     versions: dict[str, dict[str, None]] = {}
     for result in run.results:
+        for each in result["evaluations"]:
+            key = (language_name(each["language"]), each["split"], each["sentences"], each["entities"])
+            splits.setdefault(key, []).append((result, each))
         for name, version in result.get("versions", {}).items():
             versions.setdefault(name, {})[version] = None
     config = run.path / "config.yaml"
@@ -152,10 +145,8 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
         source=language_name(analysis.source),
         target=language_name(analysis.target),
         start=before_adaptation(start.stages, analysis.target) if start else "",
-        reached=reached,
-        at_most=best is not None and reached is not None and reached <= best.smallest,
+        best=next((curve for curve in analysis.curves if full and curve.regime == full.regime), None),
         repeated=any(len(point.stages) > 1 for point in analysis.points),
-        evaluations=evaluations,
         splits=[Split(*key, found) for key, found in splits.items()],
         examples=_examples(analysis),
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",

@@ -149,6 +149,34 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def corrected(differences: Sequence[Difference | None]) -> list[Difference | None]:
+    """Correct the p-values of one family of tests by Holm's method, leaving gaps where there is no test."""
+    p_values = iter(holm([each.p for each in differences if each]))
+    return [each and each._replace(p_holm=next(p_values)) for each in differences]
+
+
+class Resampled:
+    """The F1 of several evaluations of the same sentences, observed and on the same bootstrap samples.
+
+    Args:
+        counts: Correct, predicted and gold spans per sentence, for each evaluation. *Shape of each:* (sentences, 3)
+    """
+
+    def __init__(self, counts: Sequence[npt.NDArray[np.int32]]) -> None:
+        stacked = np.stack(counts)
+        self.f1 = f1(stacked.sum(axis=1))
+        self.draws = resampled_f1(stacked)
+
+    def interval(self, columns: Sequence[int]) -> Interval:
+        """Compute the confidence interval of the mean F1 of some evaluations."""
+        return interval(self.draws[:, columns].mean(axis=1))
+
+    def difference(self, columns: Sequence[int], others: Sequence[int]) -> Difference:
+        """Compute the mean F1 of some evaluations minus that of others."""
+        value = float(self.f1[columns].mean() - self.f1[others].mean())
+        return difference(value, self.draws[:, columns].mean(axis=1) - self.draws[:, others].mean(axis=1))
+
+
 def area_under_curve(sizes: Sequence[int], scores: Sequence[float]) -> float:
     """Compute the mean height of a curve over log n; a constant curve and a single point have their own height.
 
