@@ -16,9 +16,8 @@ from lightning.pytorch.loggers import WandbLogger
 
 from xner.errors import UserError
 from xner.files import write_atomically
-from xner.report.analysis import Analysis
-from xner.report.mistakes import shown_examples
-from xner.report.points import before_adaptation
+from xner.report.analysis import Analysis, shown_examples
+from xner.report.runs import before_adaptation
 from xner.tags import Span
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage

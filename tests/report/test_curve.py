@@ -1,59 +1,74 @@
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
 import pytest
 
-from xner.report import curve
-from xner.report.placement import LABEL_HEIGHT, POINT_GAP, clear_labels, keep_apart, spread
+from xner.report.analysis import analyse
+from xner.report.curve import COLOURS, LABEL_HEIGHT, POINT_GAP, clear_labels, draw_curve, keep_apart, spread
 from xner.report.runs import load_run
 
 Write = Callable[..., Path]
 
 
 def texts(svg: Path) -> list[str]:
-    """What is written in a drawing."""
+    """Return the texts of a drawing."""
     root = ElementTree.parse(svg).getroot()
     return ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
-def drawn(folder: Path, run: Path) -> tuple[Path, Path]:
+def drawn(folder: Path, *runs: Path) -> tuple[Path, Path]:
     png, svg = folder / "curve.png", folder / "curve.svg"
-    curve.draw(load_run(run).results, png, svg)
+    draw_curve([analyse(load_run(run)) for run in runs], png, svg)
     return png, svg
 
 
+def looks(svg: Path, regimes: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the colour and the dashes of each regime's line."""
+    lines = re.findall(
+        r'<path d="M [^"]*" clip-path="[^"]*" style="fill: none; ([^"]*)"', svg.read_text(encoding="utf-8")
+    )
+    found = []
+    for line in lines:
+        styles = dict(each.split(": ") for each in line.split("; "))
+        if styles["stroke"] not in (COLOURS["ink"], COLOURS["quiet"], COLOURS["line"]):
+            found.append((styles["stroke"], styles.get("stroke-dasharray", "solid")))
+    return dict(zip(regimes, found, strict=True))
+
+
 def test_curve_says_what_it_shows(tmp_path: Path, write_run: Write) -> None:
-    """The drawing holds the sizes as tick labels, the zero-shot label with its value, and every point's F1."""
+    """The drawing has the sizes as tick labels, the zero-shot label with its value, and every point's F1."""
     run = write_run(tmp_path / "run")
     png, svg = drawn(tmp_path, run)
     results = load_run(run).results
     f1 = [100 * result["evaluations"][1]["f1"] for result in results]
     written = texts(svg)
-    assert {"250", "1,000", "4,000", "progressive", f"zero-shot {f1[0]:.1f}"} <= set(written)
+    assert "Turkish F1 by number of Turkish training sentences" in written
+    assert {"250", "1,000", "4,000", "progressive", f"zero-shot {f1[0]:.1f} %"} <= set(written)
     assert {f"{value:.1f}" for value in f1[1:]} <= set(written)
     assert png.read_bytes().startswith(b"\x89PNG")
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_svg_is_the_same_to_the_byte(tmp_path: Path, write_run: Write) -> None:
-    """Two drawings of the same results are equal byte for byte, and so are the pictures."""
+    """Two drawings of the same results are equal byte for byte, and so are the bitmaps."""
     run = write_run(tmp_path / "run", regimes=("progressive", "scratch"), seeds=(1, 2))
     first = [path.read_bytes() for path in drawn(tmp_path, run)]
     assert [path.read_bytes() for path in drawn(tmp_path, run)] == first
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path, write_run: Write) -> None:
-    """The settings that a drawing needs are gone after it."""
+    """Drawing does not change the settings of matplotlib."""
     before = dict(matplotlib.rcParams)
     drawn(tmp_path, write_run(tmp_path / "run"))
     assert dict(matplotlib.rcParams) == before
 
 
 def test_a_contaminated_start_is_not_called_zero_shot(tmp_path: Path, write_run: Write) -> None:
-    """Where the lineage holds the target language, the line says so."""
+    """If the lineage contains the target language, the line is not called zero-shot."""
     _, svg = drawn(tmp_path, write_run(tmp_path / "run", zero_shot=False))
     written = texts(svg)
     assert "before adaptation" in written
@@ -76,27 +91,47 @@ def test_one_size_alone(tmp_path: Path, write_run: Write) -> None:
 
 
 def test_four_regimes_three_seeds(tmp_path: Path, write_run: Write) -> None:
-    """Every regime has its line and the bands are explained."""
+    """Every regime has a line, in the order of the plan, and the bands are explained."""
     regimes = ("joint", "scratch", "independent", "progressive")
     _, svg = drawn(tmp_path, write_run(tmp_path / "run", regimes=regimes, seeds=(1, 2, 3), sentences=40))
     written = texts(svg)
     assert [text for text in written if text in regimes] == ["progressive", "independent", "scratch", "joint"]
-    assert "points: mean over 3 seeds; bands: from the lowest seed to the highest" in written
+    assert "Lines: mean over 3 seeds. Bands: lowest to highest seed." in written
 
 
 def test_sizes_of_fewer_seeds(tmp_path: Path, write_run: Write) -> None:
-    """Where some sizes were run with fewer seeds than others, the picture says so."""
+    """If sizes have different numbers of seeds, the figure says so."""
     run = write_run(tmp_path / "run", seeds=(1, 2, 3), sizes=(250, 500), sentences=40)
     shutil.rmtree(run / "stages" / "progressive-tr-500-seed3")
     _, svg = drawn(tmp_path, run)
-    assert "points: mean over 2 to 3 seeds; bands: from the lowest seed to the highest" in texts(svg)
+    assert "Lines: mean over 2 to 3 seeds. Bands: lowest to highest seed." in texts(svg)
 
 
-def test_runs_over_one_another_carry_their_names(tmp_path: Path, write_run: Write) -> None:
+def test_a_regime_always_looks_the_same(tmp_path: Path, write_run: Write) -> None:
+    """A regime has its colour and its dashes whichever other regimes there are, and also in a comparison of runs."""
+    many = ("progressive", "independent", "scratch", "joint")
+    _, svg = drawn(tmp_path, write_run(tmp_path / "many", regimes=many, sentences=40))
+    every = looks(svg, many)
+    assert len(set(every.values())) == 4
+    few = write_run(tmp_path / "few", regimes=("scratch", "joint"), sentences=40)
+    _, svg = drawn(tmp_path, few)
+    assert looks(svg, ("scratch", "joint")) == {name: every[name] for name in ("scratch", "joint")}
+    _, svg = drawn(tmp_path, write_run(tmp_path / "one", sentences=40), few)
+    del every["independent"]
+    assert looks(svg, ("progressive", "scratch", "joint")) == every
+
+
+def test_an_unknown_regime_has_a_look_of_its_own(tmp_path: Path, write_run: Write) -> None:
+    """A regime that the plan does not know is drawn after the others, and unlike them."""
+    _, svg = drawn(tmp_path, write_run(tmp_path / "run", regimes=("progressive", "new_one"), sentences=40))
+    found = looks(svg, ("progressive", "new_one"))
+    assert found["new_one"] != found["progressive"]
+    assert "new-one" in texts(svg)
+
+
+def test_runs_in_comparison_carry_their_names(tmp_path: Path, write_run: Write) -> None:
     """Each run's lines and zero-shot line are named after it, also where a name looks like mathematics."""
-    runs = {name: load_run(write_run(tmp_path / name)).results for name in ("small $x^2$", "big_model")}
-    svg = tmp_path / "curve.svg"
-    curve.overlay(runs, tmp_path / "curve.png", svg)
+    _, svg = drawn(tmp_path, write_run(tmp_path / "small $x^2$"), write_run(tmp_path / "big_model"))
     written = texts(svg)
     assert {"small $x^2$ · progressive", "big_model · progressive", "small $x^2$", "big_model"} <= set(written)
 

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from xner.report.statistics import (
+    Difference,
+    Interval,
     area_under_curve,
+    corrected,
     difference,
     f1,
-    forgetting,
+    holm,
     interval,
     over_seeds,
     resampled_f1,
@@ -75,10 +78,10 @@ def test_bootstrap_interval_equals_a_plain_loop() -> None:
     rows = [list(map(int, row)) for row in counts]
     draw = random.Random(5)
     plain = sorted(plain_f1(draw.choices(rows, k=len(rows))) for _ in range(4000))
-    found = interval(plain_f1(rows), resampled_f1(counts[None], draws=4000)[:, 0])
+    found = interval(resampled_f1(counts[None], draws=4000)[:, 0])
     assert found.low == pytest.approx(plain[100], abs=0.005)
     assert found.high == pytest.approx(plain[3900], abs=0.005)
-    assert found.low < found.value < found.high
+    assert found.low < plain_f1(rows) < found.high
 
 
 def test_paired_bootstrap_equals_a_plain_loop() -> None:
@@ -96,9 +99,8 @@ def test_paired_bootstrap_equals_a_plain_loop() -> None:
     draws = resampled_f1(np.stack([first, second]), draws=4000)
     found = difference(value, draws[:, 1] - draws[:, 0])
     assert 0.01 < p < 0.9
-    assert found.p == pytest.approx(p, abs=0.03)
-    assert found.low == pytest.approx(plain[100], abs=0.006)
-    assert found.high == pytest.approx(plain[3900], abs=0.006)
+    assert found.p == found.p_holm == pytest.approx(p, abs=0.03)
+    assert found.interval == pytest.approx((plain[100], plain[3900]), abs=0.006)
 
 
 def test_the_same_evaluation_does_not_differ_from_itself() -> None:
@@ -106,7 +108,7 @@ def test_the_same_evaluation_does_not_differ_from_itself() -> None:
     counts = random_counts(50, seed=1, quality=0.8)
     draws = resampled_f1(np.stack([counts, counts]), draws=200)
     found = difference(0.0, draws[:, 0] - draws[:, 1])
-    assert (found.low, found.high, found.p) == (0.0, 0.0, 1.0)
+    assert found == (0.0, (0.0, 0.0), 1.0, 1.0)
 
 
 def test_a_clear_difference_has_the_smallest_p_value_never_zero() -> None:
@@ -115,6 +117,34 @@ def test_a_clear_difference_has_the_smallest_p_value_never_zero() -> None:
     draws = resampled_f1(np.stack([good, bad]), draws=999)
     value = float(f1(good.sum(axis=0)) - f1(bad.sum(axis=0)))
     assert difference(value, draws[:, 0] - draws[:, 1]).p == 1 / 1000
+
+
+def test_holm_by_hand() -> None:
+    """Sorted p-values are multiplied by 4, 3, 2 and 1, never fall below their predecessors, and end at 1."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.7, 0.6]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_holm_rejects_what_the_sequential_procedure_rejects(alpha: float) -> None:
+    """Corrected p-values are at most alpha exactly where Holm's step-down procedure rejects the hypothesis."""
+    draw = random.Random(1)
+    for _ in range(200):
+        p_values = [draw.random() ** 3 for _ in range(draw.randint(1, 8))]
+        rejected = set()
+        for rank, test in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
+            if p_values[test] > alpha / (len(p_values) - rank):
+                break
+            rejected.add(test)
+        assert {test for test, p in enumerate(holm(p_values)) if p <= alpha} == rejected
+
+
+def test_correction_leaves_gaps() -> None:
+    """Where there is no test, there is none after correction, and it does not count."""
+    first, second = (Difference(0.1, Interval(0.0, 0.2), p, p) for p in (0.01, 0.03))
+    assert corrected([None, second, None, first]) == [None, second, None, first._replace(p_holm=0.02)]
 
 
 def test_draws_depend_on_the_seed_and_not_on_what_is_evaluated_beside() -> None:
@@ -130,8 +160,8 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
     scores = [0.75, 0.78, 0.76]
     mean = sum(scores) / 3
     sd = math.sqrt(sum((score - mean) ** 2 for score in scores) / 2)
-    assert over_seeds(scores) == pytest.approx((mean, sd, 3))
-    assert over_seeds([0.5]) == (0.5, None, 1)
+    assert over_seeds(scores) == pytest.approx((mean, sd, 0.75, 0.78, 3))
+    assert over_seeds([0.5]) == (0.5, None, 0.5, 0.5, 1)
 
 
 def test_area_under_curve_equals_a_fine_sum() -> None:
@@ -155,10 +185,3 @@ def test_sentences_to_reach_equals_a_search() -> None:
         assert sentences_to_reach(sizes, scores, score) == pytest.approx(plain, rel=1e-4)
     assert sentences_to_reach(sizes, scores, 0.5) == 250
     assert sentences_to_reach(sizes, scores, 0.94) is None
-
-
-def test_forgetting_pairs_the_seeds() -> None:
-    """Forgetting is the mean of each seed's loss, and its deviation that of the losses."""
-    found = forgetting([0.80, 0.90], [0.79, 0.86])
-    assert found.mean == pytest.approx(-0.025)
-    assert found.sd == pytest.approx(math.sqrt(2) * 0.015)

@@ -106,7 +106,8 @@ def report(args: Sequence[str]) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder; the others are compared with the first")
     parser.add_argument("--output", help="folder to write to; None is the first run's")
     options = parser.parse_intermixed_args(args)
-    from xner.report import FILES, load_run, write_report
+    from xner.report import FILES, write_report
+    from xner.report.runs import load_run
 
     folder = Path(options.output or options.runs[0])
     runs = [load_run(Path(run)).path for run in options.runs]

@@ -20,7 +20,7 @@ from xner.cli.output import Cell, duration, say, table
 from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.errors import UserError
 from xner.report import FILES, write_report
-from xner.report.points import evaluated_on, trained_on
+from xner.report.runs import evaluated_on, trained_on
 from xner.tags import TYPES
 from xner.transfer.experiment import Experiment, Observer, TransferOptions, prepare
 from xner.transfer.plan import Stage, plan

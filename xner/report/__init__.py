@@ -1,9 +1,54 @@
-"""From what the stages left behind to what a reader needs: statistics, errors, a table, the curve and a page.
+"""Report on transfer runs: statistics, entity errors, the learning curve, and a page that shows them.
 
-It reads a run's folder alone and imports neither torch nor any data, so that a report can be made again anywhere.
+The package reads run folders only and imports neither torch nor ``xner.data``, so that a report can be made anywhere.
 """
 
-from xner.report.build import FILES, write_report
-from xner.report.runs import load_run
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from xner.files import write_atomically
+from xner.report.analysis import Analysis, analyse
+from xner.report.curve import draw_curve
+from xner.report.page import render_page
+from xner.report.runs import Run, load_run
 
 __all__ = ["FILES", "load_run", "write_report"]
+
+FILES = {"html": "report.html", "png": "curve.png", "svg": "curve.svg"}
+"""The files of a report, by the names of ``write_report``'s arguments."""
+
+
+def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> list[Analysis]:
+    """Write the learning curve and the page of one run, or of several in comparison.
+
+    Args:
+        runs: Folders that ``transfer`` wrote; all complete stages are used. The others are compared with the first.
+        html: Path of the page.
+        png: Path of the curve as a bitmap.
+        svg: Path of the curve as a drawing.
+
+    Returns:
+        The analysis of each run.
+
+    Raises:
+        UserError: If a folder holds no complete stage, or its stages cannot be compared.
+    """
+    analyses = [analyse(run) for run in _distinct_names([load_run(run) for run in runs])]
+    draw_curve(analyses, png, svg)
+    write_atomically(html, render_page(analyses, svg.read_text(encoding="utf-8")))
+    return analyses
+
+
+def _distinct_names(runs: Sequence[Run]) -> list[Run]:
+    """Put the parent folder's name before a name that several runs have, and a number after it if still needed."""
+    count = Counter(run.name for run in runs)
+    runs = [
+        run._replace(name=f"{run.path.resolve().parent.name}/{run.name}") if count[run.name] > 1 else run
+        for run in runs
+    ]
+    count = Counter(run.name for run in runs)
+    return [
+        run._replace(name=f"{run.name} ({number})") if count[run.name] > 1 else run
+        for number, run in enumerate(runs, 1)
+    ]

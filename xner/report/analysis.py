@@ -1,42 +1,52 @@
-"""What stored results say: each point of the curve with its uncertainty, what was forgotten, what goes wrong."""
+"""Analyse a run: every point of its learning curve with its uncertainty, what was forgotten, and the errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from xner.errors import UserError
-from xner.report.entity_errors import Score, by_length, by_seen, by_type
-from xner.report.points import evaluation_on, lines, source_language, source_stages, target_language
-from xner.report.runs import Run, span_counts, stage_counts, stage_errors
+from xner.report.entity_errors import Example, Score, by_length, by_seen, by_type, examples
+from xner.report.runs import (
+    SOURCE,
+    Run,
+    evaluation_on,
+    group_stages,
+    source_language,
+    span_counts,
+    stage_counts,
+    stage_errors,
+    target_language,
+)
 from xner.report.statistics import (
     Difference,
     Interval,
+    Resampled,
     Seeds,
     area_under_curve,
-    difference,
-    f1,
-    forgetting,
-    interval,
+    corrected,
     over_seeds,
-    resampled_f1,
     sentences_to_reach,
 )
 from xner.transfer.result import Result
 
 REACHES = (0.90, 0.95, 0.99)
-"""The shares of the full-data F1 that a report says how many sentences reach."""
+"""Fractions of the best F1 for which a report gives the number of sentences."""
+
+Stages = Mapping[tuple[str, int], list[Result]]
+"""By regime and number of target sentences, the stages of all seeds."""
 
 
 class Scored(NamedTuple):
-    """A point's evaluations on one language.
+    """F1 of a point on one language.
 
     Attributes:
-        seeds: F1 over the seeds.
-        interval: Of the mean, over sentences.
-        before: Against the next smaller size of the regime, over sentences; ``None`` at the smallest.
-        source: Against the source stage, over sentences; ``None`` of the source stage and where there is none.
+        seeds: F1 over seeds.
+        interval: Confidence interval of the mean, over sentences.
+        before: Difference from the next smaller size of the regime; ``None`` at the smallest.
+        source: Difference from the source stage; ``None`` for the source stage and where there is none.
     """
 
     seeds: Seeds
@@ -46,7 +56,7 @@ class Scored(NamedTuple):
 
 
 class Mistakes(NamedTuple):
-    """What goes wrong in a stage's evaluation on the target, the tables as in ``errors``."""
+    """The errors of one stage on the target language, as ``entity_errors`` tabulates them."""
 
     by_type: npt.NDArray[np.int64]
     by_length: dict[str, Score]
@@ -54,16 +64,16 @@ class Mistakes(NamedTuple):
 
 
 class Point(NamedTuple):
-    """The stages that differ in their seed alone.
+    """A point of the learning curve: the stages that differ in their seed only.
 
     Attributes:
-        regime: Their regime.
-        size: Their number of target sentences, 0 of source stages.
+        regime: The regime.
+        size: Number of target sentences, 0 for source stages.
         stages: The stages, smallest seed first.
-        target: How they do on the target.
-        source: How they do on the source; ``None`` where it was not evaluated.
-        forgotten: F1 on the source minus that of the same seed's source stage.
-        mistakes: Of each stage, on the target.
+        target: F1 on the target language.
+        source: F1 on the source language; ``None`` where it was not evaluated.
+        forgotten: F1 on the source language minus that of the same seed's source stage; negative if F1 fell.
+        mistakes: Errors of each stage on the target language.
     """
 
     regime: str
@@ -76,13 +86,14 @@ class Point(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """What a regime's whole curve amounts to.
+    """A summary of one regime's learning curve.
 
     Attributes:
         regime: The regime.
-        area: Area under it over log n.
-        reached: For each of ``REACHES``, how many sentences reach that share of the run's best F1 at its largest size.
-        smallest: The smallest size, below which nothing is known.
+        area: Area under the curve over log n.
+        reached: For each of ``REACHES``, the number of sentences at which the curve reaches that fraction of the run's
+            best F1 at its largest size.
+        smallest: The smallest size, below which the curve is unknown.
     """
 
     regime: str
@@ -92,7 +103,7 @@ class Curve(NamedTuple):
 
 
 class Analysis(NamedTuple):
-    """All that a report says of one run; the source stages' point, where there is one, comes first."""
+    """The analysis of a run; the point of the source stages, if there is one, comes first."""
 
     run: Run
     source: str
@@ -103,133 +114,117 @@ class Analysis(NamedTuple):
 
     @property
     def start(self) -> Point | None:
-        """The source stages' point."""
-        return self.points[0] if self.points and self.points[0].size == 0 else None
+        """The point of the source stages."""
+        return self.points[0] if self.points[0].size == 0 else None
 
     @property
     def full(self) -> Point | None:
-        """The best point of the largest size."""
-        few_shot = [point for point in self.points if point.size]
-        largest = [point for point in few_shot if point.size == max(each.size for each in few_shot)]
-        return max(largest, key=lambda point: point.target.seeds.mean, default=None)
+        """The best point at the largest size."""
+        largest = max(point.size for point in self.points)
+        points = [point for point in self.points if point.size == largest > 0]
+        return max(points, key=lambda point: point.target.seeds.mean, default=None)
 
 
 def analyse(run: Run) -> Analysis:
-    """Work out all that a report says of a run.
+    """Analyse a run.
 
     Raises:
-        UserError: If stages were evaluated on different sentences, so that they cannot be compared.
+        UserError: If no stage was evaluated on the target language, or stages were evaluated on different sentences.
     """
     source, target = source_language(run.results), target_language(run.results)
-    groups: list[tuple[str, int, list[Result]]] = []
-    if start := [each for each in source_stages(run.results) if evaluation_on(each, target)]:
-        groups.append(("source", 0, start))
-    for line in lines(run.results, target):
-        groups += [(line.regime, size, stages) for size, stages in line.stages.items()]
+    groups = group_stages(run.results, target)
     if not groups:
-        raise UserError(f"{run.path}: no stage was evaluated on {target}, so that there is nothing to report on it")
-    on_target = _score(run, target, groups)
-    on_source = _score(run, source, groups)
-    points = [
-        Point(
-            regime,
-            size,
-            stages,
-            on_target[index],
-            on_source.get(index),
-            _forgotten(start, stages, source) if size else None,
-            [_mistakes(run, stage, target) for stage in stages],
-        )
-        for index, (regime, size, stages) in enumerate(groups)
-        if index in on_target
-    ]
-    split = next(each["split"] for _, _, stages in groups if (each := evaluation_on(stages[0], target)))
-    analysis = Analysis(run, source, target, split, points, [])
+        raise UserError(f"{run.path}: no stage was evaluated on {target}; there is nothing to report")
+    start = groups.get((SOURCE, 0), [])
+    on_target, on_source = _score(run, target, groups), _score(run, source, groups)
+    points = []
+    for (regime, size), stages in groups.items():
+        scores = on_target[regime, size], on_source.get((regime, size))
+        forgotten = _forgotten(start, stages, source) if size else None
+        mistakes = [_mistakes(run, stage, target) for stage in stages]
+        points.append(Point(regime, size, stages, *scores, forgotten, mistakes))
+    splits = [score["split"] for stage in points[0].stages if (score := evaluation_on(stage, target))]
+    analysis = Analysis(run, source, target, splits[0], points, [])
     return analysis._replace(curves=_curves(analysis))
 
 
-def compare(first: Analysis, other: Analysis) -> list[tuple[Point, Difference]]:
-    """Compare another run with a first one by the paired bootstrap, wherever both have a regime at a size.
+def compare(first: Analysis, others: Sequence[Analysis]) -> list[tuple[Run, Point, Difference]]:
+    """Compare runs with a first one by the paired bootstrap, at every regime and size that both have.
 
     Returns:
-        The other run's points and their F1 minus that of the first run; none where the sentences are not the same.
+        The other runs, their points, and their F1 minus that of the first run. Runs that were evaluated on other
+        sentences are left out.
     """
-    pairs = [
-        (mine, theirs)
-        for mine in first.points
-        for theirs in other.points
-        if (mine.regime, mine.size) == (theirs.regime, theirs.size) and first.target == other.target
-    ]
-    counts = [
-        span_counts(run, stage, first.target)
-        for pair in pairs
-        for run, point in zip((first.run, other.run), pair, strict=True)
-        for stage in point.stages
-    ]
-    if not counts or any(not np.array_equal(each[:, 2], counts[0][:, 2]) for each in counts):
-        return []
-    stacked = np.stack(counts)
-    sample, draws = f1(stacked.sum(axis=1)), resampled_f1(stacked)
-    found, end = [], 0
-    for mine, theirs in pairs:
-        start, middle, end = end, end + len(mine.stages), end + len(mine.stages) + len(theirs.stages)
-        value = float(sample[middle:end].mean() - sample[start:middle].mean())
-        change = draws[:, middle:end].mean(axis=1) - draws[:, start:middle].mean(axis=1)
-        found.append((theirs, difference(value, change)))
-    return found
+    found: list[tuple[Run, Point, Difference]] = []
+    for other in others:
+        pairs = [
+            (mine, theirs)
+            for mine in first.points
+            for theirs in other.points
+            if (mine.regime, mine.size) == (theirs.regime, theirs.size) and first.target == other.target
+        ]
+        points = [(run, point) for pair in pairs for run, point in zip((first.run, other.run), pair, strict=True)]
+        counts = [span_counts(run, stage, first.target) for run, point in points for stage in point.stages]
+        if counts and all(np.array_equal(each[:, 2], counts[0][:, 2]) for each in counts):
+            resampled, columns = Resampled(counts), iter(range(len(counts)))
+            for mine, theirs in pairs:
+                own, its = ([next(columns) for _ in point.stages] for point in (mine, theirs))
+                found.append((other.run, theirs, resampled.difference(its, own)))
+    changes = corrected([change for *_, change in found])
+    return [(run, point, change) for (run, point, _), change in zip(found, changes, strict=True) if change]
 
 
-def _score(run: Run, language: str, groups: Sequence[tuple[str, int, list[Result]]]) -> dict[int, Scored]:
-    """Score the groups whose stages were all evaluated on a language, by their index."""
-    columns: dict[str, int] = {}
-    counts: list[npt.NDArray[np.int32]] = []
-    scored = {
-        i: stages for i, (_, _, stages) in enumerate(groups) if all(evaluation_on(each, language) for each in stages)
-    }
-    for stage in (stage for stages in scored.values() for stage in stages):
-        columns[stage["stage"]] = len(counts)
-        counts.append(span_counts(run, stage, language))
-        if not np.array_equal(counts[-1][:, 2], counts[0][:, 2]):
-            raise UserError(
-                f"{run.path}: {stage['stage']} and {next(iter(columns))} were evaluated on different sentences of "
-                f"{language} ({len(counts[-1])} and {len(counts[0])}): report on runs of one data set"
-            )
-    if not counts:
+def shown_examples(analysis: Analysis) -> list[tuple[Result, dict[str, list[Example]]]]:
+    """Choose example errors, by their kind, of a source stage and of a stage of the best point."""
+    stages = [point.stages[0] for point in (analysis.start, analysis.full) if point]
+    return [(stage, examples(stage_errors(analysis.run, stage, analysis.target))) for stage in stages]
+
+
+def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Scored]:
+    """Score the groups whose stages were all evaluated on a language."""
+    groups = {key: stages for key, stages in groups.items() if all(evaluation_on(each, language) for each in stages)}
+    stages = [stage for group in groups.values() for stage in group]
+    if not stages:
         return {}
-    stacked = np.stack(counts)
-    sample, draws = f1(stacked.sum(axis=1)), resampled_f1(stacked)
+    counts = [span_counts(run, stage, language) for stage in stages]
+    for stage, each in zip(stages, counts, strict=True):
+        if not np.array_equal(each[:, 2], counts[0][:, 2]):
+            raise UserError(
+                f"{run.path}: {stage['stage']} and {stages[0]['stage']} were evaluated on different sentences of "
+                f"{language} ({len(each)} and {len(counts[0])}); use runs of one data set"
+            )
+    resampled = Resampled(counts)
+    columns = {stage["stage"]: column for column, stage in enumerate(stages)}
 
-    def against(stages: Sequence[Result], others: Sequence[Result]) -> Difference:
-        """Compare the seeds that both have, or all where they share none."""
-        shared = {each["seed"] for each in stages} & {each["seed"] for each in others}
+    def minus(group: Sequence[Result], others: Sequence[Result]) -> Difference:
+        """Compare the seeds that both groups have, or all if they share none."""
+        shared = {each["seed"] for each in group} & {each["seed"] for each in others}
         mine, theirs = (
             [columns[each["stage"]] for each in some if each["seed"] in shared or not shared]
-            for some in (stages, others)
+            for some in (group, others)
         )
-        value = float(sample[mine].mean() - sample[theirs].mean())
-        return difference(value, draws[:, mine].mean(axis=1) - draws[:, theirs].mean(axis=1))
+        return resampled.difference(mine, theirs)
 
-    found: dict[int, Scored] = {}
-    for index, stages in scored.items():
-        regime, size, _ = groups[index]
-        own = [columns[each["stage"]] for each in stages]
-        seeds = over_seeds([float(value) for value in sample[own]])
-        smaller = index - 1 in scored and groups[index - 1][0] == regime
-        start = size > 0 and 0 in scored and groups[0][1] == 0
-        found[index] = Scored(
-            seeds,
-            interval(seeds.mean, draws[:, own].mean(axis=1)),
-            against(stages, scored[index - 1]) if smaller else None,
-            against(stages, scored[0]) if start else None,
-        )
-    return found
+    keys = [*groups]
+    start = groups.get((SOURCE, 0))
+    before = [
+        minus(groups[key], groups[smaller]) if smaller[0] == key[0] else None
+        for smaller, key in pairwise([("", 0), *keys])
+    ]
+    source = [minus(groups[key], start) if key[1] and start else None for key in keys]
+    own = [[columns[each["stage"]] for each in group] for group in groups.values()]
+    seeds = [over_seeds([float(value) for value in resampled.f1[each]]) for each in own]
+    intervals = [resampled.interval(each) for each in own]
+    # Each of both is a column of the page's tables, and one family of tests.
+    scores = zip(seeds, intervals, corrected(before), corrected(source), strict=True)
+    return {key: Scored(*score) for key, score in zip(keys, scores, strict=True)}
 
 
 def _forgotten(start: Sequence[Result], stages: Sequence[Result], source: str) -> Seeds | None:
     before = {each["seed"]: score["f1"] for each in start if (score := evaluation_on(each, source))}
     after = {each["seed"]: score["f1"] for each in stages if (score := evaluation_on(each, source))}
-    shared = sorted(before.keys() & after.keys())
-    return forgetting([before[seed] for seed in shared], [after[seed] for seed in shared]) if shared else None
+    changes = [after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())]
+    return over_seeds(changes) if changes else None
 
 
 def _mistakes(run: Run, stage: Result, language: str) -> Mistakes:
@@ -245,6 +240,6 @@ def _curves(analysis: Analysis) -> list[Curve]:
     for regime in dict.fromkeys(point.regime for point in analysis.points if point.size):
         points = [point for point in analysis.points if point.regime == regime]
         sizes, scores = [point.size for point in points], [point.target.seeds.mean for point in points]
-        reached = [sentences_to_reach(sizes, scores, share * best) for share in REACHES]
+        reached = [sentences_to_reach(sizes, scores, fraction * best) for fraction in REACHES]
         curves.append(Curve(regime, area_under_curve(sizes, scores), reached, sizes[0]))
     return curves

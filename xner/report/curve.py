@@ -1,98 +1,102 @@
-"""The curve: F1 on the target against the number of target sentences trained on, the zero-shot line across it."""
+"""Draw the learning curve: target-language F1 by number of target-language training sentences."""
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 
 from xner.files import write_atomically
-from xner.report.placement import clear_labels, keep_apart, spread
-from xner.report.points import (
-    Line,
-    before_adaptation,
-    f1_on,
-    lines,
-    source_stages,
-    target_language,
-)
-from xner.transfer.result import Result
+from xner.report.analysis import Analysis, Point
+from xner.report.runs import before_adaptation, language_name, regime_name
+from xner.report.statistics import Seeds
+from xner.transfer.plan import REGIMES
 
-INK, QUIET, GRID, PAPER = "#1f2328", "#59636e", "#e4e7eb", "#ffffff"
-"""What is not a line of its own; a page that takes the SVG in may give these colours other values."""
+COLOURS = {
+    "ink": "#1f2328", "quiet": "#59636e", "line": "#e4e7eb", "paper": "#ffffff", "blue": "#0072b2", "orange": "#b84a00",
+    "green": "#007a5a", "pink": "#a3507f", "yellow": "#8a6d00", "violet": "#3f4fa8",
+}  # fmt: skip
+"""All colours of the figure; ``page.css`` defines each for light and dark mode.
 
-COLOURS = ("#0072b2", "#b84a00", "#007a5a", "#a3507f", "#8a6d00", "#3f4fa8")
-"""Okabe and Ito's palette, safe for colour-blind readers, darkened until text in it is readable on white."""
+Those of the lines are Okabe and Ito's palette, safe for colour-blind readers, darkened until text in them is readable
+on white.
+"""
 
-MARKERS = ("o", "s", "D", "^", "v", "P")
-STYLES = ("-", (0, (6, 1.5)), "-.", (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2, 2, 2)))
-"""One fewer than the colours, so that a colour comes back in another style."""
+STYLES = (
+    ("blue", "o", "-"), ("orange", "s", (0, (6, 1.5))), ("green", "D", "-."), ("pink", "^", (0, (3, 1, 1, 1, 1, 1))),
+    ("yellow", "v", (0, (8, 2, 2, 2))), ("violet", "P", (0, (1, 1))),
+)  # fmt: skip
+"""Colour, marker and line style by the place of a regime in ``plan.REGIMES``; the last is for regimes unknown there.
 
-WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, ROW = 9.6, 5.0, 0.62, 1.5, 0.62, 0.24
-"""Inches: the figure without what stands above its axes, the margins beside and below them, a row of text above."""
+A regime therefore looks the same in every report. Where several runs are drawn over one another, they differ in the
+filling of the markers: those of the first run are filled, those of the others hollow or half-filled.
+"""
+
+FILLINGS = ("full", "left", "right", "top", "bottom")
+"""Marker fillings of the second and later runs; ``full`` is full of the paper's colour."""
+
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, ROW = 9.9, 5.0, 0.62, 1.8, 0.62, 0.24
+"""Inches: the figure without the text above its axes, the margins around the axes, and a row of that text."""
+
+MOST_LABELLED = 5
+"""Number of lines up to which values are written beside their markers."""
 
 LABEL_WIDTH, TICK_WIDTH = 27.0, 42.0
-"""Points (1/72 inch): the room of a label and of a tick's label."""
+"""Points (1/72 inch): the width of a value's label and of a tick's label."""
+
+POINT_GAP, LABEL_HEIGHT = 9.0, 11.0
+"""Points (1/72 inch): distance from a value to the middle of its label, and between the middles of two labels."""
 
 
 class Trace(NamedTuple):
-    """One line of the curve, F1 in per cent.
-
-    Attributes:
-        name: What the legend calls it.
-        sizes: Numbers of target sentences, ascending. *Length:* sizes.
-        mean: Mean over the seeds. *Length:* sizes.
-        lowest: Lowest of the seeds. *Length:* sizes.
-        highest: Highest of the seeds. *Length:* sizes.
-        seeds: How many seeds there are. *Length:* sizes.
-    """
+    """One regime's line: its name in the legend, the number of its run, and its points by increasing size."""
 
     name: str
-    sizes: list[int]
-    mean: list[float]
-    lowest: list[float]
-    highest: list[float]
-    seeds: list[int]
+    run: int
+    points: list[Point]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of target sentences."""
+        return [point.size for point in self.points]
+
+    def f1(self, score: Literal["mean", "lowest", "highest"]) -> list[float]:
+        """Return the mean, lowest or highest F1 over seeds at each size, in percent."""
+        return [100 * float(getattr(point.target.seeds, score)) for point in self.points]
+
+    @property
+    def style(self) -> tuple[str, str, Any]:
+        """Colour, marker and line style of the regime."""
+        regime = self.points[0].regime
+        place = [*REGIMES].index(regime) if regime in REGIMES else len(STYLES)
+        colour, marker, line = STYLES[min(place, len(STYLES) - 1)]
+        return COLOURS[colour], marker, line
 
 
 class Level(NamedTuple):
-    """A line across the whole curve, F1 in per cent, and what is written at its right end."""
+    """A horizontal line over all sizes, and its label at the right."""
 
     text: str
-    mean: float
-    lowest: float
-    highest: float
+    seeds: Seeds
     colour: str
     dashes: tuple[float, tuple[float, float]]
 
 
-def draw(results: Sequence[Result], png: Path, svg: Path) -> None:
-    """Draw a run's curve.
+def draw_curve(analyses: Sequence[Analysis], png: Path, svg: Path) -> None:
+    """Draw the learning curves of one run, or of several over one another.
 
     Args:
-        results: The run's complete stages; without few-shot ones, the zero-shot line stands alone.
-        png: Where the picture goes, 200 dots an inch.
-        svg: Where the drawing goes, the same to the byte for the same results.
-    """
-    overlay({"": results}, png, svg)
-
-
-def overlay(runs: Mapping[str, Sequence[Result]], png: Path, svg: Path) -> None:
-    """Draw the curves of several runs over one another, as ``draw`` does for one.
-
-    Args:
-        runs: By the name that the legend gives it, each run's complete stages. Only a single run gets the line of its
-            largest size.
-        png: Where the picture goes.
-        svg: Where the drawing goes.
+        analyses: The runs. Without few-shot stages, a run's zero-shot line stands alone; only a single run gets the
+            line of its best F1.
+        png: Path of the bitmap, 200 dots per inch.
+        svg: Path of the drawing. Both files are the same to the byte for the same results.
     """
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
@@ -100,10 +104,10 @@ def overlay(runs: Mapping[str, Sequence[Result]], png: Path, svg: Path) -> None:
         "font.family": "sans-serif",
         "font.size": 9.5,
         "text.parse_math": False,
-        "text.color": INK,
+        "text.color": COLOURS["ink"],
     }
     with matplotlib.rc_context(style):
-        figure = _figure(runs)
+        figure = _figure(analyses)
         for path, form in ((png, "png"), (svg, "svg")):
             metadata = {"Software": None} if form == "png" else dict.fromkeys(("Date", "Creator", "Format", "Type"))
             buffer = io.BytesIO()
@@ -111,50 +115,80 @@ def overlay(runs: Mapping[str, Sequence[Result]], png: Path, svg: Path) -> None:
             write_atomically(path, buffer.getvalue())
 
 
-def trace(line: Line, language: str, name: str) -> Trace:
-    """Reduce a regime's stages to its line on the curve."""
-    scores = [[100 * value for value in f1_on(stages, language)] for stages in line.stages.values()]
-    return Trace(
-        name,
-        list(line.stages),
-        [fmean(each) for each in scores],
-        [min(each) for each in scores],
-        [max(each) for each in scores],
-        [len(each) for each in scores],
-    )
+def clear_labels(heights: Sequence[float]) -> list[float]:
+    """Place the labels of values at one size so that they hide neither values nor each other.
+
+    Labels of the upper half go above their values and those of the lower half below, moved outwards as far as needed.
+
+    Args:
+        heights: Heights of the values. *Length:* values.
+
+    Returns:
+        Heights of the middles of the labels, in the same unit, 1/72 inch. *Length:* values.
+    """
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    below = len(order) // 2
+    placed: dict[int, float] = {}
+    for way, indices in ((-1, order[:below][::-1]), (1, order[below:])):
+        for index in indices:
+            height = heights[index] + way * POINT_GAP
+            while any(abs(height - other) < LABEL_HEIGHT for other in placed.values()) or any(
+                abs(height - other) < POINT_GAP - 1 for other in heights
+            ):
+                height += way
+            placed[index] = height
+    return [placed[index] for index in range(len(heights))]
 
 
-def _figure(runs: Mapping[str, Sequence[Result]]) -> Figure:
-    targets = {name: target_language(results) for name, results in runs.items()}
-    traces = [
-        trace(line, targets[name], " · ".join(filter(None, (name, line.regime))))
-        for name, results in runs.items()
-        for line in lines(results, targets[name])
-    ]
-    levels = _levels(runs, targets, traces)
-    columns = (
-        1 if any(len(each.name) > 60 for each in traces) else 2 if any(len(each.name) > 24 for each in traces) else 4
-    )
-    legend_rows = math.ceil(len(traces) / columns)
-    seeds = [number for each in traces for number in each.seeds]
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move heights apart until neighbours keep a gap, by as little as possible in least squares (isotonic regression).
+
+    >>> spread([10.0, 0.0, 11.0], 5.0)
+    [8.0, 0.0, 13.0]
+    """
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    blocks: list[list[float]] = []
+    for rank, index in enumerate(order):
+        blocks.append([heights[index] - rank * gap])
+        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    moved = [fmean(block) for block in blocks for _ in block]
+    return [moved[order.index(index)] + order.index(index) * gap for index in range(len(heights))]
+
+
+def keep_apart(places: Sequence[float], width: float) -> list[int]:
+    """Choose, from the right, the indices of increasing places that are at least a width apart."""
+    kept: list[int] = []
+    for index in reversed(range(len(places))):
+        if not kept or places[kept[-1]] - places[index] >= width:
+            kept.append(index)
+    return kept[::-1]
+
+
+def _figure(analyses: Sequence[Analysis]) -> Figure:
+    traces = [trace for run, analysis in enumerate(analyses) for trace in _traces(analysis, run, len(analyses))]
+    levels = _levels(analyses, traces)
+    longest = max((len(each.name) for each in traces), default=0)
+    columns = 1 if longest > 60 else 2 if longest > 24 else 4
+    seeds = [len(point.stages) for each in traces for point in each.points]
     repeated = max(seeds, default=1) > 1
-    top = 0.46 + ROW * (legend_rows + repeated)
+    top = 0.46 + ROW * (math.ceil(len(traces) / columns) + repeated)
     height = HEIGHT + top
-    figure = Figure(figsize=(WIDTH, height), facecolor=PAPER)
-    wide, high = WIDTH - LEFT - RIGHT, height - BOTTOM - top
-    axes = figure.add_axes((LEFT / WIDTH, BOTTOM / height, wide / WIDTH, high / height), facecolor=PAPER)
-    languages = " and ".join(dict.fromkeys(targets.values()))
-    figure.text(
-        LEFT / WIDTH, 1 - 0.18 / height, f"F1 on {languages} against the {languages} sentences trained on",
-        va="top", fontsize=12.5, fontweight="bold",
-    )  # fmt: skip
+    # At 72 dots per inch, matplotlib's display coordinates are points.
+    figure = Figure(figsize=(WIDTH, height), dpi=72, facecolor=COLOURS["paper"])
+    box = (LEFT / WIDTH, BOTTOM / height, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + top) / height)
+    axes = figure.add_axes(box, facecolor=COLOURS["paper"])
+    languages = " and ".join(dict.fromkeys(language_name(each.target) for each in analyses))
+    title = f"{languages} F1 by number of {languages} training sentences"
+    figure.text(LEFT / WIDTH, 1 - 0.18 / height, title, va="top", fontsize=12.5, fontweight="bold")
     if repeated:
         many = f"{max(seeds)}" if max(seeds) == min(seeds) else f"{min(seeds)} to {max(seeds)}"
-        words = f"points: mean over {many} seeds; bands: from the lowest seed to the highest"
-        figure.text(LEFT / WIDTH, 1 - 0.44 / height, words, va="top", color=QUIET)
+        words = f"Lines: mean over {many} seeds. Bands: lowest to highest seed."
+        figure.text(LEFT / WIDTH, 1 - 0.44 / height, words, va="top", color=COLOURS["quiet"])
     _frame(axes, traces, levels, languages)
-    _draw_levels(axes, levels, 72 * high)
-    _draw_traces(axes, traces, 72 * wide, 72 * high)
+    _draw_levels(axes, levels)
+    _draw_traces(axes, traces)
     if traces:
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.008, 1.0), ncols=columns, frameon=False, fontsize=9.5,
@@ -163,104 +197,106 @@ def _figure(runs: Mapping[str, Sequence[Result]]) -> Figure:
     return figure
 
 
-def _levels(runs: Mapping[str, Sequence[Result]], targets: Mapping[str, str], traces: Sequence[Trace]) -> list[Level]:
-    """The zero-shot line of each run and, where there is one run, the best regime's line at the largest size."""
+def _traces(analysis: Analysis, run: int, runs: int) -> list[Trace]:
+    regimes: dict[str, list[Point]] = {}
+    for point in analysis.points:
+        if point.size:
+            regimes.setdefault(point.regime, []).append(point)
+    prefix = f"{analysis.run.name} · " if runs > 1 else ""
+    return [Trace(prefix + regime_name(regime), run, points) for regime, points in regimes.items()]
+
+
+def _levels(analyses: Sequence[Analysis], traces: Sequence[Trace]) -> list[Level]:
+    """Return the zero-shot line of each run and, for a single run, the line of its best F1 at the largest size."""
     levels = []
-    first = 0
-    for name, results in runs.items():
-        stages = source_stages(results)
-        if scores := [100 * value for value in f1_on(stages, targets[name])]:
-            words = before_adaptation(stages, targets[name]).replace(" (", "\n(")
-            text = "\n".join(
-                filter(None, (name if len(name) < 19 else f"{name[:17]}…", f"{words} {fmean(scores):.1f}"))
-            )
-            colour = INK if len(runs) == 1 else COLOURS[first % len(COLOURS)]
-            levels.append(Level(text, fmean(scores), min(scores), max(scores), colour, (0, (5, 3))))
-        first += max(len(lines(results, targets[name])), 1)
-    if len(runs) == 1 and traces:
-        size = max(each.sizes[-1] for each in traces)
-        best = max((each for each in traces if each.sizes[-1] == size), key=lambda each: each.mean[-1])
-        text = f"{size:,} sentences\n{best.name if len(traces) > 1 else 'reach'} {best.mean[-1]:.1f}"
-        levels.append(Level(text, best.mean[-1], best.mean[-1], best.mean[-1], QUIET, (0, (1, 2.5))))
+    for analysis in analyses:
+        if start := analysis.start:
+            seeds, name = start.target.seeds, analysis.run.name if len(analyses) > 1 else ""
+            words = before_adaptation(start.stages, analysis.target).replace(" (", "\n(")
+            lines = [name if len(name) < 19 else f"{name[:17]}…", f"{words} {100 * seeds.mean:.1f} %"]
+            levels.append(Level("\n".join(filter(None, lines)), seeds, COLOURS["ink"], (0, (5, 3))))
+    if len(analyses) == 1 and (full := analyses[0].full):
+        best = full.target.seeds.mean
+        regime = f"{regime_name(full.regime)} " if len(traces) > 1 else ""
+        text = f"{full.size:,} sentences\n{regime}{100 * best:.1f} %"
+        levels.append(Level(text, Seeds(best, None, best, best, 1), COLOURS["quiet"], (0, (1, 2.5))))
     return levels
 
 
 def _frame(axes: Axes, traces: Sequence[Trace], levels: Sequence[Level], languages: str) -> None:
-    values = [value for each in traces for value in (*each.lowest, *each.highest)]
-    values += [value for each in levels for value in (each.lowest, each.highest)]
-    low, high = (min(values), max(values)) if values else (0.0, 100.0)
+    values = [value for each in traces for value in (*each.f1("lowest"), *each.f1("highest"))]
+    values += [100 * value for each in levels for value in (each.seeds.lowest, each.seeds.highest)]
+    low, high = min(values), max(values)
     if high - low < 2:
         low, high = low - 1, high + 1
-    room = high - low
+    room, quiet = high - low, COLOURS["quiet"]
     axes.set_ylim(max(low - 0.12 * room, -0.06 * room), high + 0.14 * room)
-    axes.set_ylabel("entity F1, %", color=QUIET)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_ylabel(f"{languages} entity F1, %", color=quiet)
+    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(QUIET)
-    axes.tick_params(colors=QUIET, length=0)
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.spines["bottom"].set_color(quiet)
+    axes.tick_params(colors=quiet, length=0)
     sizes = sorted({size for each in traces for size in each.sizes})
     if not sizes:
         axes.set_xticks([])
-        axes.set_xlabel("no few-shot stage is complete yet", color=QUIET)
+        axes.set_xlabel("no few-shot stage is complete yet", color=quiet)
         return
     axes.set_xscale("log")
     margin = max((sizes[-1] / sizes[0]) ** 0.05, 1.15)
     axes.set_xlim(sizes[0] / margin, sizes[-1] * margin)
-    axes.set_xlabel(f"{languages} sentences trained on, logarithmic", color=QUIET)
-    places = _across(axes, sizes) * 72 * (WIDTH - LEFT - RIGHT)
-    shown = [sizes[index] for index in keep_apart(list(places), TICK_WIDTH)]
+    axes.set_xlabel(f"{languages} training sentences (logarithmic scale)", color=quiet)
+    shown = [sizes[index] for index in keep_apart([x for x, _ in _places(axes, sizes, [low])], TICK_WIDTH)]
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.set_xticklabels([f"{size:,}" for size in shown])
     axes.xaxis.set_minor_locator(FixedLocator(sizes))
-    axes.tick_params(axis="x", which="both", length=4, color=QUIET, labelcolor=INK)
+    axes.tick_params(axis="x", which="both", length=4, color=quiet, labelcolor=COLOURS["ink"])
     axes.tick_params(axis="x", which="minor", labelbottom=False)
 
 
-def _across(axes: Axes, sizes: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Where sizes lie across the axes, from 0 at the left to 1 at the right."""
-    left, right = np.log(axes.get_xlim())
-    places: npt.NDArray[np.float64] = (np.log(np.asarray(sizes, dtype=np.float64)) - left) / (right - left)
-    return places
+def _places(axes: Axes, sizes: Sequence[float], f1: Sequence[float]) -> list[tuple[float, float]]:
+    """Return where sizes and F1 lie in the figure, in points (1/72 inch); one of either goes with all of the other."""
+    places = axes.transData.transform(np.column_stack(np.broadcast_arrays(sizes, f1)))
+    return [(float(x), float(y)) for x, y in places]
 
 
-def _up(axes: Axes, values: Sequence[float], high: float) -> npt.NDArray[np.float64]:
-    """How far above the foot of axes that are ``high`` points high values lie, in points."""
-    low, top = axes.get_ylim()
-    return (np.asarray(values, dtype=np.float64) - low) / (top - low) * high
-
-
-def _draw_levels(axes: Axes, levels: Sequence[Level], high: float) -> None:
-    heights = [float(value) for value in _up(axes, [each.mean for each in levels], high)]
+def _draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
     gap = 13.0 * max((each.text.count("\n") + 1 for each in levels), default=1)
-    for level, place in zip(levels, spread(heights, gap), strict=True):
-        axes.axhline(level.mean, color=level.colour, linewidth=1.1, linestyle=level.dashes, zorder=1.5)
-        if level.highest > level.lowest:
-            axes.axhspan(level.lowest, level.highest, color=level.colour, alpha=0.07, linewidth=0, zorder=0.5)
-        axes.text(
-            1.012, place / high, level.text, transform=axes.transAxes, va="center", color=level.colour, linespacing=1.25
-        )
+    heights = [y for _, y in _places(axes, [axes.get_xlim()[0]], [100 * each.seeds.mean for each in levels])]
+    for level, height, place in zip(levels, heights, spread(heights, gap), strict=True):
+        mean, lowest, highest = (100 * f1 for f1 in (level.seeds.mean, level.seeds.lowest, level.seeds.highest))
+        axes.axhline(mean, color=level.colour, linewidth=1.1, linestyle=level.dashes, zorder=1.5)
+        if highest > lowest:
+            axes.axhspan(lowest, highest, color=level.colour, alpha=0.07, linewidth=0, zorder=0.5)
+        axes.annotate(
+            level.text, (1, mean), (6.5, place - height), xycoords=axes.get_yaxis_transform(), va="center",
+            textcoords="offset points", color=level.colour, linespacing=1.25, annotation_clip=False,
+        )  # fmt: skip
 
 
-def _draw_traces(axes: Axes, traces: Sequence[Trace], wide: float, high: float) -> None:
+def _draw_traces(axes: Axes, traces: Sequence[Trace]) -> None:
+    paper = COLOURS["paper"]
     for index, each in enumerate(traces):
-        colour = COLOURS[index % len(COLOURS)]
-        if max(each.seeds) > 1:
-            axes.fill_between(each.sizes, each.lowest, each.highest, color=colour, alpha=0.14, linewidth=0, zorder=2)
+        colour, marker, line = each.style
+        first, filling = each.run == 0, FILLINGS[max(each.run - 1, 0) % len(FILLINGS)]
+        if each.f1("highest") != each.f1("lowest"):
+            axes.fill_between(each.sizes, each.f1("lowest"), each.f1("highest"), color=colour, alpha=0.14, linewidth=0)
         axes.plot(
-            each.sizes, each.mean, color=colour, linewidth=1.8, linestyle=STYLES[index % len(STYLES)],
-            marker=MARKERS[index % len(MARKERS)], markersize=5, markeredgecolor=PAPER, markeredgewidth=0.7,
-            label=each.name, zorder=3 + index / 100,
+            each.sizes, each.f1("mean"), color=colour, linewidth=1.8, linestyle=line, marker=marker,
+            fillstyle=filling, markerfacecolor=paper if filling == "full" and not first else colour,
+            markerfacecoloralt=paper, markeredgecolor=paper if first else colour, markersize=5 if first else 6,
+            markeredgewidth=0.7 if first else 1.3, label=each.name, zorder=3 + index / 100,
         )  # fmt: skip
     sizes = sorted({size for each in traces for size in each.sizes})
-    for column in keep_apart([float(place) for place in _across(axes, sizes) * wide], LABEL_WIDTH) if sizes else ():
-        here = [(index, each.mean[each.sizes.index(sizes[column])]) for index, each in enumerate(traces)
-                if sizes[column] in each.sizes]  # fmt: skip
-        heights = [float(height) for height in _up(axes, [mean for _, mean in here], high)]
-        for (index, mean), height, place in zip(here, heights, clear_labels(heights), strict=True):
+    if not sizes or len(traces) > MOST_LABELLED:
+        return
+    for column in keep_apart([x for x, _ in _places(axes, sizes, [1.0])], LABEL_WIDTH):
+        size = sizes[column]
+        here = [(each, each.f1("mean")[each.sizes.index(size)]) for each in traces if size in each.sizes]
+        heights = [y for _, y in _places(axes, [size], [mean for _, mean in here])]
+        for (each, mean), height, place in zip(here, heights, clear_labels(heights), strict=True):
             axes.annotate(
-                f"{mean:.1f}", (sizes[column], mean), (0, place - height), textcoords="offset points", ha="center",
-                va="center", fontsize=8.5, color=COLOURS[index % len(COLOURS)], zorder=5, annotation_clip=False,
-                bbox={"boxstyle": "square,pad=0.08", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75},
+                f"{mean:.1f}", (size, mean), (0, place - height), textcoords="offset points", ha="center",
+                va="center", fontsize=8.5, color=each.style[0], zorder=5, annotation_clip=False,
+                bbox={"boxstyle": "square,pad=0.08", "facecolor": paper, "edgecolor": "none", "alpha": 0.75},
             )  # fmt: skip

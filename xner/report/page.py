@@ -1,148 +1,238 @@
-"""The page: one file without scripts and without requests, to be sent around."""
+"""Render the page: one HTML file without scripts and external requests, from ``page.html.j2`` and ``page.css``.
 
+This module prepares what the page shows and formats numbers; wording, columns and layout are in the template.
+"""
+
+import re
 from collections.abc import Sequence
+from statistics import fmean
+from typing import Literal, NamedTuple
 
-from xner.report import headline, mistakes, sections
-from xner.report.analysis import Analysis
-from xner.report.markup import Html, details, element, escape, join, record, table
-from xner.report.points import trained_on
-from xner.report.style import STYLE
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""The browser is told to ask for nothing, so that a mistake here cannot make it."""
+from xner.report.analysis import REACHES, Analysis, Curve, Point, compare, shown_examples
+from xner.report.curve import COLOURS
+from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
+from xner.report.runs import before_adaptation, language_name, regime_name, trained_on
+from xner.report.statistics import DRAWS, Difference, Interval
+from xner.tags import TYPES, Span
+from xner.transfer.plan import REGIMES
+from xner.transfer.result import Evaluation, Result, read_sentences
+
+NOTHING = "\N{EN DASH}"
+"""Content of a table cell without a value."""
+
+DIGEST = re.compile(r"[0-9a-f]{16,}")
+"""Hexadecimal digests, of which the page shows the first twelve characters."""
 
 
-def page(analyses: Sequence[Analysis], svg: str) -> str:
-    """Compose the page.
+class Split(NamedTuple):
+    """An evaluated split, and every evaluation of it."""
+
+    language: str
+    name: str
+    sentences: int
+    entities: int
+    evaluations: list[tuple[Result, Evaluation]]
+
+
+class Part(NamedTuple):
+    """A part of an example sentence: words outside of spans, with an empty type, or a span."""
+
+    text: str
+    type: str
+    wrong: bool
+
+
+class ExampleRow(NamedTuple):
+    """An example sentence with its gold and predicted spans, numbered from 1."""
+
+    number: int
+    gold: list[Part]
+    predicted: list[Part]
+
+
+class Group(NamedTuple):
+    """A group of entities: its F1 and its number of gold entities, means over seeds."""
+
+    f1: float
+    gold: float
+
+
+class Cell(NamedTuple):
+    """The text of a table cell, and its unabridged form if that is longer."""
+
+    text: str
+    title: str = ""
+
+
+class RunView(NamedTuple):
+    """What the page shows of one run.
+
+    Attributes:
+        id: Prefix of the ids of its sections.
+        analysis: The analysis.
+        source: Name of the source language.
+        target: Name of the target language.
+        start: Name of the source stages' score on the target language, such as ``zero-shot``; empty without one.
+        best: Summary of the curve of the best regime; ``None`` without few-shot stages.
+        repeated: Whether any point has several seeds.
+        splits: All evaluations, by split.
+        examples: Example errors by stage and kind; ``None`` where the run did not keep its sentences.
+        config: The content of ``config.yaml``, empty without one.
+        versions: The versions of the software, by name.
+    """
+
+    id: str
+    analysis: Analysis
+    source: str
+    target: str
+    start: str
+    best: Curve | None
+    repeated: bool
+    splits: list[Split]
+    examples: list[tuple[str, dict[str, list[ExampleRow]]]] | None
+    config: str
+    versions: dict[str, str]
+
+
+def render_page(analyses: Sequence[Analysis], svg: str) -> str:
+    """Render the page of one run, or of several in comparison.
 
     Args:
-        analyses: Of each run; the first is what the others are compared with.
-        svg: The curve of all of them.
+        analyses: The runs; the others are compared with the first.
+        svg: The learning curves of all of them.
     """
-    first, several = analyses[0], len(analyses) > 1
-    title = f"{first.source} → {first.target}: named-entity transfer" + ("" if several else f", {first.run.name}")
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("link", rel="icon", href="data:,"),
-        element("title", title),
-        element("style", Html(STYLE)),
-    ]
-    body = [
-        element(
-            "header",
-            element("h1", f"From {first.source} to {first.target}"),
-            element("p", _lead(analyses), class_="lead"),
-            _contents(analyses),
-        ),
-        element("main", *_main(analyses, svg)),
-        element(
-            "footer",
-            "Made by xner from the stored results alone. Headline and curve show F1 in per cent, tables fractions.",
-        ),
-    ]
-    return f"<!doctype html>\n{element('html', element('head', *head), element('body', *body), lang='en')}\n"
-
-
-def _main(analyses: Sequence[Analysis], svg: str) -> list[str]:
-    parts: list[str] = []
-    if len(analyses) == 1:
-        parts += [headline.warnings(analyses[0]), headline.numbers(analyses[0]), headline.figure(svg, analyses)]
-        return parts + _details(analyses[0], "")
-    parts += [
-        headline.figure(svg, analyses),
-        _section("Run against run", "", "compared", sections.comparison(analyses)),
-    ]
-    for number, analysis in enumerate(analyses, 1):
-        prefix = f"run{number}-"
-        parts += [
-            element("h2", analysis.run.name, id=f"run{number}", class_="run"),
-            headline.warnings(analysis),
-            headline.numbers(analysis),
-            *_details(analysis, prefix),
-        ]
-    return parts
-
-
-def _details(analysis: Analysis, prefix: str) -> list[str]:
-    errors = join(
-        [
-            mistakes.fates(analysis),
-            mistakes.lengths(analysis),
-            mistakes.seen(analysis),
-            mistakes.example_sentences(analysis),
-        ]
+    several = len(analyses) > 1
+    points = [point for each in analyses for point in each.points if point.size]
+    environment = Environment(
+        loader=PackageLoader("xner.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return [
-        _section(
-            "Results",
-            prefix,
-            "results",
-            join([sections.results(analysis), sections.gains(analysis), sections.stages(analysis)]),
-        ),
-        _section("Whole curves", prefix, "curves", sections.whole_curves(analysis)),
-        _section("Forgetting", prefix, "forgetting", sections.forgotten(analysis)),
-        _section(f"Errors on {analysis.target}", prefix, "errors", errors),
-        _section("Lineage", prefix, "lineage", lineage(analysis)),
-        _section("Configuration and versions", prefix, "configuration", configuration(analysis)),
-    ]
+    environment.filters |= {
+        "percent": _percent, "points": _points, "ci": _interval, "count": _count, "p": _p_value, "cell": _cell,
+        "regime": regime_name, "outcomes": _outcomes, "groups": _groups,
+        "trained_on": lambda result: trained_on(result, language_name),
+    }  # fmt: skip
+    page = environment.get_template("page.html.j2").render(
+        runs=[view_run(each, f"run{number}-" if several else "") for number, each in enumerate(analyses, 1)],
+        regimes={name: REGIMES.get(name, "") for name in dict.fromkeys(point.regime for point in points)},
+        seeds=sorted({result["seed"] for each in analyses for result in each.run.results}),
+        sizes=sorted({point.size for point in points}),
+        compared=compare(analyses[0], analyses[1:]),
+        curve=_inline(svg),
+        DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, TYPES=TYPES, NOTHING=NOTHING,
+    )  # fmt: skip
+    return page.lstrip()
 
 
-def lineage(analysis: Analysis) -> Html:
-    """What the weights of each stage have ever been trained on."""
-    note = element(
-        "p",
-        "What the weights of each stage have been trained on, oldest first. Zero-shot is what holds no sentence of the "
-        "evaluated language; a backbone of unknown history counts as pretrained, not trained.",
-        class_="note",
-    )
-    folds = [
-        details(f"{result['stage']}: {trained_on(result)}", record(result["lineage"], "lineage"))
-        for result in analysis.run.results
-    ]
-    return join([note, *folds])
-
-
-def configuration(analysis: Analysis) -> Html:
-    """What defined the run, and the versions of what ran it."""
-    path = analysis.run.path / "config.yaml"
-    parts: list[str] = []
-    if path.is_file():
-        parts.append(
-            details("config.yaml", element("pre", path.read_text(encoding="utf-8", errors="replace"), tabindex="0"))
-        )
-    versions: dict[str, list[str]] = {}
-    for result in analysis.run.results:
+def view_run(analysis: Analysis, prefix: str) -> RunView:
+    """Prepare what the page shows of one run; ``prefix`` begins the ids of its sections."""
+    run, start, full = analysis.run, analysis.start, analysis.full
+    splits: dict[tuple[str, str, int, int], list[tuple[Result, Evaluation]]] = {}
+    versions: dict[str, dict[str, None]] = {}
+    for result in run.results:
+        for each in result["evaluations"]:
+            key = (language_name(each["language"]), each["split"], each["sentences"], each["entities"])
+            splits.setdefault(key, []).append((result, each))
         for name, version in result.get("versions", {}).items():
-            if version not in versions.setdefault(name, []):
-                versions[name].append(version)
-    if versions:
-        rows = [[name, " and ".join(found)] for name, found in sorted(versions.items())]
-        parts.append(table("What the stages ran with.", ["", "version"], rows, texts=2))
-    return join(parts) if parts else element("p", "The run kept neither a config.yaml nor versions.", class_="note")
+            versions.setdefault(name, {})[version] = None
+    config = run.path / "config.yaml"
+    return RunView(
+        id=prefix,
+        analysis=analysis,
+        source=language_name(analysis.source),
+        target=language_name(analysis.target),
+        start=before_adaptation(start.stages, analysis.target) if start else "",
+        best=next((curve for curve in analysis.curves if full and curve.regime == full.regime), None),
+        repeated=any(len(point.stages) > 1 for point in analysis.points),
+        splits=[Split(*key, found) for key, found in splits.items()],
+        examples=_examples(analysis),
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        versions={name: " and ".join(found) for name, found in sorted(versions.items())},
+    )
 
 
-def _lead(analyses: Sequence[Analysis]) -> Html:
-    first = analyses[0]
-    names = join((element("strong", each.run.name) for each in analyses), " and ")
-    source, target = first.source, first.target
-    text = f": how well entities learnt in {source} carry over to {target}, and what a little {target} adds. "
-    regimes = list(dict.fromkeys(point.regime for each in analyses for point in each.points if point.size))
-    seeds = sorted({result["seed"] for each in analyses for result in each.run.results})
-    many = f"Seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    return join([names, text, escape(f"Regimes: {', '.join(regimes)}. " if regimes else ""), f"{many}."])
+def _examples(analysis: Analysis) -> list[tuple[str, dict[str, list[ExampleRow]]]] | None:
+    try:
+        sentences = read_sentences(analysis.run.path, analysis.target, analysis.split)
+    except FileNotFoundError:
+        return None
+
+    def row(example: Example) -> ExampleRow:
+        words = sentences[example.sentence]
+        gold, predicted = (_parts(words, spans, example.gold) for spans in (example.gold, example.predicted))
+        return ExampleRow(example.sentence + 1, gold, predicted)
+
+    return [
+        (stage["stage"], {kind: [row(each) for each in some] for kind, some in found.items() if some})
+        for stage, found in shown_examples(analysis)
+    ]
 
 
-def _contents(analyses: Sequence[Analysis]) -> Html:
-    if len(analyses) > 1:
-        links = [("compared", "Run against run"), *((f"run{n}", each.run.name) for n, each in enumerate(analyses, 1))]
-    else:
-        names = ("results", "curves", "forgetting", "errors", "lineage", "configuration")
-        links = [(name, name.capitalize()) for name in names]
-    return element("nav", *(element("a", text, href=f"#{name}") for name, text in links), aria_label="Contents")
+def _parts(words: Sequence[str], spans: Sequence[Span], gold: Sequence[Span]) -> list[Part]:
+    parts: list[Part] = []
+    word = 0
+    for span in spans:
+        parts.append(Part(" ".join(words[word : span.first]), "", False))
+        parts.append(Part(" ".join(words[span.first : span.last + 1]), span.type, span not in gold))
+        word = span.last + 1
+    return [part for part in [*parts, Part(" ".join(words[word:]), "", False)] if part.text]
 
 
-def _section(title: str, prefix: str, name: str, content: str) -> Html:
-    """A titled part; nothing where there is nothing to say."""
-    return element("section", element("h2", title, id=f"{prefix}{name}"), content) if content else Html("")
+def _outcomes(point: Point) -> list[float]:
+    """Return fractions of the gold entities in the order of ``OUTCOMES``, means over seeds."""
+    totals = np.mean([each.by_type.sum(axis=0) for each in point.mistakes], axis=0)
+    entities = float(totals[: OUTCOMES.index("spurious")].sum()) or 1.0
+    return [float(total) / entities for total in totals]
+
+
+def _groups(point: Point, table: Literal["by_length", "by_seen"]) -> list[Group]:
+    seeds = [(each.by_length if table == "by_length" else each.by_seen).values() for each in point.mistakes]
+    return [Group(fmean(s.f1 for s in scores), fmean(s.gold for s in scores)) for scores in zip(*seeds, strict=True)]
+
+
+def _cell(value: object, key: str) -> Cell:
+    """Format an entry of a lineage."""
+    if isinstance(value, str) and DIGEST.fullmatch(value):
+        return Cell(value[:12], value)
+    if key == "language":
+        return Cell(language_name(str(value)))
+    if value is None:
+        return Cell(NOTHING)
+    return Cell(f"{value:,}" if type(value) is int and "seed" not in key else str(value))
+
+
+def _inline(svg: str) -> Markup:
+    """Make the drawing fit the page's width and take its colours from the page's style sheet."""
+    drawing = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg[svg.index("<svg") :], count=1)
+    label = "Learning curve; its values are in the table of results."
+    drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    for name, colour in COLOURS.items():
+        drawing = drawing.replace(colour, f"var(--{name})")
+    return Markup(drawing)
+
+
+def _percent(value: float | None, decimals: int = 2) -> str:
+    return NOTHING if value is None else f"{100 * value:.{decimals}f}"
+
+
+def _points(value: float, decimals: int = 2) -> str:
+    """Format a difference in percentage points, with a minus sign as wide as the plus."""
+    return f"{100 * value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _interval(value: Interval | Difference, decimals: int = 2) -> str:
+    """Format the interval of a score in percent, or that of a difference in percentage points."""
+    if isinstance(value, Difference):
+        return f"[{_points(value.interval.low, decimals)}, {_points(value.interval.high, decimals)}]"
+    return f"[{_percent(value.low, decimals)}, {_percent(value.high, decimals)}]"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,19 +1,24 @@
-"""A run's folder: its complete stages and the evidence that they keep."""
+"""Read a transfer run's folder: its complete stages, the points of its learning curve, and what scores are based on."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from babel import Locale
 
 from xner.errors import UserError
 from xner.report.entity_errors import Errors, find_errors
-from xner.report.points import evaluation_on
-from xner.transfer.result import Counts, Result, read_counts, read_result
+from xner.transfer.plan import REGIMES
+from xner.transfer.result import Counts, Evaluation, Result, read_counts, read_result
+
+SOURCE = "source"
+"""The regime of the stages that train on no target sentence."""
 
 
 class Run(NamedTuple):
-    """A run's folder, what a report calls it, and its complete stages."""
+    """A run's folder, its name in a report, and its complete stages."""
 
     path: Path
     name: str
@@ -29,32 +34,124 @@ def load_run(path: Path) -> Run:
     folders = sorted(each.parent for each in path.glob("stages/*/result.json"))
     results = [result for folder in folders if (result := read_result(folder))]
     if not results:
-        wanted = f"{path}/stages/<id>/result.json"
-        raise UserError(f"{path} holds no complete stage ({wanted}): give the folder that `transfer` wrote")
+        raise UserError(
+            f"{path} holds no complete stage ({path}/stages/<id>/result.json); use a folder that `transfer` wrote"
+        )
     results.sort(key=lambda each: (each["seed"], each["target_samples"], each["stage"]))
     return Run(path, path.resolve().name, results)
 
 
+def language_name(code: str) -> str:
+    """Return a language's English name, or the code where it is unknown.
+
+    >>> language_name("tr"), language_name("sw"), language_name("x-mine")
+    ('Turkish', 'Swahili', 'x-mine')
+    """
+    return str(Locale("en").languages.get(code.replace("-", "_"), code))
+
+
+def regime_name(regime: str) -> str:
+    """Return a regime's name in prose, such as ``self-training``."""
+    return regime.replace("_", "-")
+
+
+def evaluation_on(result: Result, language: str) -> Evaluation | None:
+    """Return a stage's evaluation on a language: that of the test split if there is one, else the first."""
+    found = [evaluation for evaluation in result["evaluations"] if evaluation["language"] == language]
+    return next((evaluation for evaluation in found if evaluation["split"] == "test"), found[0] if found else None)
+
+
+def source_language(results: Sequence[Result]) -> str:
+    """Return the source language: the one that the source stage trains on, else the first one evaluated on."""
+    for result in results:
+        if result["regime"] == SOURCE and result["train_languages"]:
+            return result["train_languages"][0]
+    return results[0]["evaluations"][0]["language"]
+
+
+def target_language(results: Sequence[Result]) -> str:
+    """Return the target language.
+
+    It is the last language that a few-shot stage trains on. Without such a stage, it is the first evaluated language
+    that is not the source language, else the source language.
+    """
+    for result in results:
+        if result["regime"] != SOURCE:
+            return result["train_languages"][-1]
+    source = source_language(results)
+    languages = [evaluation["language"] for result in results for evaluation in result["evaluations"]]
+    return next((language for language in languages if language != source), source)
+
+
+def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, int], list[Result]]:
+    """Group the stages that were evaluated on a language, and differ in their seed only.
+
+    Returns:
+        By regime and number of target sentences, the stages of all seeds, smallest seed first. The source stages come
+        first, then the regimes in the order of ``plan.REGIMES``, each by increasing size.
+    """
+    order = [SOURCE, *REGIMES]
+
+    def place(stage: Result) -> tuple[int, str, int, int]:
+        regime = stage["regime"]
+        rank = order.index(regime) if regime in order else len(order)
+        return rank, regime, stage["target_samples"], stage["seed"]
+
+    groups: dict[tuple[str, int], list[Result]] = {}
+    for stage in sorted(results, key=place):
+        if evaluation_on(stage, language):
+            groups.setdefault((stage["regime"], stage["target_samples"]), []).append(stage)
+    return groups
+
+
+def before_adaptation(stages: Sequence[Result], language: str) -> str:
+    """Name a source stage's score on the target language: zero-shot only if no lineage contains that language."""
+    zero_shot = all(score["zero_shot"] for stage in stages if (score := evaluation_on(stage, language)))
+    return "zero-shot" if zero_shot else "before adaptation (not zero-shot)"
+
+
+def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
+    """Describe the training data of a stage, such as ``en 20,000 + tr 250``.
+
+    Args:
+        result: The stage.
+        spell: How to write a language's code, such as ``language_name``.
+    """
+    languages, total = [spell(code) for code in result["train_languages"]], result["train_samples"]
+    target = result["target_samples"]
+    if len(languages) == 2 and 0 < target < total:
+        return f"{languages[0]} {total - target:,} + {languages[1]} {target:,}"
+    return f"{' + '.join(languages)} {total:,}"
+
+
+def evaluated_on(evaluation: Evaluation) -> str:
+    """Describe the data of an evaluation, such as ``tr test, zero-shot``."""
+    notes = {"zero-shot": evaluation["zero_shot"], "contaminated": evaluation["contaminated"]}
+    return ", ".join([f"{evaluation['language']} {evaluation['split']}", *(name for name in notes if notes[name])])
+
+
 def stage_counts(run: Run, stage: Result, language: str) -> Counts:
-    """The evidence of a stage's evaluation on a language.
+    """Read the per-sentence counts and labels of a stage's evaluation on a language.
 
     Raises:
-        UserError: If there is none.
+        UserError: If the stage has none.
     """
     evaluation = evaluation_on(stage, language)
     path = run.path / "stages" / stage["stage"]
     if evaluation is None or not (path / "counts.npz").is_file():
-        raise UserError(f"{path} holds no counts.npz of an evaluation on {language}: run `transfer` again without it")
+        raise UserError(
+            f"{path} holds no counts.npz of an evaluation on {language}; delete the folder and run `transfer` again"
+        )
     return read_counts(path, language, evaluation["split"])
 
 
 def span_counts(run: Run, stage: Result, language: str) -> npt.NDArray[np.int32]:
-    """Correct, predicted and gold spans of each sentence, over all types. *Shape:* (sentences, 3)."""
+    """Read correct, predicted and gold spans per sentence, over all types. *Shape:* (sentences, 3)."""
     counts = stage_counts(run, stage, language)
     return np.stack([counts.correct.sum(axis=1), counts.predicted.sum(axis=1), counts.gold.sum(axis=1)], axis=1)
 
 
 def stage_errors(run: Run, stage: Result, language: str) -> Errors:
-    """What becomes of every entity in a stage's evaluation on a language."""
+    """Classify every entity of a stage's evaluation on a language."""
     counts = stage_counts(run, stage, language)
     return find_errors(counts.word_gold, counts.word_predicted, counts.sentence_words)

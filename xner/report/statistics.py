@@ -1,8 +1,7 @@
-"""How far scores can be trusted: spread over seeds, bootstrap over sentences, and what a whole curve amounts to.
+"""Quantify uncertainty: variation over seeds, bootstrap over sentences, corrected p-values, and summaries of curves.
 
-Scores are fractions. The counts that they come from are (correct, predicted, gold) spans of each sentence, summed over
-types, so that every resampling of sentences is a matrix product (Efron and Tibshirani 1993, An Introduction to the
-Bootstrap).
+Scores are fractions. They are computed from the correct, predicted and gold spans of each sentence, summed over types,
+so that resampling sentences is a matrix product (Efron and Tibshirani 1993, An Introduction to the Bootstrap).
 """
 
 from collections.abc import Sequence
@@ -12,54 +11,55 @@ import numpy as np
 import numpy.typing as npt
 
 DRAWS = 10_000
-"""How many times the sentences are drawn anew."""
+"""Number of bootstrap samples."""
 
 BLOCK = 512
-"""Draws held at once: 20 MB for 10,000 sentences, where all 10,000 draws would be 400 MB."""
+"""Bootstrap samples held at once: 20 MB for 10,000 sentences, where all 10,000 samples would be 400 MB."""
 
 LEVEL = 0.95
-"""How much of the draws an interval holds."""
+"""Confidence level of all intervals."""
 
 Floats = npt.NDArray[np.float64]
 
 
 class Seeds(NamedTuple):
-    """A score over seeds; ``sd`` is the sample's standard deviation, ``None`` of a single seed."""
+    """A score over seeds; ``sd`` is the sample standard deviation, ``None`` for a single seed."""
 
     mean: float
     sd: float | None
+    lowest: float
+    highest: float
     seeds: int
 
 
 class Interval(NamedTuple):
-    """A score and the interval that the bootstrap gives it."""
+    """A confidence interval."""
 
-    value: float
     low: float
     high: float
 
 
 class Difference(NamedTuple):
-    """A difference of scores, the interval that the paired bootstrap gives it, and its two-sided p-value."""
+    """A difference of scores with its confidence interval, two-sided p-value, and that p-value after correction."""
 
     value: float
-    low: float
-    high: float
+    interval: Interval
     p: float
+    p_holm: float
 
 
 def over_seeds(scores: Sequence[float]) -> Seeds:
-    """Mean and standard deviation of one score per seed.
+    """Summarise one score per seed.
 
     >>> over_seeds([0.5, 1.0, 0.75])
-    Seeds(mean=0.75, sd=0.25, seeds=3)
+    Seeds(mean=0.75, sd=0.25, lowest=0.5, highest=1.0, seeds=3)
     """
     sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-    return Seeds(float(np.mean(scores)), sd, len(scores))
+    return Seeds(float(np.mean(scores)), sd, min(scores), max(scores), len(scores))
 
 
 def f1(totals: npt.ArrayLike) -> Floats:
-    """F1 of counts of spans, 0 where there is neither a predicted nor a gold one.
+    """Compute F1 from counts of spans; it is 0 where no span is predicted or gold.
 
     Args:
         totals: Correct, predicted and gold spans. *Shape:* (..., 3)
@@ -72,15 +72,15 @@ def f1(totals: npt.ArrayLike) -> Floats:
 
 
 def resampled_f1(counts: npt.ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """F1 of evaluations on sentences drawn with replacement, all on the same draws, so that they can be compared.
+    """Compute the F1 of evaluations on bootstrap samples of the sentences, the same samples for all evaluations.
 
     Args:
-        counts: Correct, predicted and gold spans of each sentence. *Shape:* (evaluations, sentences, 3)
-        draws: How often as many sentences are drawn as there are.
-        seed: Of the draws.
+        counts: Correct, predicted and gold spans per sentence. *Shape:* (evaluations, sentences, 3)
+        draws: Number of bootstrap samples.
+        seed: Seed of the samples.
 
     Returns:
-        F1 of each draw. *Shape:* (draws, evaluations)
+        F1 per sample. *Shape:* (draws, evaluations)
     """
     counts = np.asarray(counts, dtype=np.int64)
     evaluations, sentences, _ = counts.shape
@@ -95,47 +95,94 @@ def resampled_f1(counts: npt.ArrayLike, *, draws: int = DRAWS, seed: int = 0) ->
             # Counting drawn indices is a multinomial draw, five times as fast as Generator.multinomial at this size.
             weight[:] = np.bincount(random.integers(sentences, size=sentences, dtype=np.int32), minlength=sentences)
         totals = (block @ columns).astype(np.float64)
-        correct, spans = totals[:, :evaluations], totals[:, evaluations:]
-        scores[start : start + len(block)] = _ratio(2 * correct, spans)
+        scores[start : start + len(block)] = _ratio(2 * totals[:, :evaluations], totals[:, evaluations:])
     return scores
 
 
-def interval(value: float, draws: npt.ArrayLike, *, level: float = LEVEL) -> Interval:
-    """The percentile interval of a score (Efron and Tibshirani 1993, chapter 13).
+def interval(draws: npt.ArrayLike) -> Interval:
+    """Compute the percentile interval of a bootstrapped score (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        value: The score itself.
-        draws: The score on resampled sentences. *Shape:* (draws,)
-        level: How much of the draws the interval holds.
+        draws: The score on each bootstrap sample. *Shape:* (draws,)
     """
-    low, high = np.quantile(np.asarray(draws), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
+    low, high = np.quantile(np.asarray(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
 
 
-def difference(value: float, draws: npt.ArrayLike, *, level: float = LEVEL) -> Difference:
-    """The paired bootstrap of two scores on the same sentences (Koehn 2004).
+def difference(value: float, draws: npt.ArrayLike) -> Difference:
+    """Test a difference of two scores on the same sentences by the paired bootstrap (Koehn 2004).
 
-    The p-value is two-sided: how often a draw is at least as far from the difference as the difference is from none
-    (Berg-Kirkpatrick et al. 2012, figure 1), counting the sample itself as a draw so that it is never 0.
+    The two-sided p-value is the fraction of samples whose difference is at least as far from the observed one as that
+    is from zero (Berg-Kirkpatrick et al. 2012, figure 1). The observed sample counts as one, so that p is never 0.
 
     Args:
-        value: The difference itself.
-        draws: The difference on resampled sentences, each draw the same for both scores. *Shape:* (draws,)
-        level: How much of the draws the interval holds.
+        value: The observed difference.
+        draws: The difference on each bootstrap sample, the same sample for both scores. *Shape:* (draws,)
+
+    Returns:
+        The difference, not corrected for multiple tests: ``p_holm`` equals ``p``.
     """
     draws = np.asarray(draws)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    # Scores that are equal in truth differ by a rounding error once they are means over seeds.
+    # The tolerance covers rounding errors of means over seeds, so that equal scores have p = 1.
     far = int(np.count_nonzero(np.abs(draws - value) >= abs(value) - 1e-12))
-    return Difference(value, float(low), float(high), (far + 1) / (len(draws) + 1))
+    p = (far + 1) / (len(draws) + 1)
+    return Difference(value, interval(draws), p, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for multiple tests, controlling the family-wise error rate (Holm 1979).
+
+    Args:
+        p_values: The p-values of all tests of the family. *Length:* tests.
+
+    Returns:
+        Corrected p-values in the same order; compare them with the significance level. *Length:* tests.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, test in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[test]))
+        corrected[test] = largest
+    return corrected
+
+
+def corrected(differences: Sequence[Difference | None]) -> list[Difference | None]:
+    """Correct the p-values of one family of tests by Holm's method, leaving gaps where there is no test."""
+    p_values = iter(holm([each.p for each in differences if each]))
+    return [each and each._replace(p_holm=next(p_values)) for each in differences]
+
+
+class Resampled:
+    """The F1 of several evaluations of the same sentences, observed and on the same bootstrap samples.
+
+    Args:
+        counts: Correct, predicted and gold spans per sentence, for each evaluation. *Shape of each:* (sentences, 3)
+    """
+
+    def __init__(self, counts: Sequence[npt.NDArray[np.int32]]) -> None:
+        stacked = np.stack(counts)
+        self.f1 = f1(stacked.sum(axis=1))
+        self.draws = resampled_f1(stacked)
+
+    def interval(self, columns: Sequence[int]) -> Interval:
+        """Compute the confidence interval of the mean F1 of some evaluations."""
+        return interval(self.draws[:, columns].mean(axis=1))
+
+    def difference(self, columns: Sequence[int], others: Sequence[int]) -> Difference:
+        """Compute the mean F1 of some evaluations minus that of others."""
+        value = float(self.f1[columns].mean() - self.f1[others].mean())
+        return difference(value, self.draws[:, columns].mean(axis=1) - self.draws[:, others].mean(axis=1))
 
 
 def area_under_curve(sizes: Sequence[int], scores: Sequence[float]) -> float:
-    """Mean height of the curve over log n: a curve of constant F1 has that F1; so has a single point.
+    """Compute the mean height of a curve over log n; a constant curve and a single point have their own height.
 
     Args:
-        sizes: Numbers of sentences, ascending. *Length:* points.
-        scores: F1 at each. *Length:* points.
+        sizes: Numbers of sentences, increasing. *Length:* points.
+        scores: F1 at each size. *Length:* points.
 
     >>> round(area_under_curve([100, 1000, 100_000], [0.5, 0.7, 0.9]), 4)
     0.7333
@@ -148,15 +195,15 @@ def area_under_curve(sizes: Sequence[int], scores: Sequence[float]) -> float:
 
 
 def sentences_to_reach(sizes: Sequence[int], scores: Sequence[float], score: float) -> float | None:
-    """Where the curve first reaches a score, interpolated linearly in log n between its points.
+    """Find the number of sentences at which a curve first reaches a score, interpolating linearly in log n.
 
     Args:
-        sizes: Numbers of sentences, ascending. *Length:* points.
-        scores: F1 at each. *Length:* points.
+        sizes: Numbers of sentences, increasing. *Length:* points.
+        scores: F1 at each size. *Length:* points.
         score: The F1 to reach.
 
     Returns:
-        The number of sentences: the smallest size where that is enough already, ``None`` where none is.
+        The number of sentences, at least the smallest size; ``None`` where the curve does not reach the score.
 
     >>> round(sentences_to_reach([100, 1000, 10_000], [0.5, 0.7, 0.9], 0.8))
     3162
@@ -168,24 +215,11 @@ def sentences_to_reach(sizes: Sequence[int], scores: Sequence[float], score: flo
             continue
         if index == 0:
             return float(size)
-        share = (score - scores[index - 1]) / (reached - scores[index - 1])
-        return float(sizes[index - 1] ** (1 - share) * size**share)
+        weight = (score - scores[index - 1]) / (reached - scores[index - 1])
+        return float(sizes[index - 1] ** (1 - weight) * size**weight)
     return None
 
 
-def forgetting(before: Sequence[float], after: Sequence[float]) -> Seeds:
-    """What adapting to the target does to F1 on the source; below 0, something was forgotten.
-
-    Args:
-        before: F1 on the source of each seed's source stage. *Length:* seeds.
-        after: The same after adaptation. *Length:* seeds.
-
-    >>> round(forgetting([0.82], [0.80]).mean, 4)
-    -0.02
-    """
-    return over_seeds([late - early for early, late in zip(before, after, strict=True)])
-
-
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Divide, 0 where there is nothing to divide by."""
+    """Divide element by element; the result is 0 where the divisor is."""
     return np.divide(above, below, out=np.zeros_like(above), where=below != 0)

@@ -1,0 +1,107 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+
+from xner.errors import UserError
+from xner.report.analysis import analyse, compare
+from xner.report.runs import evaluation_on, language_name, load_run, trained_on
+from xner.report.statistics import holm
+
+Write = Callable[..., Path]
+
+PANX = (
+    "af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv "
+    "ka kk ko ml mr ms my nl pt ru sw ta te th tl tr ur vi yo zh"
+)
+"""The languages of PAN-X in XTREME (Hu et al. 2020)."""
+
+
+def test_points_are_means_over_seeds(tmp_path: Path, write_run: Write) -> None:
+    """Every regime and size is one point, the source stages come first, and F1 is that of results.json over seeds."""
+    run = load_run(write_run(tmp_path / "run", regimes=("scratch", "progressive"), seeds=(1, 2)))
+    analysis = analyse(run)
+    sizes = (250, 1000, 4000)
+    regimes = [("source", 0), *(("progressive", size) for size in sizes), *(("scratch", size) for size in sizes)]
+    assert [(point.regime, point.size) for point in analysis.points] == regimes
+    for point in analysis.points:
+        f1 = [each["f1"] for stage in point.stages if (each := evaluation_on(stage, "tr"))]
+        assert [stage["seed"] for stage in point.stages] == [1, 2]
+        assert point.target.seeds == pytest.approx((fmean(f1), stdev(f1), min(f1), max(f1), 2))
+        assert point.target.interval.low < point.target.seeds.mean < point.target.interval.high
+
+
+def test_forgetting_pairs_the_seeds(tmp_path: Path, write_run: Write) -> None:
+    """Forgetting is the mean change of each seed's F1 on the source language, and its deviation that of the changes."""
+    analysis = analyse(load_run(write_run(tmp_path / "run", seeds=(1, 2, 3))))
+    start = analysis.points[0]
+    for point in analysis.points[1:]:
+        changes = [
+            after["f1"] - before["f1"]
+            for a, b in zip(point.stages, start.stages, strict=True)
+            if (after := evaluation_on(a, "en")) and (before := evaluation_on(b, "en"))
+        ]
+        assert point.forgotten is not None
+        assert (point.forgotten.mean, point.forgotten.sd) == pytest.approx((fmean(changes), stdev(changes)))
+
+
+def test_p_values_are_corrected_over_their_column(tmp_path: Path, write_run: Write) -> None:
+    """All differences from the source stage are one family of tests, and so are all from the next smaller size."""
+    analysis = analyse(load_run(write_run(tmp_path / "run", regimes=("progressive", "joint"), sentences=40)))
+    for column, tests in (("source", 6), ("before", 4)):
+        differences = [each for point in analysis.points if (each := getattr(point.target, column))]
+        assert len(differences) == tests
+        assert [each.p_holm for each in differences] == holm([each.p for each in differences])
+        assert any(each.p_holm > each.p for each in differences)
+
+
+def test_runs_are_compared_where_both_have_a_point(tmp_path: Path, write_run: Write) -> None:
+    """Differences are each run's F1 minus the first's at common points, one family; other sentences are left out."""
+    first = analyse(load_run(write_run(tmp_path / "a", sizes=(250, 1000))))
+    others = [
+        analyse(load_run(write_run(tmp_path / name, sizes=sizes, sentences=sentences, quality=0.02)))
+        for name, sizes, sentences in (("b", (1000, 4000), 120), ("c", (1000,), 90), ("d", (250,), 120))
+    ]
+    found = compare(first, others)
+    places = [(run.name, point.regime, point.size) for run, point, _ in found]
+    assert places == [("b", "source", 0), ("b", "progressive", 1000), ("d", "source", 0), ("d", "progressive", 250)]
+    change = found[1][2]
+    assert change.value == pytest.approx(others[0].points[1].target.seeds.mean - first.points[2].target.seeds.mean)
+    assert [each.p_holm for *_, each in found] == holm([each.p for *_, each in found])
+    assert any(each.p_holm > each.p for *_, each in found)
+
+
+def test_stages_on_different_sentences_are_a_clear_error(tmp_path: Path, write_run: Write) -> None:
+    """Stages that were evaluated on different sentences are not compared."""
+    run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other", sentences=90)
+    stage = "progressive-tr-250-seed42"
+    shutil.copy(other / "stages" / stage / "counts.npz", run / "stages" / stage / "counts.npz")
+    with pytest.raises(UserError, match=r"different sentences of tr \(90 and 120\)"):
+        analyse(load_run(run))
+
+
+def test_a_folder_without_complete_stages_is_a_clear_error(tmp_path: Path) -> None:
+    """A folder that holds no complete stage is named, with what was looked for."""
+    (tmp_path / "stages" / "source-en-seed42").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds no complete stage .*stages/<id>/result\.json"):
+        load_run(tmp_path)
+
+
+def test_languages_of_panx_have_names() -> None:
+    """Every language of PAN-X is spelled out, and a code that nobody knows stays as it is."""
+    names = [language_name(code) for code in PANX.split()]
+    assert len(set(names)) == 40
+    assert all(name[0].isupper() and len(name) > 3 for name in names)
+    assert [language_name(code) for code in ("en", "tr", "zh", "sw", "yo")] == [
+        "English", "Turkish", "Chinese", "Swahili", "Yoruba",
+    ]  # fmt: skip
+    assert language_name("mylang") == "mylang"
+
+
+def test_training_data_in_words(tmp_path: Path, write_run: Write) -> None:
+    """A joint stage's sentences are told apart by language, which is a code or a name."""
+    joint = load_run(write_run(tmp_path / "run", regimes=("joint",), sizes=(250,))).results[-1]
+    assert trained_on(joint) == "en 800 + tr 250"
+    assert trained_on(joint, language_name) == "English 800 + Turkish 250"
