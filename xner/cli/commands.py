@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xner.backbone import check_head
 from xner.cli.callbacks import monitoring
-from xner.cli.lightning import XnerCLI, check_training, config_yaml
+from xner.cli.lightning import XnerCLI, check_training, config_yaml, parse_command
 from xner.cli.processes import check_lost, leave_group
 from xner.cli.transfer import transfer
 from xner.data.sources import Sentences
@@ -42,9 +42,7 @@ def run_command(args: Sequence[str]) -> None:
     """
     seeds = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
     try:
-        # --plan is a flag; jsonargparse expects a value.
-        cli = XnerCLI(["--plan=true" if arg == "--plan" else arg for arg in args])
-        _run(cli)
+        _run(parse_command(args))
     finally:
         # Lightning leaves its seed in the environment, where the next command of this process would find it.
         for name, seed in seeds.items():

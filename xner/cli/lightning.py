@@ -2,11 +2,13 @@
 
 import difflib
 import gc
+import importlib
 import inspect
 import json
 import math
 import os
 import re
+import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -107,15 +109,17 @@ class Parser(LightningArgumentParser):
     Attributes:
         of_other_commands: Options of other commands, which a configuration may hold as well.
         not_given: Options that a run's own config.yaml holds although nobody gave them.
+        class_path: The class of the model, where it is not ``TokenClassifier``.
     """
 
     of_other_commands: Collection[str] = ()
     not_given: Collection[str] = ()
+    class_path: str | None = None
 
     def parse_string(self, content: str, *args: Any, **options: Any) -> Namespace:  # noqa: ANN401 - as in the base class
         """Parse a configuration without the options that are not for this command."""
         names = {*self.of_other_commands, *(self.not_given if content.startswith(RESOLVED) else ())}
-        parsed: Namespace = super().parse_string(_without(content, names), *args, **options)
+        parsed: Namespace = super().parse_string(_prepare(content, names), *args, **options)
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -198,6 +202,8 @@ class XnerCLI(LightningCLI):
         if subcommand == "transfer":
             parser.add_class_arguments(TransferOptions, as_group=False)
             parser.not_given = {*SET_BY_TRANSFER}
+        if self.model_class not in (None, TokenClassifier):
+            parser.class_path = f"{self.model_class.__module__}.{self.model_class.__qualname__}"
         parser.of_other_commands = {*inspect.signature(TransferOptions).parameters} - {*_options(parser)}
         return parser
 
@@ -231,6 +237,7 @@ class XnerCLI(LightningCLI):
         command = str(self.subcommand)
         self.options: Namespace = self.config[command]
         parser = self._parser(command)
+        assert isinstance(parser, Parser)
         for name, value in named(parser, self.options).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{name}={value} is not finite; use a finite number, or leave the option out")
@@ -263,7 +270,7 @@ class Build:
         root: The folder of the run.
     """
 
-    parser: ArgumentParser
+    parser: Parser
     options: Namespace
     command: str
     root: Path
@@ -325,24 +332,88 @@ def config_yaml(cli: XnerCLI) -> str:
     # What a run resumed from is not what it computes, and other commands would take these weights for theirs.
     for name in ("ckpt_path", "weights_only", *(SET_BY_TRANSFER if cli.subcommand == "transfer" else ())):
         options.pop(name, None)
-    return RESOLVED + str(cli._parser(cli.subcommand).dump(options, skip_none=False))
+    return resolved_yaml(cli.build.parser, options)
 
 
-def as_json(parser: ArgumentParser, options: Namespace) -> dict[str, Any]:
+def resolved_yaml(parser: Parser, options: Namespace) -> str:
+    """Return the text of a configuration with all options, and with the class of the model if it is another."""
+    text = str(parser.dump(options, skip_none=False))
+    if parser.class_path:
+        content = yaml.safe_load(text)
+        content["model"] = {"class_path": parser.class_path, "init_args": content["model"]}
+        text = yaml.safe_dump(content, sort_keys=False)
+    return RESOLVED + text
+
+
+def as_json(parser: Parser, options: Namespace) -> dict[str, Any]:
     """Return all options of a command by group and name, as JSON values."""
     found: dict[str, Any] = json.loads(parser.dump(options, skip_none=False, skip_link_targets=False, format="json"))
+    found["model"]["class_path"] = parser.class_path or "xner.TokenClassifier"
     return found
 
 
-def named(parser: ArgumentParser, options: Namespace) -> dict[str, Any]:
+def named(parser: Parser, options: Namespace) -> dict[str, Any]:
     """Return all options of a command by their name on the command line, such as ``data.languages``."""
     found = as_json(parser, options)
     grouped = {f"{group}.{name}": value for group in GROUPS for name, value in found[group].items()}
     return {**grouped, **{name: value for name, value in found.items() if name not in GROUPS}}
 
 
-def _without(content: str, names: Collection[str]) -> str:
-    """Remove some options from a YAML text, and leave the others as they are written."""
+def parse_command(args: Sequence[str]) -> XnerCLI:
+    """Parse a command whose model may be a subclass of ``TokenClassifier``.
+
+    The class is given as ``--model module.Class``, or as ``class_path`` of ``model`` in a configuration.
+
+    Raises:
+        UserError: If an option is wrong, or the class cannot be imported.
+    """
+    # --plan is a flag; jsonargparse expects a value.
+    words = ["--plan=true" if arg == "--plan" else arg for arg in args]
+    rest: list[str] = []
+    class_path = None
+    while words:
+        name, equals, value = words[0].partition("=")
+        taken = 1 if equals else min(2, len(words))
+        value = value if equals else words[1] if taken == 2 else ""
+        if name == "--model" and value and not Path(value).exists():
+            class_path = value
+            del words[:taken]
+            continue
+        if name in ("--config", "-c"):
+            try:
+                content = yaml.safe_load(Path(value).read_text("utf-8") if _is_file(value) else value)
+                class_path = content["model"]["class_path"]
+            except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+                pass  # not a configuration with a class; the parser reports what is wrong with it
+        rest.append(words.pop(0))
+    return XnerCLI(rest, _model_class(class_path) if class_path else TokenClassifier)
+
+
+def _is_file(value: str) -> bool:
+    try:
+        return Path(value).is_file()
+    except OSError:  # the text of a configuration is too long for a name
+        return False
+
+
+def _model_class(class_path: str) -> type[TokenClassifier]:
+    module, _, name = class_path.rpartition(".")
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)  # as for python train.py
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"model={class_path} cannot be imported ({error}); use module.Class, a subclass of TokenClassifier, or a "
+            "configuration file"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, TokenClassifier)):
+        raise UserError(f"model={class_path} is not a subclass of TokenClassifier; use one")
+    return found
+
+
+def _prepare(content: str, names: Collection[str]) -> str:
+    """Remove some options and the class of the model from a YAML text, and leave the rest as it is written."""
     try:
         root = yaml.compose(content)
     except yaml.YAMLError:
@@ -354,6 +425,10 @@ def _without(content: str, names: Collection[str]) -> str:
     changed = len(root.value) < whole
     for group, node in root.value:
         if isinstance(node, yaml.MappingNode):
+            entries = {key.value: value for key, value in node.value}
+            if group.value == "model" and "class_path" in entries:
+                node.value = entries["init_args"].value if "init_args" in entries else []
+                changed = True
             whole = len(node.value)
             node.value = [(key, value) for key, value in node.value if f"{group.value}.{key.value}" not in names]
             changed |= len(node.value) < whole

@@ -15,7 +15,16 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from xner.cli.lightning import RESOLVED, SET_BY_TRANSFER, XnerCLI, check_training, config_yaml, limits, named
+from xner.cli.lightning import (
+    SET_BY_TRANSFER,
+    XnerCLI,
+    check_training,
+    config_yaml,
+    limits,
+    named,
+    parse_command,
+    resolved_yaml,
+)
 from xner.cli.output import Cell, duration, say, table
 from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.errors import UserError
@@ -273,14 +282,14 @@ class RemoteStage:
         for group, name in (("model", "backbone"), ("data", "source"), ("trainer", "default_root_dir")):
             if name == "default_root_dir" or Path(options[group][name]).is_dir():
                 options[group][name] = str(Path(options[group][name]).absolute())
-        text = str(cli.build.parser.dump(options, skip_none=False))
-        return cls(RESOLVED + text, replace(experiment, root=experiment.root.absolute()), torch.get_num_threads())
+        text = resolved_yaml(cli.build.parser, options)
+        return cls(text, replace(experiment, root=experiment.root.absolute()), torch.get_num_threads())
 
     def __call__(self, stage: Stage) -> Result:
         """Run the stage."""
         torch.set_num_threads(self.threads)
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        cli = XnerCLI(["transfer", f"--config={self.config}"])
+        cli = parse_command(["transfer", f"--config={self.config}"])
         folder = self.experiment.folder(stage.id)
         folder.mkdir(parents=True, exist_ok=True)
         # A worker whose command was killed may still be at this stage, and complete it.
