@@ -1,5 +1,6 @@
 """Every command in the README can be given as it stands there."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from xner.cli.main import TOOLS, main
+from xner.cli import TOOLS
+from xner.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"(<!-- \w+ -->\n)?```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -92,6 +94,21 @@ def test_job_queues_again(code: int) -> None:
     given = f"srun() {{ return {code}; }}; scontrol() {{ echo $*; }}; SLURM_JOB_ID=4711\n"
     end = subprocess.run(["bash"], input=given + script, capture_output=True, text=True)
     assert (end.returncode, end.stdout) == (code, "requeue 4711\n" if code == 143 else "")
+
+
+def test_python_script(tmp_path: Path) -> None:
+    """The script of the Python API runs as it stands there."""
+    [script] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"^en 0\.\d+\ntr 0\.\d+$", done.stdout, re.MULTILINE)
+    assert (tmp_path / "runs" / "api-model" / "config.json").is_file()
 
 
 def test_nothing_else() -> None:

@@ -204,8 +204,10 @@ class Network(nn.Module):
         """Return the name of a weight that is not finite, ``None`` where all are."""
         return first_not_finite(self.model.state_dict())
 
-    def save(self, folder: Path) -> None:
-        """Write the network and its tokenizer in Hugging Face layout."""
+    def save(self, folder: Path | str) -> None:
+        """Write the network and its tokenizer in Hugging Face layout, without a record of what it was trained on."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         save_network(self.model, folder)
         save_tokenizer(self.backbone, folder)
 
