@@ -5,7 +5,8 @@ that was asked for, a folder of another run. It is 1 where what was asked for is
 data, the network, the disk, another process, a training that diverges.
 """
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 
@@ -46,3 +47,17 @@ class RunError(UserError):
     """What was asked for was well formed, but the data, the network or the disk stands in its way."""
 
     exit_code = 1
+
+
+def did_you_mean(value: str, choices: Sequence[str]) -> str:
+    """Suggest what to use in place of a value that is not among the choices.
+
+    >>> did_you_mean("tur", ["en", "tr"])
+    "did you mean 'tr'? Choose from en, tr"
+    >>> did_you_mean("xx", ["en", "tr"])
+    'choose from en, tr'
+    """
+    near = [repr(choice) for choice in difflib.get_close_matches(value, choices, n=3, cutoff=0.4)]
+    if not choices:
+        return "none is available"
+    return (f"did you mean {' or '.join(near)}? Choose" if near else "choose") + f" from {', '.join(choices)}"

@@ -439,10 +439,10 @@ BAD_OPTIONS = [
 
 
 BAD_DATA = [
-    ("train.tsv", "a\tO\nb O\n", "train.tsv, line 2: 1 field where word, tab, tag are due"),
-    ("validation.tsv", "a\tO\tO\n", "validation.tsv, line 1: 3 fields"),
+    ("train.tsv", "a\tO\nb O\n", "train.tsv, line 2: expected word<TAB>tag, found 1 column"),
+    ("validation.tsv", "a\tO\tO\n", "validation.tsv, line 1: expected word<TAB>tag, found 3"),
     ("train.tsv", "a\tB-MISC\n", "train.tsv, line 1: unknown tag 'B-MISC'"),
-    ("validation.tsv", "\n", "validation.tsv holds no sentence"),
+    ("validation.tsv", "\n", "validation.tsv contains no sentences"),
     ("validation.tsv", None, "split 'validation' is not in"),
     ("train.jsonl", as_jsonl([{"tokens": ["a", "b"], "ner_tags": ["O"]}]), "train.jsonl, line 1: 2 tokens but"),
 ]

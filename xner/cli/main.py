@@ -6,8 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from xner.data.sources import suggestion
-from xner.errors import UserError
+from xner.errors import UserError, did_you_mean
 
 COMMANDS = ("fit", "validate", "test", "predict", "transfer")
 """The commands that need a Trainer."""
@@ -32,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if args and args[0] in TOOLS:
             _run_tool(args[0], args[1:])
         elif args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            raise UserError(f"there is no command {args[0]!r}: {suggestion(args[0], [*COMMANDS, *TOOLS])}")
+            raise UserError(f"there is no command {args[0]!r}: {did_you_mean(args[0], [*COMMANDS, *TOOLS])}")
         else:
             _run_lightning(args)
     except UserError as error:
