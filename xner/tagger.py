@@ -214,7 +214,7 @@ class Tagger:
 
         from xner.batch import Batch
         from xner.data.encode import encode
-        from xner.data.packing import RowDataset, concatenate_ranges
+        from xner.data.packing import RowDataset
         from xner.data.sampler import EvaluationSampler
         from xner.data.sources import Sentences
 
@@ -230,7 +230,7 @@ class Tagger:
             batch = Batch(*(part.to(self.model.device) for part in rows[share]))
             with torch.inference_mode():
                 best = self.model.word_logits(batch).float().softmax(dim=-1).max(dim=-1)
-            places, _ = concatenate_ranges(encoded.sentence_word, share.sentences)
+            places, _ = encoded.words_of(share.sentences)
             labels[places] = best.indices.cpu().numpy()
             scores[places] = best.values.cpu().numpy()
         return [TAGS[label] for label in labels], scores.tolist()

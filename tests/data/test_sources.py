@@ -110,11 +110,10 @@ def test_digest_tells_sentences_apart() -> None:
     assert len({sentences.digest for sentences in variants}) == len(variants)
 
 
-def test_illegal_tags_are_kept_and_counted(folder: Path) -> None:
-    """Tags that IOB2 forbids are read as they are, and counted."""
+def test_invalid_tags_are_kept(folder: Path) -> None:
+    """Tags that are invalid under IOB2 are read unchanged."""
     (folder / "tr" / "train.tsv").write_text("a\tI-PER\nb\tI-PER\nc\tO\nd\tI-LOC\n\ne\tI-ORG\n", encoding="utf-8")
     assert read(folder).tags == [["I-PER", "I-PER", "O", "I-LOC"], ["I-ORG"]]
-    assert read(folder).invalid_tags == 3
 
 
 @pytest.mark.parametrize(("language", "split"), [("en", "train"), ("tr", "validation"), ("tr", "test")])

@@ -16,7 +16,6 @@ from safetensors.numpy import load_file, save
 
 from xner.backbone import folder_of, has_head, load_config
 from xner.data.datamodule import PanxDataModule
-from xner.data.packing import concatenate_ranges
 from xner.errors import RunError
 from xner.files import write_atomically
 from xner.lineage.record import FILE, Episode, Lineage, extend, read_lineage
@@ -97,7 +96,7 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
     for language in data.languages:
         split = data.training_split(language)
         encoded, chosen = data.encoded(split), data.training_sentences(language)
-        places, _ = concatenate_ranges(encoded.sentence_word, chosen)
+        places, _ = encoded.words_of(chosen)
         sentences.append(encoded.sentence_hash[chosen])
         words.append(encoded.word_hash[places])
         content = encoded.digest.encode() + np.sort(chosen).tobytes()

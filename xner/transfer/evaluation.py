@@ -5,7 +5,6 @@ import torch
 
 from xner.data.datamodule import PanxDataModule
 from xner.data.encode import Encoded
-from xner.data.packing import concatenate_ranges
 from xner.lineage.history import History, Int64
 from xner.lineage.record import evaluation_splits, zero_shot
 from xner.model.classifier import Tested, TokenClassifier
@@ -65,7 +64,7 @@ def f1_of(counts: Counts, chosen: np.typing.NDArray[np.bool_]) -> float:
 
 
 def _count(tested: Tested, encoded: Encoded, sentences: Int64, history: History) -> Counts:
-    words, sentence_words = concatenate_ranges(encoded.sentence_word, sentences)
+    words, sentence_words = encoded.words_of(sentences)
     sentence = torch.from_numpy(np.repeat(np.arange(len(sentences)), sentence_words))
     gold = torch.from_numpy(encoded.word_label[words].astype(np.int64))
     correct, predicted, there = span_counts(tested.labels, gold, sentence, len(sentences))

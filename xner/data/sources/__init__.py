@@ -94,7 +94,7 @@ class Split:
         """Read the sentences of the split, in the order of the source.
 
         Raises:
-            RunError: If the hub cannot be reached, or the content is not sentences with the tags of PAN-X.
+            RunError: If the hub or a file cannot be read, or contains something other than sentences with known tags.
         """
         if self.source == "panx":
             where, sentences = f"{HUB} PAN-X.{self.language} {self.name}", read_hub(self.language, self.name)

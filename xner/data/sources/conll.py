@@ -8,11 +8,7 @@ from xner.tags import LABELS
 
 
 def read_conll(path: Path, language: str) -> Sentences:
-    """Read a file of lines ``word<TAB>tag``.
-
-    Raises:
-        RunError: If the file cannot be read, or a line has another form.
-    """
+    """Read a file with lines of the form ``word<TAB>tag``."""
     words: list[list[str]] = []
     tags: list[list[str]] = []
     after_blank = True

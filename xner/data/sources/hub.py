@@ -18,11 +18,7 @@ LANGUAGES = (
 
 
 def read_hub(language: str, split: str) -> Sentences:
-    """Download a split of PAN-X, or read it from the cache of ``datasets``.
-
-    Raises:
-        RunError: If the hub cannot be reached.
-    """
+    """Download a split of PAN-X, or read it from the cache of ``datasets``."""
     import datasets
     import datasets.exceptions
 

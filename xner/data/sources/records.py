@@ -15,11 +15,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_jsonl(path: Path, language: str) -> Sentences:
-    """Read a file with one JSON object per line.
-
-    Raises:
-        RunError: If the file cannot be read, or a line is not a sentence.
-    """
+    """Read a file with one JSON object per line."""
 
     def rows() -> Iterator[tuple[str, Any, Any]]:
         for number, line in enumerate(read_lines(path), start=1):
@@ -36,11 +32,7 @@ def read_jsonl(path: Path, language: str) -> Sentences:
 
 
 def read_parquet(path: Path, language: str) -> Sentences:
-    """Read a Parquet file.
-
-    Raises:
-        RunError: If the file is not Parquet, or a row is not a sentence.
-    """
+    """Read a Parquet file."""
     import datasets
     import pyarrow
     import pyarrow.parquet
@@ -53,11 +45,7 @@ def read_parquet(path: Path, language: str) -> Sentences:
 
 
 def read_saved(path: Path, language: str) -> Sentences:
-    """Read a folder written by ``datasets.Dataset.save_to_disk``.
-
-    Raises:
-        RunError: If the folder is incomplete, or a row is not a sentence.
-    """
+    """Read a folder written by ``datasets.Dataset.save_to_disk``."""
     import datasets
 
     try:
@@ -74,11 +62,8 @@ def read_table(dataset: Any, where: str, language: str) -> Sentences:  # noqa: A
 
     Args:
         dataset: The data set. If ``ner_tags`` is a class label, integers are looked up in its own names.
-        where: The data set's name in error messages.
+        where: The name of the data set in error messages.
         language: A language code.
-
-    Raises:
-        RunError: If a column is missing, or a row is not a sentence.
     """
     if missing := {"tokens", "ner_tags"} - set(dataset.column_names):
         raise RunError(f"{where} has no column {sorted(missing)[0]!r}, only {', '.join(dataset.column_names)}")

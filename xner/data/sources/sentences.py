@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from xner.errors import RunError
-from xner.tags import TAGS, invalid_tags
+from xner.tags import TAGS
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Sentences:
             digest.update(b"\n")
         return digest.hexdigest()
 
-    @cached_property
-    def invalid_tags(self) -> int:
-        """Count the tags that are invalid under IOB2; they are kept unchanged."""
-        return sum(map(invalid_tags, self.tags))
-
 
 def unknown_tag(tag: object) -> str:
     """Describe the error of a tag that is not in the tag set."""
@@ -54,11 +49,7 @@ def remove_prefix(word: str, language: str) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file.
-
-    Raises:
-        RunError: If the file cannot be read.
-    """
+    """Read a file, or raise ``RunError``."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -66,11 +57,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file, without their newlines.
-
-    Raises:
-        RunError: If the file cannot be read or is not UTF-8.
-    """
+    """Read the lines of a UTF-8 file without their newlines, or raise ``RunError``."""
     try:
         # str.splitlines also splits at U+2028 and similar characters, which a word may contain.
         return read_bytes(path).decode("utf-8").split("\n")
