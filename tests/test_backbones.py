@@ -109,7 +109,7 @@ def test_padding_is_said(family: str, backbone: Path, caplog: pytest.LogCaptureF
     """Where sentences cannot share rows, a line says that there is padding: of mDeBERTa, and not of mBERT."""
     with caplog.at_level(logging.INFO, "xner"):
         fitted = fit(backbone, **FIT)
-    line = f"{backbone} (deberta-v2) cannot keep sentences of a row apart: it gets padding"
+    line = f"{backbone} (deberta-v2) does not support packing: its batches are padded"
     assert (line in caplog.messages) is (family != "mbert")
     assert fitted.data.packing is (family == "mbert")
 

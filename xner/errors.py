@@ -50,11 +50,14 @@ def options_called(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def did_you_mean(value: str, choices: Sequence[str]) -> str:
-    """Suggest the choices that are most similar to an unknown value, and list all choices.
+    """Suggest what to use in place of a value that is not among the choices.
 
     >>> did_you_mean("tur", ["en", "tr"])
     "did you mean 'tr'? Choose from en, tr"
+    >>> did_you_mean("xx", ["en", "tr"])
+    'choose from en, tr'
     """
     near = [repr(choice) for choice in difflib.get_close_matches(value, choices, n=3, cutoff=0.4)]
-    suggestion = f"did you mean {' or '.join(near)}? " if near else ""
-    return suggestion + (f"Choose from {', '.join(choices)}" if choices else "There are none")
+    if not choices:
+        return "none is available"
+    return (f"did you mean {' or '.join(near)}? Choose" if near else "choose") + f" from {', '.join(choices)}"

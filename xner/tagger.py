@@ -209,7 +209,7 @@ class Tagger:
         import torch
 
         from xner.data.encode import encode
-        from xner.data.packing import RowDataset, concatenate_ranges
+        from xner.data.packing import RowDataset
         from xner.data.sampler import EvaluationSampler
         from xner.data.sources import Sentences
 
@@ -225,7 +225,7 @@ class Tagger:
             batch = rows[share].to(self.device)
             with torch.inference_mode():
                 best = self.network.word_logits(batch).float().softmax(dim=-1).max(dim=-1)
-            places, _ = concatenate_ranges(encoded.sentence_word, share.sentences)
+            places, _ = encoded.words_of(share.sentences)
             labels[places] = best.indices.cpu().numpy()
             scores[places] = best.values.cpu().numpy()
         return [TAGS[label] for label in labels], scores.tolist()

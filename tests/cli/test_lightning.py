@@ -427,13 +427,13 @@ BAD_OPTIONS = [
     ("fit", ["--data.languages=[eng]"], 2, "language 'eng' is not in data.source="),
     ("fit", ["--data.languages=en"], 2, 'data.languages=en is not a list; use "[en]"'),
     ("transfer", ["--sizes=10,20"], 2, 'sizes=10,20 is not a list; use "[10,20]"'),
-    ("fit", ["--data.languages=[]"], 2, "must name a language each"),
+    ("fit", ["--data.languages=[]"], 2, "data.languages=[] is empty"),
     ("fit", ["--data.source=nowhere"], 2, "data.source='nowhere' is not a folder; use"),
     ("fit", ["--data.source=panx"], 1, "with --data.source FOLDER"),
     ("fit", ["--data.source=panx", "--data.languages=[tur]"], 2, "language 'tur' is not in PAN-X"),
     ("fit", ["--data.max_length=2"], 2, "data.max_length=2 leaves no room for a piece; use 3 or more"),
-    ("fit", ["--data.max_length=513"], 2, "data.max_length=513 exceeds the 512 pieces"),
-    ("fit", ["--data.batch_size=0"], 2, "data.batch_size=0 must be 1 or more"),
+    ("fit", ["--data.max_length=513"], 2, "data.max_length=513 exceeds the 512 subwords"),
+    ("fit", ["--data.batch_size=0"], 2, "data.batch_size=0 is not positive; use 1 or more"),
     ("fit", ["--model.backbone=./nowhere"], 2, "model.backbone='./nowhere' is not a folder; use"),
     ("fit", ["--model.backbone=nobody/nothing"], 1, "'nobody/nothing' cannot be loaded"),
     ("fit", ["--model.learning_rate=-1"], 2, "model.learning_rate=-1.0 is not above 0 and finite"),
@@ -454,10 +454,10 @@ BAD_OPTIONS = [
 
 
 BAD_DATA = [
-    ("train.tsv", "a\tO\nb O\n", "train.tsv, line 2: 1 field where word, tab, tag are due"),
-    ("validation.tsv", "a\tO\tO\n", "validation.tsv, line 1: 3 fields"),
+    ("train.tsv", "a\tO\nb O\n", "train.tsv, line 2: expected word<TAB>tag, found 1 column"),
+    ("validation.tsv", "a\tO\tO\n", "validation.tsv, line 1: expected word<TAB>tag, found 3"),
     ("train.tsv", "a\tB-MISC\n", "train.tsv, line 1: unknown tag 'B-MISC'"),
-    ("validation.tsv", "\n", "validation.tsv holds no sentence"),
+    ("validation.tsv", "\n", "validation.tsv contains no sentences"),
     ("validation.tsv", None, "split 'validation' is not in"),
     ("train.jsonl", as_jsonl([{"tokens": ["a", "b"], "ner_tags": ["O"]}]), "train.jsonl, line 1: 2 tokens but"),
 ]
@@ -524,7 +524,7 @@ class TestBadInput:
         [
             *(("fit", *case) for case in BAD_DATA),
             *(("transfer", *case) for case in BAD_DATA),
-            ("transfer", "test.tsv", "a\n", "test.tsv, line 1: 1 field"),
+            ("transfer", "test.tsv", "a\n", "test.tsv, line 1: expected word<TAB>tag, found 1 column"),
         ],
     )
     def test_data(

@@ -58,25 +58,29 @@ class TestOptions:
     @pytest.mark.parametrize("option", ["batch_size", "max_length", "row_length", "evaluation_pieces"])
     @pytest.mark.parametrize("number", [0, -3])
     def test_positive_numbers(self, data: Any, option: str, number: int) -> None:  # noqa: ANN401 - see the fixture
-        """Sizes must be one or more."""
-        with pytest.raises(UserError, match=rf"^data\.{option}={number} must be 1 or more$"):
+        """Sizes must be positive."""
+        with pytest.raises(UserError, match=rf"^data\.{option}={number} is not positive; use 1 or more$"):
             data(**{option: number})
 
-    @pytest.mark.parametrize("languages", [{"languages": []}, {"test_languages": []}])
-    def test_no_language(self, data: Any, languages: dict[str, list[str]]) -> None:  # noqa: ANN401 - see the fixture
-        """A list of languages names one at least."""
-        with pytest.raises(UserError, match="must name a language each"):
-            data(**languages)
+    @pytest.mark.parametrize("option", ["languages", "test_languages"])
+    def test_no_language(self, data: Any, option: str) -> None:  # noqa: ANN401 - see the fixture
+        """A list of languages must not be empty."""
+        with pytest.raises(UserError, match=rf"^data\.{option}=\[\] is empty; use a list of language codes"):
+            data(**{option: []})
 
     @pytest.mark.parametrize("option", ["languages", "test_languages"])
     def test_language_twice(self, data: Any, option: str) -> None:  # noqa: ANN401 - see the fixture
-        """A language is named once, to train on and to test on."""
-        with pytest.raises(UserError, match=rf"^data\.{option}=\['tr', 'en', 'tr'\] names a language twice$"):
+        """Training and test languages must not be repeated."""
+        with pytest.raises(
+            UserError, match=rf"^data\.{option}=\['tr', 'en', 'tr'\] names a language twice; name each once$"
+        ):
             data(**{option: ["tr", "en", "tr"]})
 
     def test_num_samples_of_no_language(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """A number for a language that is not trained on is a mistake, not ignored."""
-        with pytest.raises(UserError, match=r"^data\.num_samples names 'tur': data\.languages are en, tr$"):
+        """A number of sentences for a language that is not trained on is an error."""
+        with pytest.raises(
+            UserError, match=r"^data\.num_samples names 'tur', which is not in data\.languages; use en, tr$"
+        ):
             data(languages=["en", "tr"], num_samples={"tur": 5})
 
     @pytest.mark.parametrize(
@@ -89,26 +93,28 @@ class TestOptions:
         ],
     )
     def test_num_samples(self, data: Any, num_samples: Any, expected: str) -> None:  # noqa: ANN401 - see the fixture
-        """An impossible number of training sentences is told when fitting is set up."""
+        """An impossible number of training sentences is an error when a fit is set up."""
         with pytest.raises(UserError) as caught:
             data(languages=["tr"], num_samples=num_samples).setup("fit")
         assert str(caught.value).startswith(expected)
 
     def test_max_length(self, data: Any, sample_backbone: str) -> None:  # noqa: ANN401 - see the fixture
-        """A window longer than the backbone's positions is an error that names both."""
+        """A window longer than the backbone accepts is an error that names both."""
         with pytest.raises(UserError) as caught:
             data(max_length=513).setup("fit")
-        assert str(caught.value) == f"data.max_length=513 exceeds the 512 pieces of {sample_backbone}"
+        assert str(caught.value) == (
+            f"data.max_length=513 exceeds the 512 subwords that {sample_backbone} accepts; use 512 or less"
+        )
         data(max_length=512).setup("fit")
 
     @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
     def test_unknown_language(self, data: Any, stage: str) -> None:  # noqa: ANN401 - see the fixture
-        """A language that the source does not have is told before anything else is done."""
+        """A language that the source does not have is an error in every stage."""
         with pytest.raises(UserError, match=r"language 'tur' is not in data\.source"):
             data(languages=["tur"]).setup(stage)
 
     def test_missing_split(self, source: str, data: Any, tmp_path: Path) -> None:  # noqa: ANN401 - see the fixture
-        """Fitting needs train and validation, testing needs test; each says which is missing."""
+        """A fit needs train and validation, a test only test; the error names the missing split."""
         shutil.copytree(source, tmp_path / "part")
         (tmp_path / "part" / "en" / "validation.tsv").unlink()
         with pytest.raises(UserError, match="split 'validation' is not in"):
@@ -118,19 +124,19 @@ class TestOptions:
 
 class TestBackbone:
     def test_missing(self, data: Any, tmp_path: Path) -> None:  # noqa: ANN401 - see the fixture
-        """A path that is no folder is told."""
+        """A path that is not a folder is an error."""
         with pytest.raises(UserError, match="is not a folder; use a folder in Hugging Face layout or a hub name"):
             data(backbone=str(tmp_path / "nowhere")).setup("fit")
 
     def test_without_tokenizer(self, data: Any, tiny_backbone: str, tmp_path: Path) -> None:  # noqa: ANN401 - as above
-        """A backbone's folder without a tokenizer says which files it needs."""
+        """A backbone without a tokenizer is an error that names the missing files."""
         for name in ("config.json", "model.safetensors"):
             shutil.copy(Path(tiny_backbone) / name, tmp_path)
         with pytest.raises(UserError, match=r"has no tokenizer: put tokenizer\.json and tokenizer_config\.json"):
             data(backbone=str(tmp_path)).setup("fit")
 
     def test_with_other_labels(self, data: Any, tiny_backbone: str, tmp_path: Path) -> None:  # noqa: ANN401 - as above
-        """A token classifier with other tags says its own and those that are due."""
+        """A token classifier with other tags is an error that names both tag sets."""
         shutil.copytree(tiny_backbone, tmp_path / "other")
         path = tmp_path / "other" / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -140,7 +146,7 @@ class TestBackbone:
             data(backbone=str(tmp_path / "other")).setup("fit")
 
     def test_hub_out_of_reach(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """A hub name that cannot be had says how to use a folder."""
+        """A hub name that cannot be loaded is an error that explains how to use a folder."""
         with pytest.raises(RunError, match=r"'nobody/nothing' cannot be loaded .*or a folder that holds config\.json"):
             data(backbone="nobody/nothing").setup("fit")
 
@@ -148,7 +154,7 @@ class TestBackbone:
 class TestTraining:
     @pytest.mark.parametrize("num_samples", [None, 10, 40])
     def test_subset(self, data: Any, num_samples: int | None) -> None:  # noqa: ANN401 - see the fixture
-        """An epoch has the subset's sentences, each once, in batches of ``batch_size``."""
+        """An epoch has each sentence of the subset once, in batches of ``batch_size``."""
         module = data(languages=["tr"], num_samples=num_samples, batch_size=8)
         loader = module.train_dataloader()
         assert sorted(sentence_numbers(loader)) == sorted(subset(40, num_samples))
@@ -158,12 +164,12 @@ class TestTraining:
         assert module.training_sentences("tr").tolist() == subset(40, num_samples).tolist()
 
     def test_seeds(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """Both seeds choose the subset."""
+        """The subset depends on both seeds."""
         module = data(languages=["tr"], num_samples=10, shuffle_seed=5, subset_seed=6)
         assert module.training_sentences("tr").tolist() == subset(40, 10, shuffle_seed=5, subset_seed=6).tolist()
 
     def test_several_languages(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """Languages are concatenated, each with its own number of sentences, and gold labels stay with theirs."""
+        """Languages are concatenated, each with its own number of sentences and its own gold labels."""
         module = data(languages=["en", "tr"], num_samples={"en": None, "tr": 10})
         loader = module.train_dataloader()
         assert sorted(sentence_numbers(loader)) == [*range(40), *sorted(40 + subset(40, 10))]
@@ -173,12 +179,12 @@ class TestTraining:
         assert module.samples_of("tr") == 10
 
     def test_step_words(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """On one process a step's words are the batch's labelled pieces."""
+        """On one process, ``step_words`` is the number of labelled pieces of the batch."""
         for batch in data(languages=["en", "tr"], batch_size=8).train_dataloader():
             assert batch.step_words == (batch.labels >= 0).sum() == len(batch.word_label)
 
     def test_ranks(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """Ranks of a trainer share the sentences, in training and in evaluation, without repeating one."""
+        """Each sentence is on exactly one rank of a trainer, in training and in evaluation."""
         numbers: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
         for rank in range(3):
             module = data(languages=["tr"], batch_size=4)
@@ -188,7 +194,7 @@ class TestTraining:
                 accumulate_grad_batches=2,
                 overfit_batches=0.0,
                 training=False,
-                # The first rank's number is everyone's.
+                # All ranks use the number of the first one.
                 strategy=SimpleNamespace(broadcast=lambda number: numbers.setdefault("seed", [number])[0]),
             )
             numbers["train"] += sentence_numbers(module.train_dataloader())
@@ -203,7 +209,7 @@ class TestTraining:
 
     @pytest.mark.parametrize("packing", [True, False])
     def test_packing(self, data: Any, packing: bool) -> None:  # noqa: ANN401 - see the fixture
-        """Packed, windows share rows; otherwise each has its own."""
+        """With packing, windows share rows; without, each has its own."""
         shared = [int(batch.windows.max()) > len(batch.windows) for batch in data(packing=packing).train_dataloader()]
         assert all(shared) is packing
         assert any(shared) is packing
@@ -211,25 +217,25 @@ class TestTraining:
 
 class TestEvaluation:
     def test_validation_is_of_all_languages(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """Validation has the sentences of all languages trained on, whole, whatever is tested on."""
+        """Validation has all sentences of all training languages, whatever the test languages are."""
         module = data(languages=["tr", "en"], test_languages=["en"], num_samples=5)
         expected = expected_gold(random_sentences("tr", 20, seed=1), random_sentences("en", 20, seed=1))
         assert gold(module.val_dataloader()) == expected
 
     @pytest.mark.parametrize("languages", [["en", "tr"], ["tr", "en"], ["tr"]])
     def test_test_languages(self, data: Any, languages: Sequence[str]) -> None:  # noqa: ANN401 - see the fixture
-        """Each test language has a dataloader, in the order that was asked for; prediction has the same."""
+        """Each test language has a dataloader, in the given order, in testing and in prediction."""
         module = data(languages=["en"], test_languages=languages)
         expected = [expected_gold(random_sentences(language, 25, seed=2)) for language in languages]
         assert [gold(loader) for loader in module.test_dataloader()] == expected
         assert [gold(loader) for loader in module.predict_dataloader()] == expected
 
     def test_test_languages_default(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """Without test languages, those trained on are tested."""
+        """The test languages default to the training languages."""
         assert data(languages=["tr", "en"]).test_languages == ["tr", "en"]
 
     def test_budget(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
-        """An evaluation batch stays within the budget of pieces."""
+        """An evaluation batch has at most ``evaluation_pieces`` pieces."""
         for batch in data(evaluation_pieces=60).val_dataloader():
             assert batch.pieces.numel() <= 60
 
@@ -238,7 +244,7 @@ class TestUsedPieces:
     @pytest.mark.parametrize("num_samples", [None, 5, {"en": 3, "tr": 7}])
     @pytest.mark.parametrize("packing", [True, False])
     def test_are_those_looked_up(self, data: Any, num_samples: Any, packing: bool) -> None:  # noqa: ANN401 - as above
-        """They are the pieces of all training and validation batches, each once and ascending."""
+        """The result has the pieces of all training and validation batches, ascending and without repetition."""
         module = data(languages=["en", "tr"], num_samples=num_samples, packing=packing, batch_size=8)
         looked_up = {PADDING}
         for loader in (module.train_dataloader(), module.val_dataloader()):
@@ -248,14 +254,14 @@ class TestUsedPieces:
         assert module.used_pieces().tolist() == sorted(looked_up)
 
     def test_leave_out_what_is_not_trained_on(self, data: Any, sample_backbone: str) -> None:  # noqa: ANN401 - as above
-        """The pieces of other languages and of test are not among them."""
+        """The pieces of other languages and of the test split are not among them."""
         used = {*data(languages=["en"]).used_pieces().tolist()}
         turkish = {*load_tokenizer(sample_backbone)("Galatasaray nehri kulübü")["input_ids"]}
         assert turkish - used
 
 
-def test_oddities_are_told(tmp_path: Path, sample_backbone: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What could not be placed as it came is one line a split, with counts."""
+def test_log(tmp_path: Path, sample_backbone: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Words that need special treatment are logged in one line per split, with counts."""
     (tmp_path / "tr").mkdir()
     odd = Sentences([["Ankara", "\u200b", "x" * 60], ["a"]], [["I-LOC", "O", "O"], ["O"]])
     (tmp_path / "tr" / "test.tsv").write_bytes(as_tsv(odd).encode())
@@ -266,13 +272,13 @@ def test_oddities_are_told(tmp_path: Path, sample_backbone: str, caplog: pytest.
         module.setup("test")
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("tr/test: ")]
     assert line == (
-        "tr/test: 2 sentences, 4 words; 1 longer than a window and split; 1 words without a piece, predicted O; "
-        "1 words longer than a window, cut; 1 tags that IOB2 forbids, kept"
+        "tr/test: 2 sentences, 4 words; 1 sentences longer than a window (split); 1 words without a subword "
+        "(predicted O); 1 words longer than a window (truncated); 1 tags invalid under IOB2 (kept unchanged)"
     )
 
 
 def test_stages_encode_what_they_need(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401 - as above
-    """Fitting reads train and validation, validation itself alone, testing and prediction the tests."""
+    """A fit encodes train and validation, a validation only validation, tests and predictions only test."""
     needed = {
         "fit": {"en/train", "tr/train", "en/validation", "tr/validation"},
         "validate": {"en/validation", "tr/validation"},

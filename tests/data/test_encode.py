@@ -17,7 +17,7 @@ from xner.data import encode as encode_module
 from xner.data.encode import Encoded, EncodingStats, default_cache, encode, encode_split, join
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
-from xner.tags import IGNORE, LABELS, TAGS
+from xner.tags import IGNORE, LABELS, TAGS, invalid_tags
 
 TOKENIZER = load_tokenizer(str(SAMPLE / "backbone"))
 SPECIALS = 2
@@ -39,13 +39,13 @@ some_sentences = st.lists(sentence, min_size=1, max_size=5).map(
 
 
 def windows_of(encoded: Encoded, sentence: int) -> list[range]:
-    """The places of each of a sentence's windows in ``pieces``."""
+    """Return the range of ``pieces`` of each window of a sentence."""
     first, last = encoded.sentence_window[sentence : sentence + 2]
     return [range(start, end) for start, end in pairwise(encoded.window_start[first : last + 1].tolist())]
 
 
 def word_pieces(encoded: Encoded, sentence: int) -> list[int]:
-    """Where each of a sentence's words has its first piece."""
+    """Return the index of the first piece of each word of a sentence."""
     found: list[int] = encoded.word_piece[slice(*encoded.sentence_word[sentence : sentence + 2])].tolist()
     return found
 
@@ -60,8 +60,8 @@ def assert_equal(one: Encoded, other: Encoded) -> None:
             assert mine == yours, field.name
 
 
-def pieces_a_word(sentences: Sequence[str]) -> list[list[int]]:
-    """The pieces of each word, as the tokenizer itself cuts them."""
+def tokenized(sentences: Sequence[str]) -> list[list[int]]:
+    """Tokenize words by the tokenizer alone, and return the pieces of each."""
     encoding = TOKENIZER(list(sentences), is_split_into_words=True)
     words = zip(encoding.word_ids(), encoding["input_ids"], strict=True)
     found: list[list[int]] = [[] for _ in sentences]
@@ -73,7 +73,7 @@ def pieces_a_word(sentences: Sequence[str]) -> list[list[int]]:
 
 @given(some_sentences)
 def test_short_sentences_are_cut_as_the_tokenizer_does(sentences: Sentences) -> None:
-    """Of a sentence that fits, the pieces are those of ``is_split_into_words``, and the first of each has the label."""
+    """A sentence within one window has the tokenizer's pieces, and the first piece of each word has its label."""
     encoded = encode(sentences, TOKENIZER, max_length=512)
     assert len(encoded) == len(sentences)
     for number, (words, tags) in enumerate(zip(sentences.words, sentences.tags, strict=True)):
@@ -91,11 +91,11 @@ def test_short_sentences_are_cut_as_the_tokenizer_does(sentences: Sentences) -> 
 
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
 def test_every_word_is_scored_once(sentences: Sentences, max_length: int) -> None:
-    """However short a window is, each word with a piece has one labelled piece, its first; the others have none."""
+    """Whatever the window length, each word with pieces has one labelled piece, the first; other words have none."""
     encoded = encode(sentences, TOKENIZER, max_length)
     assert encoded.word_label.tolist() == [LABELS[tag] for tags in sentences.tags for tag in tags]
     assert np.diff(encoded.sentence_word).tolist() == [len(words) for words in sentences.words]
-    pieces = [found for words in sentences.words for found in pieces_a_word(words)]
+    pieces = [found for words in sentences.words for found in tokenized(words)]
     placed = encoded.word_piece[encoded.word_piece >= 0]
     assert [place < 0 for place in encoded.word_piece] == [not found for found in pieces]
     assert (np.diff(placed) > 0).all()
@@ -108,7 +108,7 @@ def test_every_word_is_scored_once(sentences: Sentences, max_length: int) -> Non
 
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
 def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
-    """No window is too long, each has the specials around it, and words lie in them whole; a longer one is cut."""
+    """Windows are not too long, start and end with special tokens, and contain whole words, truncated if too long."""
     encoded = encode(sentences, TOKENIZER, max_length)
     room = max_length - SPECIALS
     for number, words in enumerate(sentences.words):
@@ -116,7 +116,7 @@ def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
         parts = [encoded.pieces[window].tolist() for window in windows]
         assert all(SPECIALS <= len(part) <= max_length for part in parts)
         assert all(part[0] == TOKENIZER.bos_token_id and part[-1] == TOKENIZER.eos_token_id for part in parts)
-        pieces = pieces_a_word(words)
+        pieces = tokenized(words)
         assert [*chain(*(part[1:-1] for part in parts))] == [*chain(*(found[:room] for found in pieces))]
         for place, found in zip(word_pieces(encoded, number), pieces, strict=True):
             if found:
@@ -124,34 +124,34 @@ def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
                 assert place + min(len(found), room) < window.stop
         assert len(windows) == 1 or sum(map(len, pieces)) > room
         assert encoded.sentence_pieces[number] == sum(map(len, parts))
-    placement = encoded.stats
-    every = [found for words in sentences.words for found in pieces_a_word(words)]
-    assert placement.sentences == len(sentences)
-    assert placement.words == len(every)
-    assert placement.pieces == len(encoded.pieces) == encoded.window_start[-1]
-    assert placement.windows == len(encoded.window_start) - 1
-    assert placement.split_sentences == (np.diff(encoded.sentence_window) > 1).sum()
-    assert placement.words_without_pieces == sum(not found for found in every)
-    assert placement.cut_words == sum(len(found) > room for found in every)
-    assert placement.invalid_tags == sentences.invalid_tags
+    stats = encoded.stats
+    every = [found for words in sentences.words for found in tokenized(words)]
+    assert stats.sentences == len(sentences)
+    assert stats.words == len(every)
+    assert stats.pieces == len(encoded.pieces) == encoded.window_start[-1]
+    assert stats.windows == len(encoded.window_start) - 1
+    assert stats.split_sentences == (np.diff(encoded.sentence_window) > 1).sum()
+    assert stats.words_without_pieces == sum(not found for found in every)
+    assert stats.cut_words == sum(len(found) > room for found in every)
+    assert stats.invalid_tags == sum(map(invalid_tags, sentences.tags))
 
 
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
 def test_windows_are_as_few_as_can_be(sentences: Sentences, max_length: int) -> None:
-    """A window's first word would not have fitted behind the window before."""
+    """The first word of a window does not fit into the window before."""
     encoded = encode(sentences, TOKENIZER, max_length)
     for number, words in enumerate(sentences.words):
-        pieces = [len(found) for found in pieces_a_word(words) if found]
+        pieces = [len(found) for found in tokenized(words) if found]
         placed = [place for place in word_pieces(encoded, number) if place >= 0]
         length_of = dict(zip(placed, pieces, strict=True))
         for before, here in pairwise(windows_of(encoded, number)):
             first = next((place for place in here if place in length_of), None)
-            assert first is not None, "a window of specials alone"
+            assert first is not None, "a window without words"
             assert len(before) + length_of[first] > max_length
 
 
 def test_words_without_pieces() -> None:
-    """Characters of no width give no piece: such words have their gold label and nothing else."""
+    """Zero-width characters have no pieces: such words only have their gold label."""
     sentences = Sentences([["\u200b", "Ankara", "\ufeff"], ["\u200b"]], [["B-PER", "B-LOC", "O"], ["I-ORG"]])
     encoded = encode(sentences, TOKENIZER, max_length=512)
     assert encoded.stats.words_without_pieces == 3
@@ -162,9 +162,9 @@ def test_words_without_pieces() -> None:
 
 
 def test_word_longer_than_a_window() -> None:
-    """A word longer than a window is alone in one, of which it fills all; its neighbours are in others."""
+    """A word longer than a window fills a window of its own."""
     words = ["the", "ğ" * 40, "\u200b", "the"]
-    [short, long, none, _] = pieces_a_word(words)
+    [short, long, none, _] = tokenized(words)
     assert (len(short), len(none)) == (1, 0)
     assert len(long) > 6
     encoded = encode(Sentences([words], [["O", "B-PER", "O", "B-LOC"]]), TOKENIZER, max_length=6 + SPECIALS)
@@ -174,15 +174,44 @@ def test_word_longer_than_a_window() -> None:
     assert (encoded.word_piece >= 0).tolist() == [True, True, False, True]
 
 
+@given(some_sentences, st.integers(SPECIALS + 1, 30), st.data())
+def test_words_and_pieces_of_sentences(sentences: Sentences, max_length: int, data: st.DataObject) -> None:
+    """The words and pieces of chosen sentences come in the order of choice, with their numbers; none give none."""
+    encoded = encode(sentences, TOKENIZER, max_length)
+    chosen = data.draw(st.lists(st.integers(0, len(encoded) - 1)))
+    words, sentence_words = encoded.words_of(np.array(chosen, dtype=np.int64))
+    assert words.tolist() == [*chain(*(range(*encoded.sentence_word[number:][:2]) for number in chosen))]
+    assert sentence_words.tolist() == [len(sentences.words[number]) for number in chosen]
+    pieces, window_pieces = encoded.pieces_of(np.array(chosen, dtype=np.int64))
+    windows = [window for number in chosen for window in windows_of(encoded, number)]
+    assert pieces.tolist() == [*chain(*windows)]
+    assert window_pieces.tolist() == [*map(len, windows)]
+
+
+def test_hashes() -> None:
+    """Words and sentences have equal hashes exactly if they are equal, and a tab separates words."""
+    words = [["İzmir", "ve"], ["izmir", "ve"], ["ve", "İzmir"], ["İzmir", "ve"], ["İzmir ve"], ["İzmirve"], ["ve"]]
+    encoded = encode(Sentences(words, [["O"] * len(each) for each in words]), TOKENIZER, 512)
+    for hashes, texts in ((encoded.word_hash, [*chain(*words)]), (encoded.sentence_hash, [*map("\t".join, words)])):
+        assert hashes.dtype == np.int64
+        assert len({*zip(hashes.tolist(), texts, strict=True)}) == len({*hashes.tolist()}) == len({*texts})
+    assert encoded.sentence_hash[-1] == encoded.word_hash[-1]
+
+
+def test_hashes_are_stable() -> None:
+    """Hashes are those of BLAKE2b on every machine, since model folders contain them."""
+    assert encode(Sentences([["Ankara"]], [["O"]]), TOKENIZER, 512).word_hash.tolist() == [255209965438879208]
+
+
 @pytest.mark.parametrize("max_length", [2, 1, 0, -4])
 def test_no_room(max_length: int) -> None:
-    """A window that the specials fill is an error that says the least that would do."""
+    """A window without room for a piece is an error that names the minimum length."""
     with pytest.raises(UserError, match=rf"^data.max_length={max_length} leaves no room for a piece; use 3 or more$"):
         encode(random_sentences("tr", 2), TOKENIZER, max_length)
 
 
-def test_tokenizer_is_left_as_it_was() -> None:
-    """Truncation or padding that someone has switched on in the tokenizer changes nothing."""
+def test_truncation_and_padding_are_ignored() -> None:
+    """Truncation or padding enabled in the tokenizer changes nothing."""
     tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(SAMPLE / "backbone")
     tokenizer.backend_tokenizer.enable_truncation(4)
     tokenizer.backend_tokenizer.enable_padding(length=20)
@@ -192,27 +221,27 @@ def test_tokenizer_is_left_as_it_was() -> None:
 
 @given(st.lists(some_sentences, min_size=1, max_size=4), st.integers(SPECIALS + 1, 20))
 def test_join(parts: list[Sentences], max_length: int) -> None:
-    """Encoded splits laid end to end equal the encoding of all their sentences, but for the digest."""
+    """Joined splits equal the encoding of all their sentences, except for the digest."""
     joined = join([encode(part, TOKENIZER, max_length) for part in parts])
     whole = Sentences([each for part in parts for each in part.words], [each for part in parts for each in part.tags])
     assert_equal(replace(joined, digest=whole.digest), encode(whole, TOKENIZER, max_length))
 
 
 def test_join_keeps_digests_apart() -> None:
-    """A join's digest depends on its parts and their order."""
+    """The digest of joined splits depends on the splits and their order."""
     one, two = (encode(random_sentences(language, 3), TOKENIZER, 512) for language in ("en", "tr"))
     assert len({join(parts).digest for parts in ([one, two], [two, one], [one, one], [one], [two])}) == 5
 
 
 def test_real_data(shared: Path) -> None:
-    """The two sentences of real English that are longer than 512 pieces are split, and every word is scored."""
+    """In real English data, the two sentences longer than 512 pieces are split, and every word is scored."""
     tokenizer = load_tokenizer(str(shared / "xlmr-tokenizer"))
     encoded = encode(Split(str(shared / "panx"), "en", "train").sentences, tokenizer, 512)
-    placement = encoded.stats
-    assert (placement.sentences, placement.words) == (20_000, 160_394)
-    assert round(placement.pieces / placement.sentences, 1) == 14.1
-    assert (placement.split_sentences, placement.cut_words) == (2, 0)
-    assert encoded.sentence_labelled.sum() == placement.words - placement.words_without_pieces
+    stats = encoded.stats
+    assert (stats.sentences, stats.words) == (20_000, 160_394)
+    assert round(stats.pieces / stats.sentences, 1) == 14.1
+    assert (stats.split_sentences, stats.cut_words) == (2, 0)
+    assert encoded.sentence_labelled.sum() == stats.words - stats.words_without_pieces
 
 
 def flipped(content: bytes, places: range) -> bytes:
@@ -240,7 +269,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     ),
     "type": lambda content: content.replace(b'"I64"', b'"F64"', 1),
 }
-"""What can become of a cached split; the header may keep its length or not."""
+"""Ways to damage a cached split, with and without a change of its length."""
 
 
 class TestCache:
@@ -260,7 +289,7 @@ class TestCache:
     def test_second_time(
         self, split: Split, sample_backbone: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
-        """The second time, an equal object comes from the cache, with neither tokenizer nor parsing."""
+        """The second time, an equal object comes from the cache, without loading the tokenizer or parsing the file."""
         first = encode_split(split, sample_backbone, 32, tmp_path / "cache")
         assert_equal(first, encode(split.sentences, TOKENIZER, 32))
         request.getfixturevalue("no_tokenizer")
@@ -269,7 +298,7 @@ class TestCache:
         assert "sentences" not in vars(again)
 
     def test_what_makes_another(self, split: Split, tiny_backbone: str, sample_backbone: str, tmp_path: Path) -> None:
-        """The window's length and the content have a file each; backbones with the same tokenizer share it."""
+        """Each window length and content has a file; backbones with the same tokenizer share it."""
         cache = tmp_path / "cache"
         encode_split(split, sample_backbone, 32, cache)
         encode_split(split, tiny_backbone, 32, cache)
@@ -285,7 +314,7 @@ class TestCache:
     def test_damaged(
         self, split: Split, sample_backbone: str, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A damaged file is told by its name in one warning, and made again; what is encoded is the same."""
+        """A damaged file is reported in one warning and written again; the encoded split is the same."""
         fresh = encode_split(split, sample_backbone, 32, tmp_path / "cache")
         [path] = (tmp_path / "cache").iterdir()
         written = path.read_bytes()
@@ -296,7 +325,7 @@ class TestCache:
             assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
         [record] = caplog.records
         assert record.getMessage().startswith(f"{path} is damaged (")
-        assert record.getMessage().endswith("): tr/train is encoded again")
+        assert record.getMessage().endswith("); tr/train is encoded again")
         assert "\n" not in record.getMessage()
         assert [*path.parent.iterdir()] == [path]
         caplog.clear()
@@ -307,7 +336,7 @@ class TestCache:
     def test_every_array_is_checked(
         self, split: Split, sample_backbone: str, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Any changed byte of any array is noticed: the first, the last, forty in the middle."""
+        """Changed bytes of any array are detected: the first, the last, forty in the middle."""
         fresh = encode_split(split, sample_backbone, 32, tmp_path / "cache")
         [path] = (tmp_path / "cache").iterdir()
         written = path.read_bytes()
@@ -322,7 +351,7 @@ class TestCache:
                 for _ in range(2):
                     assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
             assert [record.getMessage() for record in caplog.records] == [
-                f"{path} is damaged (its checksum does not match): tr/train is encoded again"
+                f"{path} is damaged (its checksum does not match); tr/train is encoded again"
             ]
 
     @settings(max_examples=200)
@@ -330,7 +359,7 @@ class TestCache:
     def test_any_byte(
         self, sample_backbone: str, tmp_path_factory: pytest.TempPathFactory, place: int, bits: int
     ) -> None:
-        """Whichever byte is changed, of the header too, the outcome is the same."""
+        """Whichever byte is changed, in the header or an array, the encoded split is the same."""
         folder = tmp_path_factory.getbasetemp() / "any-byte"
         split = Split("sample", "tr", "validation")
         fresh = encode_split(split, sample_backbone, 512, folder)
@@ -344,7 +373,7 @@ class TestCache:
         assert_equal(encode_split(split, sample_backbone, 512, folder), fresh)
 
     def test_stays_in_the_mapped_file(self, split: Split, sample_backbone: str, tmp_path: Path) -> None:
-        """What comes from the cache lies in the mapped file, the check notwithstanding."""
+        """Arrays from the cache stay in the memory-mapped file, in spite of the checksum."""
         encode_split(split, sample_backbone, 32, tmp_path / "cache")
         encoded = encode_split(split, sample_backbone, 32, tmp_path / "cache")
         [path] = (tmp_path / "cache").iterdir()
@@ -357,7 +386,7 @@ class TestCache:
     def test_unwritable(
         self, split: Split, sample_backbone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A cache that cannot be written is a warning, and the data is encoded all the same."""
+        """A cache that cannot be written is a warning, and the split is encoded nevertheless."""
         (tmp_path / "file").write_text("no folder", encoding="utf-8")
         with caplog.at_level(logging.WARNING):
             encoded = encode_split(split, sample_backbone, 32, tmp_path / "file" / "cache")
@@ -367,7 +396,7 @@ class TestCache:
         assert "Not a directory" in record.getMessage()
 
     def test_where_it_is(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """The cache is where ``XNER_CACHE`` says, else in the user's cache folder."""
+        """The cache is in ``XNER_CACHE``, or else in the user's cache folder."""
         monkeypatch.setenv("XNER_CACHE", str(tmp_path))
         assert default_cache() == tmp_path
         monkeypatch.delenv("XNER_CACHE")

@@ -8,7 +8,7 @@ from tests.sources import random_sentences
 from xner.backbone import load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode
-from xner.data.packing import RowDataset, concatenate_ranges, fit_rows
+from xner.data.packing import RowDataset, fit_rows
 from xner.data.sampler import BatchIndices
 from xner.data.sources import SAMPLE, Sentences
 from xner.tags import IGNORE
@@ -33,7 +33,7 @@ def random_encoded() -> Encoded:
 
 ENCODED = random_encoded()
 
-shares = st.lists(st.integers(0, len(ENCODED) - 1), min_size=1, max_size=32, unique=True).map(
+batches = st.lists(st.integers(0, len(ENCODED) - 1), min_size=1, max_size=32, unique=True).map(
     lambda sentences: BatchIndices(np.array(sentences, dtype=np.int64), 7)
 )
 datasets = st.builds(
@@ -47,13 +47,14 @@ datasets = st.builds(
 
 @given(lengths_and_width)
 def test_fit_rows(lengths_and_width: tuple[list[int], int]) -> None:
-    """Stretches lie inside their rows and never on one another, no row is empty, and few rows are needed."""
+    """Windows lie inside their rows and do not overlap, no row is empty, and few rows are needed."""
     lengths, width = lengths_and_width
-    row, column, rows = fit_rows(lengths, width)
+    starts, rows = fit_rows(lengths, width)
     taken = np.zeros((rows, width), dtype=int)
-    for length, line, first in zip(lengths, row, column, strict=True):
-        assert first + length <= width
-        taken[line, first : first + length] += 1
+    for length, start in zip(lengths, starts, strict=True):
+        row, column = divmod(start, width)
+        assert column + length <= width
+        taken[row, column : column + length] += 1
     assert taken.max(initial=0) <= 1
     assert (taken[:, :1] == 1).all()
     filled = taken.sum(axis=1)
@@ -61,17 +62,8 @@ def test_fit_rows(lengths_and_width: tuple[list[int], int]) -> None:
     assert all(filled[one] + filled[other] > width for one in range(rows) for other in range(one))
 
 
-def test_stretches() -> None:
-    """The content of the chosen ranges comes in the order of choice; empty ones give nothing."""
-    bounds = np.array([0, 3, 3, 5, 9])
-    found, lengths = concatenate_ranges(bounds, np.array([2, 0, 1]))
-    assert found.tolist() == [3, 4, 0, 1, 2]
-    assert lengths.tolist() == [2, 3, 0]
-    assert concatenate_ranges(bounds, np.array([], dtype=np.int64))[0].tolist() == []
-
-
-def check(batch: Batch, share: BatchIndices) -> None:
-    """Hold a batch against the sentences that it is made of."""
+def check(batch: Batch, indices: BatchIndices) -> None:
+    """Compare a batch with the sentences that it consists of."""
     rows, width = batch.pieces.shape
     for field in ("positions", "windows", "labels"):
         assert getattr(batch, field).shape == (rows, width)
@@ -84,7 +76,7 @@ def check(batch: Batch, share: BatchIndices) -> None:
 
     expected = [
         (ENCODED.pieces[start:end].tolist(), ENCODED.labels[start:end].tolist())
-        for sentence in share.sentences
+        for sentence in indices.sentences
         for window in range(*ENCODED.sentence_window[sentence : sentence + 2])
         for start, end in [ENCODED.window_start[window : window + 2]]
     ]
@@ -92,17 +84,17 @@ def check(batch: Batch, share: BatchIndices) -> None:
     for number in range(1, int(batch.windows.max()) + 1):
         places = (batch.windows.flatten() == number).nonzero().flatten()
         assert (places // width).unique().numel() == 1, "a window lies in one row"
-        assert (places.diff() == 1).all(), "in one stretch"
+        assert (places.diff() == 1).all(), "without a gap"
         assert batch.positions.flatten()[places].tolist() == [*range(len(places))]
         found.append((batch.pieces.flatten()[places].tolist(), batch.labels.flatten()[places].tolist()))
     assert found == expected
 
-    words = [range(*ENCODED.sentence_word[sentence : sentence + 2]) for sentence in share.sentences]
+    words = [range(*ENCODED.sentence_word[sentence : sentence + 2]) for sentence in indices.sentences]
     gold = [ENCODED.word_label[list(numbers)].tolist() for numbers in words]
     assert batch.word_label.tolist() == sum(gold, [])  # noqa: RUF017 - short
     assert batch.word_sentence.tolist() == [place for place, numbers in enumerate(words) for _ in numbers]
-    assert batch.sentences.tolist() == share.sentences.tolist()
-    assert int(batch.step_words) == share.step_words
+    assert batch.sentences.tolist() == indices.sentences.tolist()
+    assert int(batch.step_words) == indices.step_words
     without = [bool(ENCODED.word_piece[word] < 0) for numbers in words for word in numbers]
     assert (batch.word_piece < 0).tolist() == without
     placed = batch.word_piece[batch.word_piece >= 0]
@@ -114,17 +106,17 @@ def check(batch: Batch, share: BatchIndices) -> None:
     ]
 
 
-@given(datasets, shares)
-def test_every_piece_is_in_one_place(rows: RowDataset, share: BatchIndices) -> None:
-    """Packed or not, each window lies once, whole, with its own number, its positions and its words' labels."""
-    check(rows[share], share)
+@given(datasets, batches)
+def test_every_piece_is_in_one_place(rows: RowDataset, indices: BatchIndices) -> None:
+    """Packed or not, a batch contains each window once, with its number, its positions and the labels of its words."""
+    check(rows[indices], indices)
 
 
-@given(shares, st.sampled_from([None, 16, 64]))
-def test_packed_and_unpacked_agree(share: BatchIndices, row_length: int | None) -> None:
-    """Packing moves pieces, and nothing that is known of a word changes."""
+@given(batches, st.sampled_from([None, 16, 64]))
+def test_packed_and_unpacked_agree(indices: BatchIndices, row_length: int | None) -> None:
+    """Packing moves pieces, and nothing else about a word changes."""
     packed, padded = (
-        RowDataset(ENCODED, padding_id=PADDING, row_length=row_length if packing else None)[share]
+        RowDataset(ENCODED, padding_id=PADDING, row_length=row_length if packing else None)[indices]
         for packing in (True, False)
     )
     for field in ("word_label", "word_sentence", "sentences", "step_words"):
@@ -134,43 +126,43 @@ def test_packed_and_unpacked_agree(share: BatchIndices, row_length: int | None) 
         assert torch.equal(*(values.masked_fill(packed.word_piece < 0, 0) for values in of_word))
 
 
-@given(shares)
-def test_padded_rows(share: BatchIndices) -> None:
-    """Without packing, a window has a row of its own, from the first column, as wide as the longest."""
-    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=None)[share]
+@given(batches)
+def test_padded_rows(indices: BatchIndices) -> None:
+    """Without packing, each window has a row of its own, padded to the longest."""
+    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=None)[indices]
     assert (batch.windows[:, 0] == torch.arange(1, len(batch.windows) + 1)).all()
     assert (batch.windows > 0).any(dim=0).all()
 
 
-@given(shares, st.sampled_from([1, 16, 64]))
-def test_width(share: BatchIndices, row_length: int) -> None:
-    """A packed row holds the longest window, and there are no more places than rows of the width asked for have."""
-    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[share]
-    windows = [number for sentence in share.sentences for number in range(*ENCODED.sentence_window[sentence:][:2])]
+@given(batches, st.sampled_from([1, 16, 64]))
+def test_width(indices: BatchIndices, row_length: int) -> None:
+    """A packed row holds the longest window, and a batch is not larger than with rows of the given width."""
+    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[indices]
+    windows = [number for sentence in indices.sentences for number in range(*ENCODED.sentence_window[sentence:][:2])]
     lengths = np.diff(ENCODED.window_start)[windows].tolist()
     width = max(row_length, *lengths)
-    rows = fit_rows(lengths, width)[2]
+    rows = fit_rows(lengths, width)[1]
     assert max(lengths) <= batch.pieces.shape[1]
     assert len(batch.pieces) <= rows
     assert batch.pieces.numel() <= rows * width
 
 
 @pytest.mark.parametrize("row_length", [None, 64])
-def test_empty_share(row_length: int | None) -> None:
-    """A share without sentences is padding alone, so that its rank can take part in the step."""
-    share = BatchIndices(np.array([], dtype=np.int64), 12)
-    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[share]
+def test_empty_batch(row_length: int | None) -> None:
+    """A batch without sentences is one row of padding, so that its rank can take part in the step."""
+    indices = BatchIndices(np.array([], dtype=np.int64), 12)
+    batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[indices]
     assert batch.pieces.shape[0] == 1
     assert batch.pieces.shape[1] >= 1
     assert not batch.windows.any()
     assert all(len(values) == 0 for values in (batch.word_piece, batch.word_label, batch.word_sentence))
-    check(batch, share)
+    check(batch, indices)
 
 
 def test_words_without_any_piece() -> None:
-    """A sentence whose words have no piece at all keeps its words, which point nowhere."""
-    share = BatchIndices(np.array([len(ENCODED) - 1]), 0)
-    batch = RowDataset(ENCODED, padding_id=PADDING)[share]
+    """A sentence whose words have no pieces keeps its words, with -1 for their first piece."""
+    indices = BatchIndices(np.array([len(ENCODED) - 1]), 0)
+    batch = RowDataset(ENCODED, padding_id=PADDING)[indices]
     assert batch.word_piece.tolist() == [-1]
     assert (batch.labels == IGNORE).all()
 
@@ -184,7 +176,7 @@ def test_one_sentence_of_one_word() -> None:
 
 
 def test_few_shapes() -> None:
-    """Rounded up, a whole epoch of batches has a handful of shapes, in training as in evaluation."""
+    """Rounded up, the batches of an epoch have few shapes, packed or not."""
     rng = np.random.default_rng(0)
     for row_length, most in ((64, 6), (None, 12)):
         rows = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length, few_shapes=True)

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from tests.make_sample import backbone, sentences, turkish
+from xner.data.sources import SAMPLE
 from xner.tags import TYPES, invalid_tags, spans
 
-FOLDER = Path(sentences.__file__).parent
-BACKBONE = FOLDER / "backbone"
+BACKBONE = SAMPLE / "backbone"
 LANGUAGES = ("en", "tr")
 
 
@@ -28,36 +27,36 @@ def tokenizer() -> PreTrainedTokenizerBase:
 def read(language: str) -> dict[str, list[sentences.Sentence]]:
     found = {}
     for split in sentences.SIZES:
-        text = (FOLDER / language / f"{split}.tsv").read_text(encoding="utf-8")
+        text = (SAMPLE / language / f"{split}.tsv").read_text(encoding="utf-8")
         pairs = [[line.split("\t") for line in block.splitlines()] for block in text.strip("\n").split("\n\n")]
         found[split] = [sentences.Sentence(*map(tuple, zip(*block, strict=True))) for block in pairs]
     return found
 
 
 def entities(made: list[sentences.Sentence]) -> Iterator[tuple[str, str]]:
-    """Give type and name of each entity; a Turkish name without its case suffix."""
+    """Yield the type and the name of each entity, a Turkish name without its case suffix."""
     for sentence in made:
         for span in spans(sentence.tags):
             yield span.type, " ".join(sentence.words[span.first : span.last + 1]).split("'")[0]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_files_are_what_the_script_makes(language: str) -> None:
+def test_files_equal_the_generated_ones(language: str) -> None:
     """The committed files equal, byte by byte, what ``python -m tests.make_sample.sentences`` writes."""
     for split, made in sentences.splits(language).items():
-        assert (FOLDER / language / f"{split}.tsv").read_bytes() == sentences.as_tsv(made).encode()
+        assert (SAMPLE / language / f"{split}.tsv").read_bytes() == sentences.as_tsv(made).encode()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_sizes(splits: dict[str, dict[str, list[sentences.Sentence]]], language: str) -> None:
-    """Each split has the number of sentences that the script names, enough for subsets of 400."""
+    """Each split has the number of sentences of the generator, enough for subsets of 400."""
     assert {split: len(made) for split, made in splits[language].items()} == sentences.SIZES
     assert sentences.SIZES["train"] >= 400
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_tags_are_legal(splits: dict[str, dict[str, list[sentences.Sentence]]], language: str) -> None:
-    """Every tag sequence is legal IOB2, and every type is in every split often enough to be scored."""
+def test_tags_are_valid(splits: dict[str, dict[str, list[sentences.Sentence]]], language: str) -> None:
+    """Every tag sequence is valid IOB2, and every split has enough entities of every type to be scored."""
     for made in splits[language].values():
         assert not any(invalid_tags(sentence.tags) for sentence in made)
         types = [type_ for type_, _ in entities(made)]
@@ -72,8 +71,8 @@ def test_splits_share_no_sentence(splits: dict[str, dict[str, list[sentences.Sen
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_test_split_holds_unseen_names(splits: dict[str, dict[str, list[sentences.Sentence]]], language: str) -> None:
-    """Between a tenth and half of the entities of test have a word that no training sentence has."""
+def test_test_split_has_unseen_names(splits: dict[str, dict[str, list[sentences.Sentence]]], language: str) -> None:
+    """Between a tenth and half of the test entities have a word that is not in the training sentences."""
     known = {word.split("'")[0] for sentence in splits[language]["train"] for word in sentence.words}
     names = [name for _, name in entities(splits[language]["test"])]
     unseen = sum(not known.issuperset(name.split()) for name in names) / len(names)
@@ -82,7 +81,7 @@ def test_test_split_holds_unseen_names(splits: dict[str, dict[str, list[sentence
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_context_matters(splits: dict[str, dict[str, list[sentences.Sentence]]], language: str) -> None:
-    """Some names of the training sentences are of one type here and of another there."""
+    """Some names of the training sentences have several types, depending on their context."""
     types: dict[str, set[str]] = {}
     for type_, name in entities(splits[language]["train"]):
         types.setdefault(name, set()).add(type_)
@@ -90,7 +89,7 @@ def test_context_matters(splits: dict[str, dict[str, list[sentences.Sentence]]],
 
 
 def test_languages_share_some_names(splits: dict[str, dict[str, list[sentences.Sentence]]]) -> None:
-    """Some names are in the training sentences of both languages, and more in those of one alone."""
+    """Some names are in the training sentences of both languages, and more in only one of them."""
     english, turkish_names = ({name for _, name in entities(splits[language]["train"])} for language in LANGUAGES)
     assert len(english & turkish_names) >= 30
     assert len(english - turkish_names) >= 200
@@ -124,8 +123,8 @@ def test_turkish_suffixes(name: str, case: str, expected: str) -> None:
     assert turkish.suffix(name, case) == expected
 
 
-def test_backbone_reads_no_sentence_of_the_sample(splits: dict[str, dict[str, list[sentences.Sentence]]]) -> None:
-    """No sentence of the sample is in the text that the backbone is pretrained on, in either language."""
+def test_pretraining_text_has_no_sentence_of_the_sample(splits: dict[str, dict[str, list[sentences.Sentence]]]) -> None:
+    """The pretraining text of the backbone contains no sentence of the sample, in either language."""
     text = {text for language in LANGUAGES for text in backbone.texts(language)}
     assert text.isdisjoint(" ".join(one.words) for made in splits.values() for split in made.values() for one in split)
 
@@ -138,7 +137,7 @@ def test_backbone_is_small() -> None:
 
 
 def test_backbone_loads() -> None:
-    """The backbone loads as a token classifier: all its weights are found, the head alone is new."""
+    """The backbone loads as a token classifier: all weights are found, only the head is new."""
     model, report = AutoModelForTokenClassification.from_pretrained(BACKBONE, num_labels=7, output_loading_info=True)
     assert model.config.model_type == "xlm-roberta"
     assert model.config.pad_token_id == 1
@@ -148,8 +147,8 @@ def test_backbone_loads() -> None:
     assert set(report["missing_keys"]) == {"classifier.weight", "classifier.bias"}
 
 
-def test_tokenizer_is_laid_out_as_xlmrs(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Special pieces have XLM-R's places, and the tokenizer knows as many pieces as the model."""
+def test_tokenizer_has_the_layout_of_xlmr(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Special tokens have the ids of XLM-R, and the tokenizer has as many pieces as the model."""
     config = json.loads((BACKBONE / "config.json").read_text(encoding="utf-8"))
     assert len(tokenizer) == config["vocab_size"]
     assert tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]) == [

@@ -13,40 +13,42 @@ from xner.data.sampler import BatchIndices, EvaluationSampler, TrainSampler
 RANKS_AND_ACCUMULATION = [*product((1, 2, 3, 4), (1, 2, 3))]
 
 SENTENCES = np.random.default_rng(5).permutation(150)[:101]
-"""Numbers of the sentences of a subset, which are fewer than the data set's 150."""
+"""Indices of a subset of the 150 sentences of a data set."""
 
 LABELLED = np.random.default_rng(6).integers(0, 30, size=150)
 
 Step = list[list[BatchIndices]]
-"""The shares of one optimizer step: of each accumulated batch, those of all ranks."""
+"""One optimizer step: for each accumulated batch, the indices of every rank."""
 
 
-def order(**options: Any) -> TrainSampler:  # noqa: ANN401 - TrainSampler's own
+def train_sampler(**options: Any) -> TrainSampler:  # noqa: ANN401 - TrainSampler's own
     return TrainSampler(SENTENCES, LABELLED, **{"batch_size": 8, "seed": 3, **options})
 
 
 def steps(*, world_size: int, accumulate: int, epoch: int = 0, **options: Any) -> list[Step]:  # noqa: ANN401 - as above
-    """An epoch's optimizer steps, as Lightning takes them: every ``accumulate`` batches, and after the last."""
-    orders = [order(rank=rank, world_size=world_size, accumulate=accumulate, **options) for rank in range(world_size)]
-    for one in orders:
+    """Group an epoch into optimizer steps as Lightning does: every ``accumulate`` batches, and after the last."""
+    samplers = [
+        train_sampler(rank=rank, world_size=world_size, accumulate=accumulate, **options) for rank in range(world_size)
+    ]
+    for one in samplers:
         one.set_epoch(epoch)
-    batches = [*zip(*orders, strict=True)]
-    assert all(min(len(one), one.limit()) == len(batches) for one in orders)
+    batches = [*zip(*samplers, strict=True)]
+    assert all(min(len(one), one.progress()[1]) == len(batches) for one in samplers)
     return [[*map(list, batches[first : first + accumulate])] for first in range(0, len(batches), accumulate)]
 
 
 def sentences_of(step: Step) -> list[int]:
-    return sorted(int(sentence) for batch in step for share in batch for sentence in share.sentences)
+    return sorted(int(sentence) for batch in step for indices in batch for sentence in indices.sentences)
 
 
 @pytest.mark.parametrize(("world_size", "accumulate"), RANKS_AND_ACCUMULATION)
 def test_ranks_share_the_sentences(world_size: int, accumulate: int) -> None:
-    """Over all ranks and steps of an epoch each sentence is trained on once; ranks take turns within a batch."""
+    """Each sentence is in one batch of one rank per epoch, and batches of the same step differ by one at most."""
     found = steps(world_size=world_size, accumulate=accumulate)
     assert sorted(sentence for step in found for sentence in sentences_of(step)) == sorted(SENTENCES)
     for step in found:
         for batch in step:
-            sizes = [len(share.sentences) for share in batch]
+            sizes = [len(indices.sentences) for indices in batch]
             assert max(sizes) <= 8
             assert max(sizes) - min(sizes) <= 1
     assert all(len(sentences_of(step)) == 8 * world_size * accumulate for step in found[:-1])
@@ -54,17 +56,17 @@ def test_ranks_share_the_sentences(world_size: int, accumulate: int) -> None:
 
 @pytest.mark.parametrize(("world_size", "accumulate"), RANKS_AND_ACCUMULATION)
 def test_step_words(world_size: int, accumulate: int) -> None:
-    """Every share of a step knows the labelled words of the whole step."""
+    """Every batch of a step has the number of labelled pieces of the whole step."""
     for step in steps(world_size=world_size, accumulate=accumulate):
         words = LABELLED[sentences_of(step)].sum()
-        assert {share.step_words for batch in step for share in batch} == {words}
+        assert {indices.step_words for batch in step for indices in batch} == {words}
 
 
 @pytest.mark.parametrize(
     ("batch_size", "world_size", "accumulate"), [(16, 2, 1), (8, 4, 1), (16, 1, 2), (8, 2, 2), (4, 4, 2), (11, 3, 1)]
 )
 def test_any_number_of_ranks_takes_the_same_steps(batch_size: int, world_size: int, accumulate: int) -> None:
-    """Two ranks of 16 sentences, or 16 twice, take the steps of one rank of 32: the same sentences and words."""
+    """Two ranks of 16 sentences, or two batches of 16, take the steps of one rank with 32: same sentences and words."""
     whole = batch_size * world_size * accumulate
     alone = [steps(world_size=1, accumulate=1, batch_size=whole, epoch=epoch) for epoch in range(2)]
     shared = [
@@ -77,41 +79,52 @@ def test_any_number_of_ranks_takes_the_same_steps(batch_size: int, world_size: i
 
 def epoch_of(one: TrainSampler, epoch: int) -> list[int]:
     one.set_epoch(epoch)
-    return [int(sentence) for share in one for sentence in share.sentences]
+    return [int(sentence) for indices in one for sentence in indices.sentences]
 
 
 @pytest.mark.parametrize(("world_size", "accumulate"), RANKS_AND_ACCUMULATION)
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_step_words_where_batches_are_limited(world_size: int, accumulate: int, limit: int) -> None:
-    """Where the trainer takes some batches only, a step's words are those of the batches that it takes."""
-    for step in steps(world_size=world_size, accumulate=accumulate, limit=lambda: limit):
-        shares = [share for batch in step for share in batch]
-        words = sum(int(LABELLED[share.sentences].sum()) for share in shares)
-        assert {share.step_words for share in shares} == {words}
-    assert len([*order(world_size=world_size, accumulate=accumulate, limit=lambda: limit)]) == limit
+    """If the trainer limits the batches per epoch, a step counts only the words of the batches that it takes."""
+    for step in steps(world_size=world_size, accumulate=accumulate, progress=lambda: (0, limit)):
+        taken = [indices for batch in step for indices in batch]
+        words = sum(int(LABELLED[indices.sentences].sum()) for indices in taken)
+        assert {indices.step_words for indices in taken} == {words}
+    sampler = train_sampler(world_size=world_size, accumulate=accumulate, progress=lambda: (0, limit))
+    assert len([*sampler]) == limit
 
 
-def test_epochs_have_orders_of_their_own() -> None:
-    """Each epoch has another order, the same for the same seed whoever asks and how often; without, always one."""
-    orders = [epoch_of(order(), epoch) for epoch in range(3)]
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_resumes_within_an_epoch(taken: int) -> None:
+    """Batches that were taken before are skipped, and the others, with the words of their steps, stay the same."""
+    whole, rest = (
+        [(indices.sentences.tolist(), indices.step_words) for indices in train_sampler(accumulate=2, progress=progress)]
+        for progress in (lambda: (0, 3), lambda: (taken, 3))
+    )
+    assert rest == whole[taken:]
+
+
+def test_epochs_are_shuffled() -> None:
+    """Each epoch has another order, which depends on the seed and the epoch alone; without shuffling all are equal."""
+    orders = [epoch_of(train_sampler(), epoch) for epoch in range(3)]
     assert all(one != other for one, other in pairwise(orders))
-    again = order()
+    again = train_sampler()
     assert [epoch_of(again, epoch) for epoch in (2, 0, 1, 0)] == [orders[epoch] for epoch in (2, 0, 1, 0)]
-    assert epoch_of(order(seed=4), 0) != orders[0]
-    fixed = order(reshuffle=False)
+    assert epoch_of(train_sampler(seed=4), 0) != orders[0]
+    fixed = train_sampler(reshuffle=False)
     assert [epoch_of(fixed, epoch) for epoch in range(3)] == [orders[0]] * 3
 
 
-def test_empty_shares() -> None:
-    """Where the last sentences do not go round all ranks, a rank takes the step without any."""
-    orders = [
+def test_empty_batches() -> None:
+    """If the last step has fewer sentences than ranks, some ranks take it with an empty batch."""
+    samplers = [
         TrainSampler(np.arange(9), LABELLED, batch_size=2, seed=0, rank=rank, world_size=4, accumulate=1)
         for rank in range(4)
     ]
-    assert [len(one) for one in orders] == [2] * 4
-    last = [[*one][-1] for one in orders]
-    assert [len(share.sentences) for share in last] == [1, 0, 0, 0]
-    assert len({share.step_words for share in last}) == 1
+    assert [len(one) for one in samplers] == [2] * 4
+    last = [[*one][-1] for one in samplers]
+    assert [len(indices.sentences) for indices in last] == [1, 0, 0, 0]
+    assert len({indices.step_words for indices in last}) == 1
 
 
 pieces = st.lists(st.integers(1, 60), min_size=1, max_size=60)
@@ -120,7 +133,7 @@ pieces = st.lists(st.integers(1, 60), min_size=1, max_size=60)
 row_lengths = st.sampled_from([None, 1, 16, 64])
 
 
-def evaluation_orders(
+def evaluation_samplers(
     pieces: Sequence[int], budget: int, world_size: int, row_length: int | None
 ) -> list[EvaluationSampler]:
     return [
@@ -133,24 +146,24 @@ def evaluation_orders(
 def test_every_sentence_is_evaluated_once(
     pieces: list[int], budget: int, world_size: int, row_length: int | None
 ) -> None:
-    """Over all ranks each sentence is in one batch; a rank may have none at all, and says how many it has."""
-    orders = evaluation_orders(pieces, budget, world_size, row_length)
-    found = [int(sentence) for one in orders for share in one for sentence in share.sentences]
+    """Each sentence is in one batch of one rank, and the length of a sampler is its number of batches."""
+    samplers = evaluation_samplers(pieces, budget, world_size, row_length)
+    found = [int(sentence) for one in samplers for indices in one for sentence in indices.sentences]
     assert sorted(found) == [*range(len(pieces))]
-    assert all(len(one) == len([*one]) for one in orders)
-    loads = [sum(len(share.sentences) for share in one) for one in orders]
+    assert all(len(one) == len([*one]) for one in samplers)
+    loads = [sum(len(indices.sentences) for indices in one) for one in samplers]
     assert max(loads) - min(loads) <= 1
 
 
 @given(pieces, st.integers(1, 200), st.integers(1, 4), row_lengths)
 def test_budget(pieces: list[int], budget: int, world_size: int, row_length: int | None) -> None:
-    """With padding a batch stays within the budget, unless one sentence alone is over it; the longest comes first."""
-    for one in evaluation_orders(pieces, budget, world_size, row_length):
+    """A batch stays within the budget, padding included, unless it is one long sentence; the longest come first."""
+    for one in evaluation_samplers(pieces, budget, world_size, row_length):
         first = []
-        for share in one:
-            lengths = [pieces[sentence] for sentence in share.sentences]
+        for indices in one:
+            lengths = [pieces[sentence] for sentence in indices.sentences]
             width = max(min(row_length or 1, budget), *lengths)
-            rows = len(lengths) if row_length is None else fit_rows(lengths, width)[2]
+            rows = len(lengths) if row_length is None else fit_rows(lengths, width)[1]
             assert len(lengths) == 1 or rows * width <= budget
             first.append(lengths[0])
             assert lengths[0] == max(lengths)
@@ -158,11 +171,11 @@ def test_budget(pieces: list[int], budget: int, world_size: int, row_length: int
 
 
 def test_hardly_any_padding() -> None:
-    """Of sentences as long as PAN-X's, packed batches are full but for the last; rows of one are of like length."""
+    """With the lengths of PAN-X, packed batches are nearly full, and padded ones hold sentences of similar length."""
     rng = np.random.default_rng(0)
     pieces = np.clip(np.exp(rng.normal(2.5, 0.5, 2000)).astype(np.int64), 4, 120)
     packed = EvaluationSampler(pieces, budget=1024, row_length=64)
-    assert min(pieces[share.sentences].sum() for share in [*packed][:-1]) > 0.85 * 1024
+    assert min(pieces[indices.sentences].sum() for indices in [*packed][:-1]) > 0.85 * 1024
     assert pieces.sum() > 0.95 * 1024 * len(packed)
-    alone = [pieces[share.sentences] for share in EvaluationSampler(pieces, budget=1024)]
+    alone = [pieces[indices.sentences] for indices in EvaluationSampler(pieces, budget=1024)]
     assert pieces.sum() > 0.93 * sum(len(lengths) * lengths.max() for lengths in alone)

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from tests.sources import FORMATS, as_dataset, as_jsonl, as_rows, as_tsv, random_sentences, write_hub
-from xner.data import sources as panx
-from xner.data.sources import LANGUAGES, SPLITS, Sentences, Split
+from xner.data.sources import SPLITS, Sentences, Split, hub
+from xner.data.sources.hub import LANGUAGES
 from xner.errors import RunError, UserError
 
 ODD = Sentences(
@@ -110,11 +110,10 @@ def test_digest_tells_sentences_apart() -> None:
     assert len({sentences.digest for sentences in variants}) == len(variants)
 
 
-def test_illegal_tags_are_kept_and_counted(folder: Path) -> None:
-    """Tags that IOB2 forbids are read as they are, and counted."""
+def test_invalid_tags_are_kept(folder: Path) -> None:
+    """Tags that are invalid under IOB2 are read unchanged."""
     (folder / "tr" / "train.tsv").write_text("a\tI-PER\nb\tI-PER\nc\tO\nd\tI-LOC\n\ne\tI-ORG\n", encoding="utf-8")
     assert read(folder).tags == [["I-PER", "I-PER", "O", "I-LOC"], ["I-ORG"]]
-    assert read(folder).invalid_tags == 3
 
 
 @pytest.mark.parametrize(("language", "split"), [("en", "train"), ("tr", "validation"), ("tr", "test")])
@@ -132,14 +131,14 @@ def test_real_data(shared: Path) -> None:
 
 class TestHub:
     @pytest.fixture
-    def hub(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def local_hub(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A folder in the layout of the hub's data set, in its place."""
         splits = {split: random_sentences("tr", 5, seed=seed) for seed, split in enumerate(SPLITS)}
-        hub = write_hub(tmp_path / "xtreme", "tr", splits)
-        monkeypatch.setattr(panx, "HUB", str(hub))
-        return hub
+        folder = write_hub(tmp_path / "xtreme", "tr", splits)
+        monkeypatch.setattr(hub, "HUB", str(folder))
+        return folder
 
-    @pytest.mark.usefixtures("hub")
+    @pytest.mark.usefixtures("local_hub")
     def test_same_sentences(self) -> None:
         """The hub's parquet files, with prefixed words and a class label, give the sentences that went in."""
         for seed, split in enumerate(SPLITS):
@@ -147,7 +146,7 @@ class TestHub:
             assert found.sentences == random_sentences("tr", 5, seed=seed)
             assert found.identity == found.sentences.digest
 
-    @pytest.mark.usefixtures("hub")
+    @pytest.mark.usefixtures("local_hub")
     def test_language_that_is_not_there(self) -> None:
         """A language of PAN-X that the hub does not have is one line that names it."""
         assert "PAN-X.de" in message(Path("panx"), language="de")
@@ -155,7 +154,7 @@ class TestHub:
     def test_unreachable(self) -> None:
         """Without a network, the message says how to use a folder instead."""
         text = message(Path("panx"))
-        assert text.startswith("google/xtreme PAN-X.tr cannot be had from the hub")
+        assert text.startswith("google/xtreme PAN-X.tr cannot be loaded from the Hugging Face Hub (")
         assert "--data.source FOLDER" in text
         assert "FOLDER/<language>/train.tsv" in text
 
@@ -169,7 +168,7 @@ class TestHub:
     def test_unknown_language(self, wrong: str, meant: str) -> None:
         """An unknown language gets the nearest as a suggestion, without asking the network."""
         text = message(Path("panx"), UserError, language=wrong)
-        assert text.startswith(f"language {wrong!r} is not in PAN-X: did you mean ")
+        assert text.startswith(f"language {wrong!r} is not in PAN-X; did you mean ")
         assert repr(meant) in text
 
     def test_unknown_split(self) -> None:
@@ -193,18 +192,18 @@ class TestMissing:
         """A language without a folder is named, and the nearest of those that are there."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         text = message(folder, UserError, language="tur")
-        assert text == f"language 'tur' is not in data.source={str(folder)!r}: did you mean 'tr'? There are tr"
+        assert text == f"language 'tur' is not in data.source={str(folder)!r}; did you mean 'tr'? Choose from tr"
 
     def test_every_language(self, folder: Path) -> None:
         """A source with no split at all says that there is none."""
-        assert message(folder, UserError).endswith("There are none")
+        assert message(folder, UserError).endswith("; none is available")
 
     def test_split(self, folder: Path) -> None:
         """A split without a file is named, and those that are there."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         text = message(folder, UserError, split="validation")
-        assert text.startswith(f"split 'validation' is not in {folder / 'tr'}: ")
-        assert text.endswith("There are train")
+        assert text.startswith(f"split 'validation' is not in {folder / 'tr'}; ")
+        assert text.endswith("? Choose from train")
 
     def test_known_format(self, folder: Path) -> None:
         """A file of another kind, a hidden one or a folder that is no data set is no split."""
@@ -212,14 +211,14 @@ class TestMissing:
         (folder / "tr" / "train.csv").write_text("a,O\n", encoding="utf-8")
         (folder / "tr" / ".train.tsv").write_text("a\tO\n", encoding="utf-8")
         (folder / "tr" / "train").mkdir()
-        assert message(folder, UserError).endswith("There are test")
+        assert message(folder, UserError).endswith("hoose from test")
 
     def test_two_formats(self, folder: Path) -> None:
         """A split in two formats is an error that names both."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         FORMATS["save_to_disk of strings"](folder / "tr", "train", ODD)
         text = message(folder, UserError)
-        assert text == f"{folder / 'tr'} holds split 'train' more than once (train, train.tsv): keep one"
+        assert text == f"{folder / 'tr'} contains split 'train' more than once (train, train.tsv); keep one"
 
     def test_vanished_file(self, folder: Path) -> None:
         """A file that goes away between finding and reading is named."""
@@ -233,17 +232,17 @@ class TestMissing:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("a\tO\nb O\n", "line 2: 1 field where word, tab, tag are due"),
-        ("a\tO\n\n\nb\n", "line 4: 1 field where word, tab, tag are due"),
-        ("a\tO\n \n", "line 2: 1 field where word, tab, tag are due"),
-        ("a\tO\tO\n", "line 1: 3 fields where word, tab, tag are due"),
-        ("a\tx\tO\n", "line 1: 3 fields where word, tab, tag are due"),
-        ("\ta\tO\n", "line 1: 3 fields where word, tab, tag are due"),
-        ("a\tO\r\nb\tB-MISC\r\n", "line 2: unknown tag 'B-MISC': use O, B-PER, I-PER, B-ORG, I-ORG, B-LOC, I-LOC"),
+        ("a\tO\nb O\n", "line 2: expected word<TAB>tag, found 1 column"),
+        ("a\tO\n\n\nb\n", "line 4: expected word<TAB>tag, found 1 column"),
+        ("a\tO\n \n", "line 2: expected word<TAB>tag, found 1 column"),
+        ("a\tO\tO\n", "line 1: expected word<TAB>tag, found 3 columns"),
+        ("a\tx\tO\n", "line 1: expected word<TAB>tag, found 3 columns"),
+        ("\ta\tO\n", "line 1: expected word<TAB>tag, found 3 columns"),
+        ("a\tO\r\nb\tB-MISC\r\n", "line 2: unknown tag 'B-MISC'; use O, B-PER, I-PER, B-ORG, I-ORG, B-LOC, I-LOC"),
         ("a\tb-per\n", "line 1: unknown tag 'b-per'"),
         ("a\t\n", "line 1: unknown tag ''"),
         ("a\tO \n", "line 1: unknown tag 'O '"),
-        ("a\u2028\tO\n\tO\n", "line 2: an empty word"),
+        ("a\u2028\tO\n\tO\n", "line 2: the word is empty"),
     ],
 )
 def test_bad_line(folder: Path, content: str, expected: str) -> None:
@@ -258,32 +257,32 @@ def test_bad_encoding(folder: Path, name: str) -> None:
     """A file that is not UTF-8 is told with the place of its first wrong byte."""
     path = folder / "tr" / name
     path.write_bytes("İstanbul".encode() + "\tB-LOC\nIğdir\tB-LOC\n".encode("iso-8859-9"))
-    assert message(folder) == f"{path} is not UTF-8 (byte {len('İstanbul'.encode()) + 8}): convert it"
+    assert message(folder) == f"{path} is not UTF-8 (invalid byte at offset {len('İstanbul'.encode()) + 8}); convert it"
 
 
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"tokens": ["a", "b"], "ner_tags": ["O"]}, "2 tokens but 1 ner_tags: give one tag a word"),
+        ({"tokens": ["a", "b"], "ner_tags": ["O"]}, "2 tokens but 1 ner_tags; give one tag per word"),
         ({"tokens": ["a"], "ner_tags": []}, "1 tokens but 0 ner_tags"),
-        ({"tokens": [], "ner_tags": []}, "an empty sentence"),
-        ({"tokens": ["a", ""], "ner_tags": ["O", "O"]}, "each of tokens must be a string that is not empty"),
-        ({"tokens": ["a", 3], "ner_tags": ["O", "O"]}, "each of tokens must be a string that is not empty"),
-        ({"tokens": ["a", None], "ner_tags": ["O", "O"]}, "each of tokens must be a string that is not empty"),
+        ({"tokens": [], "ner_tags": []}, "the sentence is empty"),
+        ({"tokens": ["a", ""], "ner_tags": ["O", "O"]}, "tokens must be non-empty strings"),
+        ({"tokens": ["a", 3], "ner_tags": ["O", "O"]}, "tokens must be non-empty strings"),
+        ({"tokens": ["a", None], "ner_tags": ["O", "O"]}, "tokens must be non-empty strings"),
         ({"tokens": "ab", "ner_tags": ["O", "O"]}, "tokens and ner_tags must be lists"),
         ({"tokens": ["a"], "ner_tags": "O"}, "tokens and ner_tags must be lists"),
         ({"tokens": ["a"], "ner_tags": None}, "tokens and ner_tags must be lists"),
-        ({"tokens": ["a"], "ner_tags": ["B-MISC"]}, "unknown tag 'B-MISC': use O, B-PER"),
-        ({"tokens": ["a"], "ner_tags": [7]}, "unknown tag 7: use O, B-PER"),
+        ({"tokens": ["a"], "ner_tags": ["B-MISC"]}, "unknown tag 'B-MISC'; use O, B-PER"),
+        ({"tokens": ["a"], "ner_tags": [7]}, "unknown tag 7; use O, B-PER"),
         ({"tokens": ["a"], "ner_tags": [-1]}, "unknown tag -1"),
         ({"tokens": ["a"], "ner_tags": [True]}, "unknown tag True"),
         ({"tokens": ["a"], "ner_tags": [1.0]}, "unknown tag 1.0"),
         ({"tokens": ["a"], "ner_tags": [None]}, "unknown tag None"),
         ({"tokens": ["a"], "ner_tags": [["O"]]}, "unknown tag ['O']"),
-        ({"tokens": ["a"]}, "not of the form"),
-        ({"words": ["a"], "ner_tags": ["O"]}, "not of the form"),
-        (["a", "O"], "not of the form"),
-        (3, "not of the form"),
+        ({"tokens": ["a"]}, 'expected {"tokens": [...], "ner_tags": [...]}'),
+        ({"words": ["a"], "ner_tags": ["O"]}, 'expected {"tokens": [...], "ner_tags": [...]}'),
+        (["a", "O"], 'expected {"tokens": [...], "ner_tags": [...]}'),
+        (3, 'expected {"tokens": [...], "ner_tags": [...]}'),
     ],
 )
 def test_bad_row(folder: Path, row: object, expected: str) -> None:
@@ -299,7 +298,7 @@ def test_broken_json(folder: Path, line: str) -> None:
     path = folder / "tr" / "train.jsonl"
     path.write_text(as_jsonl(as_rows(ODD)) + line + "\n", encoding="utf-8")
     text = message(folder)
-    assert text.startswith(f'{path}, line {len(ODD) + 1}: not of the form {{"tokens": [...], "ner_tags": [...]}}')
+    assert text.startswith(f'{path}, line {len(ODD) + 1}: expected {{"tokens": [...], "ner_tags": [...]}}')
 
 
 def test_half_a_character(folder: Path) -> None:
@@ -314,14 +313,14 @@ def test_half_a_character(folder: Path) -> None:
 def test_empty_file(folder: Path, name: str, content: str) -> None:
     """A file without a sentence is an error of its own."""
     (folder / "tr" / name).write_bytes(content.encode())
-    assert message(folder) == f"{folder / 'tr' / name} holds no sentence"
+    assert message(folder) == f"{folder / 'tr' / name} contains no sentences"
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if "parquet" in form or "disk" in form])
 def test_empty_table(folder: Path, form: str) -> None:
     """A table without a row is told as empty."""
     FORMATS[form](folder / "tr", "train", Sentences([], []))
-    assert message(folder).endswith(" holds no sentence")
+    assert message(folder).endswith(" contains no sentences")
 
 
 @pytest.mark.parametrize("column", ["tokens", "ner_tags"])
@@ -332,14 +331,14 @@ def test_missing_column(folder: Path, form: str, column: str) -> None:
     path = folder / "tr" / ("train.parquet" if form == "parquet" else "train")
     table.to_parquet(path) if form == "parquet" else table.save_to_disk(path)
     text = message(folder)
-    assert text.startswith(f"{path} has no column {column!r}: it has ")
+    assert text.startswith(f"{path} has no column {column!r}, only ")
     assert "other" in text
 
 
 def test_broken_parquet(folder: Path) -> None:
     """A file that is no parquet is told."""
     (folder / "tr" / "train.parquet").write_bytes(b"PAR1 and nothing more")
-    assert message(folder).startswith(f"{folder / 'tr' / 'train.parquet'} is no parquet file")
+    assert message(folder).startswith(f"{folder / 'tr' / 'train.parquet'} is not a Parquet file")
 
 
 def test_broken_save_to_disk(folder: Path) -> None:
@@ -347,7 +346,7 @@ def test_broken_save_to_disk(folder: Path) -> None:
     as_dataset(ODD).save_to_disk(folder / "tr" / "train")
     for path in (folder / "tr" / "train").glob("*.arrow"):
         path.unlink()
-    assert message(folder).startswith(f"{folder / 'tr' / 'train'} is no folder of datasets' save_to_disk")
+    assert message(folder).startswith(f"{folder / 'tr' / 'train'} cannot be loaded as a folder written by save_to_disk")
 
 
 @pytest.mark.parametrize("form", ["parquet", "save_to_disk"])
@@ -356,7 +355,7 @@ def test_bad_row_of_a_table(folder: Path, form: str) -> None:
     table = as_dataset(Sentences([["a"], ["b", "c"]], [["O"], ["O"]]))
     path = folder / "tr" / ("train.parquet" if form == "parquet" else "train")
     table.to_parquet(path) if form == "parquet" else table.save_to_disk(path)
-    assert message(folder) == f"{path}, row 1: 2 tokens but 1 ner_tags: give one tag a word"
+    assert message(folder) == f"{path}, row 1: 2 tokens but 1 ner_tags; give one tag per word"
 
 
 def test_class_label_of_another_tag_set(folder: Path) -> None:

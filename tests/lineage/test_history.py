@@ -112,7 +112,7 @@ def test_training_on_an_evaluation_split(
         fit(source, tiny_backbone, tmp_path / "refused", *wish)
     told = capsys.readouterr().err
     assert told.startswith("xner: error: ")
-    assert "data.train_split='test' is kept for evaluation: train on 'train', or say with" in told
+    assert "data.train_split='test' is an evaluation split; use 'train', or allow it with" in told
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "refused").exists()
 

@@ -1,8 +1,8 @@
 """Pretrain the tiny backbone of the embedded sample: ``python -m tests.make_sample.backbone``.
 
-An XLM-R (Conneau et al. 2020) in miniature, in Hugging Face layout: a Unigram vocabulary and a Transformer trained by
-masked-language modelling on English and Turkish text from the grammar of ``sentences``. It reads words alone, never
-tags, and no sentence of the embedded sample.
+A small XLM-R (Conneau et al. 2020) in Hugging Face layout: a Unigram vocabulary and a Transformer trained by masked
+language modelling on English and Turkish text from the grammar of ``sentences``. The text has no tags and contains no
+sentence of the embedded sample.
 """
 
 import json
@@ -11,7 +11,6 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -22,10 +21,11 @@ from torch.nn.functional import cross_entropy
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from tests.make_sample import sentences
+from xner.data.sources import SAMPLE
 
-FOLDER = Path(__file__).parent / "backbone"
+FOLDER = SAMPLE / "backbone"
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
-"""The first pieces of XLM-R's vocabulary, in its order; ``MASK`` is the last piece."""
+"""The first pieces of XLM-R's vocabulary, in its order; the last piece is ``MASK``."""
 
 MASK = "<mask>"
 TOKENIZER_CONFIG = {
@@ -42,13 +42,13 @@ TOKENIZER_CONFIG = {
     "mask_token": MASK,
 }
 ALPHABET = "".join(map(chr, range(0x21, 0x7F))) + "ÂÇÉÎÖÛÜâáàãçéèêëíîïñóôõöúùûüÄäåøæßĞğİıŞşčšžńłćř–—’‘“”…«»·"
-"""Letters and signs that have a piece even where no text holds them."""
+"""Characters that have a piece even if the text does not contain them."""
 
 PAD = SPECIALS.index("<pad>")
 UNSCORED = -100
 VOCABULARY = 1800
 SENTENCES = 20_000
-"""Sentences a language to read."""
+"""Sentences per language in the pretraining text."""
 
 EPOCHS = 16
 BATCH = 64
@@ -58,7 +58,7 @@ SEED = 7
 
 
 def texts(language: str, number: int = SENTENCES) -> list[str]:
-    """Draw text to read, without the sentences of the embedded sample, whichever their language."""
+    """Generate the pretraining text of a language, without the sentences of the embedded sample."""
     sample = {
         sentence.words
         for sampled in sentences.LANGUAGES
@@ -70,13 +70,13 @@ def texts(language: str, number: int = SENTENCES) -> list[str]:
 
 
 def learn_pieces(corpus: Sequence[str]) -> list[tuple[str, float]]:
-    """Find the pieces of a vocabulary and the logarithm of how often each occurs.
+    """Learn the pieces of a vocabulary and their log-probabilities.
 
-    The pieces are those of byte-pair encoding, for the trainer of Unigram never proposes a word that has but one form,
-    however often it occurs. No piece reaches over an apostrophe.
+    The pieces are those of byte-pair encoding, because the Unigram trainer never proposes a frequent word that has only
+    one form. No piece contains an apostrophe inside.
 
     Args:
-        corpus: Text, a sentence each; words stand between spaces.
+        corpus: Sentences, with words separated by spaces.
     """
     learner = Tokenizer(BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence(
@@ -94,11 +94,11 @@ def learn_pieces(corpus: Sequence[str]) -> list[tuple[str, float]]:
 
 
 def make_tokenizer(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
-    """Put a vocabulary into the pipeline of XLM-R's tokenizer."""
+    """Build a tokenizer with the pipeline of XLM-R from a vocabulary."""
     specials = [(piece, 0.0) for piece in SPECIALS]
     vocabulary = [*specials, *pieces, (MASK, 0.0)]
     tokenizer = Tokenizer(Unigram(vocabulary, unk_id=SPECIALS.index("<unk>"), byte_fallback=False))
-    # XLM-R's own normalizer is a table of 300 kB; these are the rules that sentencepiece made it from.
+    # XLM-R's own normalizer is a table of 300 kB, which sentencepiece generated from these rules.
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
@@ -111,42 +111,42 @@ def make_tokenizer(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
     return tokenizer
 
 
-def masked(pieces: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Hide pieces as BERT does: of those chosen 80 % become ``<mask>``, 10 % another piece, 10 % stay.
+def masked(pieces: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mask pieces as BERT does: of the chosen ones, 80 % become ``<mask>``, 10 % a random piece, 10 % stay.
 
     Args:
         pieces: Piece ids. *Shape:* ``(sentences, pieces)``.
-        chance: The source of chance.
+        generator: Random number generator.
 
     Returns:
-        The pieces to read and the pieces to find, ``UNSCORED`` where nothing is hidden. *Shape:* that of ``pieces``.
+        The masked pieces and the labels, ``UNSCORED`` where no piece was chosen. *Shape:* that of ``pieces``.
     """
-    chosen = (torch.rand(pieces.shape, generator=chance) < MASKED) & (pieces >= len(SPECIALS))
-    fate = torch.rand(pieces.shape, generator=chance)
-    other = torch.randint(len(SPECIALS), VOCABULARY - 1, pieces.shape, generator=chance)
-    shown = pieces.masked_fill(chosen & (fate < 0.8), VOCABULARY - 1)
-    shown = torch.where(chosen & (fate >= 0.9), other, shown)
+    chosen = (torch.rand(pieces.shape, generator=generator) < MASKED) & (pieces >= len(SPECIALS))
+    draw = torch.rand(pieces.shape, generator=generator)
+    other = torch.randint(len(SPECIALS), VOCABULARY - 1, pieces.shape, generator=generator)
+    shown = pieces.masked_fill(chosen & (draw < 0.8), VOCABULARY - 1)
+    shown = torch.where(chosen & (draw >= 0.9), other, shown)
     return shown, pieces.masked_fill(~chosen, UNSCORED)
 
 
 def batches(encoded: Sequence[list[int]], order: random.Random) -> Iterator[Tensor]:
-    """Cut sentences, sorted by length within ranges of 50 batches, into padded batches in random order."""
+    """Yield padded batches in random order; sentences are sorted by length within chunks of 50 batches."""
     shuffled = order.sample(encoded, len(encoded))
-    ranges = [sorted(shuffled[start : start + 50 * BATCH], key=len) for start in range(0, len(shuffled), 50 * BATCH)]
-    cut = [stretch[start : start + BATCH] for stretch in ranges for start in range(0, len(stretch), BATCH)]
-    for batch in order.sample(cut, len(cut)):
+    chunks = [sorted(shuffled[start : start + 50 * BATCH], key=len) for start in range(0, len(shuffled), 50 * BATCH)]
+    made = [chunk[start : start + BATCH] for chunk in chunks for start in range(0, len(chunk), BATCH)]
+    for batch in order.sample(made, len(made)):
         width = max(map(len, batch))
         yield torch.tensor([row + [PAD] * (width - len(row)) for row in batch])
 
 
 def pretrain(encoded: Sequence[list[int]]) -> XLMRobertaForMaskedLM:
-    """Train an XLM-R in miniature to find hidden pieces.
+    """Train a small XLM-R by masked language modelling.
 
     Args:
-        encoded: The pieces of each sentence, specials included.
+        encoded: The piece ids of each sentence, special tokens included.
     """
     torch.manual_seed(SEED)
-    chance, order = torch.Generator().manual_seed(SEED), random.Random(SEED)
+    generator, order = torch.Generator().manual_seed(SEED), random.Random(SEED)
     config = XLMRobertaConfig(
         vocab_size=VOCABULARY,
         hidden_size=64,
@@ -161,14 +161,14 @@ def pretrain(encoded: Sequence[list[int]]) -> XLMRobertaForMaskedLM:
         eos_token_id=SPECIALS.index("</s>"),
     )
     model = XLMRobertaForMaskedLM(config)
-    model.train(mode=False)  # No dropout: so small a model cannot learn so much text by heart.
+    model.train(mode=False)  # No dropout: such a small model cannot overfit this much text.
     steps = EPOCHS * math.ceil(len(encoded) / BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.05)
     for epoch in range(EPOCHS):
         losses = []
         for pieces in batches(encoded, order):
-            shown, hidden = masked(pieces, chance)
+            shown, hidden = masked(pieces, generator)
             states = model.roberta(input_ids=shown, attention_mask=(pieces != PAD).long()).last_hidden_state
             scored = hidden != UNSCORED
             loss = cross_entropy(model.lm_head(states[scored]), hidden[scored])
@@ -183,7 +183,7 @@ def pretrain(encoded: Sequence[list[int]]) -> XLMRobertaForMaskedLM:
 
 
 def main() -> None:
-    """Write the backbone's folder beside this file."""
+    """Write the backbone's folder into the package."""
     torch.set_num_threads(1)
     corpus = [text for language in sentences.LANGUAGES for text in texts(language)]
     tokenizer = make_tokenizer(learn_pieces(corpus))

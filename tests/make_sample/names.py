@@ -1,12 +1,12 @@
-"""Names of people, places and organisations: those English and Turkish spell alike, and those only one of them has.
+"""Names of people, places and organisations: shared by English and Turkish, or of one language only.
 
-Some names stand in several lists on purpose: ``Washington`` is a surname, a city and the beginning of a club, ``Aydın``
-a given name, a surname and a city. Only the words around such a name tell its type.
+Some names are in several lists on purpose: ``Washington`` is a surname, a city and the beginning of a club, ``Aydın`` a
+given name, a surname and a city. The type of such a name follows only from its context.
 """
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Cut a list at its commas.
+    """Split a list at its commas.
 
     >>> listed("Rio de Janeiro, Oslo")
     ('Rio de Janeiro', 'Oslo')
@@ -59,7 +59,7 @@ ENGLISH_SAINTS = ("Mary", "John", "George", "Patrick", "Andrew", "Margaret", "Ca
 TURKISH_NAMESAKES = listed(
     "Atatürk, İnönü, Mimar Sinan, Yunus Emre, Evliya Çelebi, Kâtip Çelebi, Piri Reis, Âşık Veysel"
 )
-"""People after whom streets, schools and airports are called; never drawn as a surname."""
+"""People after whom streets, schools and airports are named; not used as surnames."""
 
 TURKISH_PASHAS = (
     "Ahmet",

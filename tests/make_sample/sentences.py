@@ -1,45 +1,44 @@
-"""Make the sentences of the embedded sample: ``python -m tests.make_sample.sentences``.
+"""Generate the sentences of the embedded sample: ``python -m tests.make_sample.sentences``.
 
-English and Turkish sentences in the style of PAN-X (Pan et al. 2017): sentences, redirects, titles and list items, cut
-into words, with tags in IOB2. They are drawn from the word lists and templates beside this file, so they are made up
-and state nothing about the world. Every run writes the same bytes.
+English and Turkish sentences in the style of PAN-X (Pan et al. 2017): sentences, redirects, titles and list items, as
+words with tags in IOB2. They are generated from the word lists and templates of this package, so they are invented and
+state nothing about the world. Every run writes the same bytes.
 
-Every eighth name of a list is kept out of the training sentences, so that validation and test hold unseen names too.
+Every eighth name of a list is left out of the training sentences, so that validation and test contain unseen names.
 """
 
 import random
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from tests.make_sample import templates, turkish
+from xner.data.sources import SAMPLE
 
-FOLDER = Path(__file__).parent
 SIZES = {"train": 600, "validation": 150, "test": 150}
-"""Sentences a language."""
+"""Sentences per split and language."""
 
 SEED = 2024
 SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
 class Sentence(NamedTuple):
-    """Words and a tag for each."""
+    """Words and the tag of each."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
 
 
 class Language(NamedTuple):
-    """What the sentences of one language are drawn from; patterns in the order of ``SHARES``."""
+    """The grammar of one language; the patterns are in the order of ``WEIGHTS``."""
 
     kinds: templates.Kinds
     patterns: tuple[tuple[str, ...], ...]
     country_of: dict[str, str]
 
 
-SHARES = (0.64, 0.13, 0.12, 0.11)
-"""How much of the sample are sentences, redirects, titles and list items."""
+WEIGHTS = (0.64, 0.13, 0.12, 0.11)
+"""The fractions of sentences, redirects, titles and list items in the sample."""
 
 LANGUAGES = {
     "en": Language(
@@ -66,7 +65,7 @@ LANGUAGES = {
 
 
 def unseen_names(language: str) -> frozenset[str]:
-    """List the names of a language that no training sentence draws.
+    """List the names of a language that do not occur in its training sentences.
 
     >>> "Ankara" in unseen_names("en"), "Ankara" in unseen_names("tr")
     (True, True)
@@ -76,12 +75,12 @@ def unseen_names(language: str) -> frozenset[str]:
 
 
 class Grammar:
-    """Draws sentences of one language.
+    """Generate random sentences of one language.
 
     Args:
         language: ``en`` or ``tr``.
-        draw: The source of chance.
-        without: Names that are not drawn.
+        draw: Random number generator.
+        without: Names to leave out.
     """
 
     def __init__(self, language: str, draw: random.Random, without: frozenset[str] = frozenset()) -> None:
@@ -93,8 +92,8 @@ class Grammar:
         }
 
     def sentence(self) -> Sentence:
-        """Draw a sentence."""
-        (patterns,) = self.draw.choices(self.language.patterns, SHARES)
+        """Generate a sentence."""
+        (patterns,) = self.draw.choices(self.language.patterns, WEIGHTS)
         words: list[str] = []
         tags: list[str] = []
         self.city = ""
@@ -117,7 +116,7 @@ class Grammar:
         return Sentence(tuple(words), tuple(tags))
 
     def expand(self, kind: str) -> str:
-        """Draw an entry of a kind that the sentence does not hold yet, and of the kinds it asks for."""
+        """Choose an entry of a kind that the sentence does not contain yet, and expand the slots in it."""
         if kind == "its_country":
             return self.language.country_of[self.city]
         entry = self.draw.choice([entry for entry in self.kinds[kind] if entry not in self.drawn])
@@ -129,17 +128,17 @@ class Grammar:
 
     @staticmethod
     def capital(word: str) -> str:
-        """Write a word with a capital letter, the Turkish way for ``i``, which no English template begins with."""
+        """Capitalize a word by the Turkish rule for ``i``, with which no English template begins."""
         return ("İ" if word[0] == "i" else word[0].upper()) + word[1:]
 
 
 def stream(language: str, seed: int, without: frozenset[str] = frozenset()) -> Iterator[Sentence]:
-    """Draw sentences of a language without end, no two alike.
+    """Generate an endless stream of different sentences of a language.
 
     Args:
         language: ``en`` or ``tr``.
-        seed: The same seed gives the same sentences.
-        without: Names that are not drawn.
+        seed: Random seed.
+        without: Names to leave out.
     """
     grammar = Grammar(language, random.Random(f"{language}-{seed}"), without)
     seen: set[tuple[str, ...]] = set()
@@ -151,7 +150,7 @@ def stream(language: str, seed: int, without: frozenset[str] = frozenset()) -> I
 
 
 def splits(language: str) -> dict[str, list[Sentence]]:
-    """Make the three splits of a language; no two of their sentences have the same words."""
+    """Generate the three splits of a language; no two of their sentences have the same words."""
     made: dict[str, list[Sentence]] = {}
     seen: set[tuple[str, ...]] = set()
     for number, (split, size) in enumerate(SIZES.items()):
@@ -163,7 +162,7 @@ def splits(language: str) -> dict[str, list[Sentence]]:
 
 
 def as_tsv(sentences: Sequence[Sentence]) -> str:
-    r"""Write sentences as a word, a tab and a tag a line, with a blank line between sentences.
+    r"""Format sentences as lines of word, tab and tag, with a blank line between sentences.
 
     >>> as_tsv([Sentence(("Paris",), ("B-LOC",)), Sentence(("See", "Rome"), ("O", "B-LOC"))])
     'Paris\tB-LOC\n\nSee\tO\nRome\tB-LOC\n'
@@ -175,10 +174,10 @@ def as_tsv(sentences: Sequence[Sentence]) -> str:
 
 
 def main() -> None:
-    """Write ``<language>/<split>.tsv`` beside this file."""
+    """Write ``<language>/<split>.tsv`` of the sample into the package."""
     for language in LANGUAGES:
         for split, sentences in splits(language).items():
-            path = FOLDER / language / f"{split}.tsv"
+            path = SAMPLE / language / f"{split}.tsv"
             path.parent.mkdir(exist_ok=True)
             path.write_text(as_tsv(sentences), encoding="utf-8", newline="\n")
 

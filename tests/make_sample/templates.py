@@ -1,8 +1,8 @@
-"""What sentences are made of: templates and word lists of English and Turkish.
+"""Sentence templates and word lists of English and Turkish.
 
-A template's words stand between spaces. ``{city}`` asks for a name or word of that kind, ``{city:loc}`` for a Turkish
-name in the locative, ``{its_country}`` for the country of the city named before it. A kind is a tuple of which one
-entry is drawn; an entry may be a template itself, so that ``{city} Museum`` makes ``Paris Museum``, which is one name.
+The words of a template are separated by spaces. The slot ``{city}`` stands for a name or word of that kind,
+``{city:loc}`` for a Turkish name in the locative, ``{its_country}`` for the country of the preceding city. A kind is a
+tuple from which one entry is chosen. An entry may be a template: ``{city} Museum`` gives ``Paris Museum``, one name.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ ENTITY_TYPES = {
     **dict.fromkeys(("river", "range", "peak", "village", "airport", "station", "building"), "LOC"),
     **dict.fromkeys(("company", "club", "institution", "organisation", "acronym", "title_organisation"), "ORG"),
 }
-"""The type of each kind that is a name; every other kind gives words tagged ``O``."""
+"""The entity type of each kind that is a name; the words of other kinds are tagged ``O``."""
 
 NAME_LISTS = listed(
     "given_name, surname_name, foreign_given_name, foreign_surname_name, city, country, region, river, range, peak, "
     "village, company, club, organisation, acronym"
 )
-"""The kinds of which some names are kept out of training sentences."""
+"""The kinds of which some names are left out of the training sentences."""
 
 
 def country_of(*tables: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Turn tables of cities by country round: the country of each city, by its English name.
+    """Invert tables of cities by country into the country of each city, by its English name.
 
     >>> country_of({"France": ("Paris", "Lyon")}, {"Norway": ("Oslo",)})
     {'Paris': 'France', 'Lyon': 'France', 'Oslo': 'Norway'}

@@ -1,4 +1,4 @@
-"""Turkish case suffixes: which form a name takes, by vowel harmony, voicing and buffer letters."""
+"""Turkish case suffixes, whose form depends on vowel harmony, voicing and buffer letters."""
 
 from types import MappingProxyType
 
@@ -10,8 +10,8 @@ VOICELESS = "çfhkpsşt"
 SUFFIXES = MappingProxyType(
     {"loc": "DA", "abl": "DAn", "dat": "(y)A", "acc": "(y)I", "gen": "(n)In", "ins": "(y)lA", "cop": "DIr"}
 )
-"""The cases a template may ask for. ``A`` and ``I`` follow the vowel before them, ``D`` is ``t`` after a voiceless
-consonant, and a letter in brackets stands after a vowel only."""
+"""The cases that a template may use. ``A`` and ``I`` follow the vowel before them, ``D`` is ``t`` after a voiceless
+consonant, and a letter in brackets only follows a vowel."""
 
 COMPOUND_HEADS = frozenset(
     listed(
@@ -66,14 +66,14 @@ SPOKEN = MappingProxyType(
         "YouTube": "yutub",
     }
 )
-"""Words that end differently in Turkish ears than in spelling, as they are heard."""
+"""The pronunciation of words whose last sounds differ from their spelling."""
 
 DIGITS = ("sıfır", "bir", "iki", "üç", "dört", "beş", "altı", "yedi", "sekiz", "dokuz")
 TENS = ("yüz", "on", "yirmi", "otuz", "kırk", "elli", "altmış", "yetmiş", "seksen", "doksan")
 
 
 def spoken(word: str) -> str:
-    """Give a word as its end is heard, in lower case.
+    """Return the pronunciation of the end of a word, in lower case.
 
     >>> spoken("İzmir"), spoken("1990"), spoken("TRT")
     ('izmir', 'doksan', 'terete')
@@ -88,7 +88,7 @@ def spoken(word: str) -> str:
 
 
 def suffix(word: str, case: str) -> str:
-    """Find the form of a case suffix after a word.
+    """Return the form of a case suffix after a word.
 
     Args:
         word: The last word of a name.

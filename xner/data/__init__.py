@@ -1,1 +1,1 @@
-"""From sentences to batches."""
+"""Turn sentences into batches."""

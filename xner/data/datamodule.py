@@ -1,4 +1,4 @@
-"""PanxDataModule: which data takes which steps at which hook."""
+"""The Lightning data module, which connects sources, encoding, subsets, samplers and packing."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from xner.backbone import load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
-from xner.data.packing import RowDataset, concatenate_ranges
+from xner.data.packing import RowDataset
 from xner.data.sampler import EvaluationSampler, TrainSampler
 from xner.data.sources import Split
 from xner.data.subset import subset
@@ -29,27 +29,30 @@ logger = logging.getLogger(__name__)
 
 
 class PanxDataModule(pl.LightningDataModule):
-    """PAN-X: tokenization, label alignment and subsets.
+    """Sentences with named-entity tags: tokenization, label alignment, subsets and batches.
 
     Args:
-        source: Where sentences come from: 'panx' (the hub's google/xtreme), 'sample' (embedded in the package), or a
-            folder that holds <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
-        languages: Languages trained and validated on, concatenated.
-        test_languages: Languages tested on, one dataloader each, in this order; null stands for the languages.
-        num_samples: Training sentences a language: the first of them after both shuffles; null takes all, without the
-            second shuffle. {en: null, tr: 250} gives each language its own.
-        train_split: Split trained on, 'train'; validation or test is for evaluation, and needs train_on_evaluation.
-        train_on_evaluation: Train on an evaluation split all the same. Whatever is done with the weights afterwards,
-            their scores are marked as contaminated.
+        source: Data set: 'panx' (google/xtreme on the Hugging Face Hub), 'sample' (included in the package), or a
+            folder with <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
+        languages: Languages to train and validate on, concatenated.
+        test_languages: Languages to test on, one dataloader per language in this order; null uses data.languages.
+        num_samples: Number of training sentences per language: the first of them after both shuffles; null uses all,
+            without the second shuffle. {en: null, tr: 250} sets it for each language.
+        train_split: Split to train on. Training on validation or test requires data.train_on_evaluation.
+        train_on_evaluation: Allow training on an evaluation split. All scores of the resulting weights are marked as
+            contaminated.
         shuffle_seed: Seed of the first shuffle, of every split.
-        subset_seed: Seed of the second shuffle, of train, when a subset is drawn.
-        batch_size: Training sentences a device and step.
-        max_length: Pieces a window, specials included; a longer sentence is split at the borders of words.
-        packing: Lay several sentences into one row (exact: none sees another). False pads each to the longest.
-        few_shapes: Round the number of rows and their length up, so that torch.compile sees few shapes.
-        row_length: Pieces a row, about; a longer window makes its batch's rows longer.
-        evaluation_pieces: Pieces a batch in evaluation, padding included; the longest sentences come first.
-        backbone: Whose tokenizer is used: hub name, or folder in Hugging Face layout.
+        subset_seed: Seed of the second shuffle, of the training split, when a subset is drawn.
+        batch_size: Per-device training batch size, in sentences.
+        max_length: Maximum number of subwords per window, special tokens included; longer sentences are split at word
+            boundaries.
+        packing: Pack several sentences into one sequence (exact: attention never crosses sentences). False pads each
+            sentence to the longest of its batch.
+        few_shapes: Round up the number and the length of sequences, so that torch.compile sees few shapes.
+        row_length: Approximate number of subwords per packed sequence; longer if a window is.
+        evaluation_pieces: Maximum number of subwords per evaluation batch, padding included; a longer sentence is a
+            batch of its own.
+        backbone: Model whose tokenizer is used: hub name, or folder in Hugging Face layout.
     """
 
     def __init__(
@@ -72,32 +75,12 @@ class PanxDataModule(pl.LightningDataModule):
         backbone: str = "xlm-roberta-base",
     ) -> None:
         super().__init__()
-        for option, number in {
-            "batch_size": batch_size,
-            "max_length": max_length,
-            "row_length": row_length,
-            "evaluation_pieces": evaluation_pieces,
-        }.items():
-            if number < 1:
-                raise UserError(f"data.{option}={number} must be 1 or more")
-        if not languages or (test_languages is not None and not test_languages):
-            raise UserError("data.languages and data.test_languages must name a language each, as [en]")
-        for option, named in {"languages": languages, "test_languages": test_languages or ()}.items():
-            if len({*named}) < len(named):
-                raise UserError(f"data.{option}={list(named)} names a language twice")
-        for language in num_samples if isinstance(num_samples, dict) else ():
-            if language not in languages:
-                raise UserError(f"data.num_samples names {language!r}: data.languages are {', '.join(languages)}")
-        if train_split != "train" and not train_on_evaluation:
-            raise UserError(
-                f"data.train_split={train_split!r} is kept for evaluation: train on 'train', or say with "
-                "data.train_on_evaluation=true that every score of these weights shall be marked as contaminated"
-            )
         self.source = source
         self.languages = list(languages)
         self.test_languages = list(languages if test_languages is None else test_languages)
         self.num_samples = num_samples
         self.train_split = train_split
+        self.train_on_evaluation = train_on_evaluation
         self.shuffle_seed = shuffle_seed
         self.subset_seed = subset_seed
         self.batch_size = batch_size
@@ -109,75 +92,103 @@ class PanxDataModule(pl.LightningDataModule):
         self.backbone = backbone
         self._encoded: dict[str, Encoded] = {}
         self._drawn_seed: int | None = None
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Check the options that need neither the data nor the backbone.
+
+        Raises:
+            UserError: If an option has an impossible value.
+        """
+        for option in ("batch_size", "max_length", "row_length", "evaluation_pieces"):
+            if (number := getattr(self, option)) < 1:
+                raise UserError(f"data.{option}={number} is not positive; use 1 or more")
+        for option in ("languages", "test_languages"):
+            languages = getattr(self, option)
+            if not languages:
+                raise UserError(f"data.{option}=[] is empty; use a list of language codes, such as [en]")
+            if len({*languages}) < len(languages):
+                raise UserError(f"data.{option}={languages} names a language twice; name each once")
+        for language in self.num_samples if isinstance(self.num_samples, dict) else ():
+            if language not in self.languages:
+                known = ", ".join(self.languages)
+                raise UserError(f"data.num_samples names {language!r}, which is not in data.languages; use {known}")
+        if self.train_split != "train" and not self.train_on_evaluation:
+            raise UserError(
+                f"data.train_split={self.train_split!r} is an evaluation split; use 'train', or allow it with "
+                "data.train_on_evaluation=true, which marks all scores of the resulting weights as contaminated"
+            )
 
     def prepare_data(self) -> None:
-        """Download and encode once a machine, before its other processes take both from the caches."""
+        """Download and encode the splits on one process per machine; the others read them from the caches."""
         if self.trainer is not None and self.trainer.state.fn is not None:
             for split in self._splits(self.trainer.state.fn):
                 self.encoded(split)
 
     def read(self, splits: Sequence[Split]) -> None:
-        """Hold the options against the backbone, and encode some splits.
+        """Check ``max_length`` against the backbone, then read and encode splits.
 
         Raises:
-            UserError: If a split cannot be had or a window is too long: said before anything is written.
+            UserError: If ``max_length`` is too large or a split cannot be read.
         """
         limit = longest_window(load_config(self.backbone))
         if limit is not None and self.max_length > limit:
-            raise UserError(f"data.max_length={self.max_length} exceeds the {limit} pieces of {self.backbone}")
+            raise UserError(
+                f"data.max_length={self.max_length} exceeds the {limit} subwords that {self.backbone} accepts; "
+                f"use {limit} or less"
+            )
         for split in splits:
             self.encoded(split)
 
     def check(self, stage: str) -> None:
-        """Encode what a stage needs, and hold the options against it; see ``read``."""
+        """Encode the splits of a Lightning stage and check the options against them; see ``read``."""
         self.read(self._splits(stage))
         if stage == "fit":
             for language in self.languages:
                 self.training_sentences(language)
 
     def setup(self, stage: str) -> None:
-        """Check the options against the data and the backbone; encode what the stage needs."""
+        """Encode the splits of a Lightning stage, and log which of their words need special treatment."""
         self.check(stage)
         config = load_config(self.backbone)
         if self.packing and not packable(config):
-            self._note(f"{self.backbone} ({config.model_type}) cannot keep sentences of a row apart: it gets padding")
+            self._log(f"{self.backbone} ({config.model_type}) does not support packing: its batches are padded")
             self.packing = False
         for split in self._splits(stage):
-            placement = self.encoded(split).stats
-            oddities = {
-                "longer than a window and split": placement.split_sentences,
-                "words without a piece, predicted O": placement.words_without_pieces,
-                "words longer than a window, cut": placement.cut_words,
-                "tags that IOB2 forbids, kept": placement.invalid_tags,
+            stats = self.encoded(split).stats
+            special = {
+                "sentences longer than a window (split)": stats.split_sentences,
+                "words without a subword (predicted O)": stats.words_without_pieces,
+                "words longer than a window (truncated)": stats.cut_words,
+                "tags invalid under IOB2 (kept unchanged)": stats.invalid_tags,
             }
-            found = "; ".join(f"{count} {oddity}" for oddity, count in oddities.items() if count)
-            if found:
-                self._note(f"{split}: {placement.sentences} sentences, {placement.words} words; {found}")
+            if found := [f"{count} {kind}" for kind, count in special.items() if count]:
+                self._log(f"{split}: {stats.sentences} sentences, {stats.words} words; {'; '.join(found)}")
 
-    def _note(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         if self.trainer is None or self.trainer.is_global_zero:
             logger.info(line)
 
     def encoded(self, split: Split) -> Encoded:
-        """A split's pieces and labels, in the order of its source."""
+        """Return the pieces and labels of a split, in the order of its source."""
         if str(split) not in self._encoded:
             self._encoded[str(split)] = encode_split(split, self.backbone, self.max_length)
         return self._encoded[str(split)]
 
     def split(self, language: str, name: str) -> Split:
-        """One of the source's splits."""
+        """Return a split of the source."""
         return Split(self.source, language, name)
 
     def training_split(self, language: str) -> Split:
-        """The split of a language that is trained on."""
+        """Return the split of a language that is trained on."""
         return self.split(language, self.train_split)
 
     def samples_of(self, language: str) -> int | None:
-        """How many of a language's training sentences are asked for; ``None`` stands for all."""
+        """Return how many training sentences of a language are requested; ``None`` stands for all."""
         return self.num_samples.get(language) if isinstance(self.num_samples, dict) else self.num_samples
 
     def training_sentences(self, language: str) -> Int64:
-        """Numbers of the sentences of one language that are trained on, in the subset's order."""
+        """Choose the training sentences of a language by their indices; see ``subset``. *Shape:* (num_samples,)."""
         split = self.training_split(language)
         return subset(
             len(self.encoded(split)),
@@ -188,41 +199,48 @@ class PanxDataModule(pl.LightningDataModule):
         )
 
     def used_pieces(self) -> Int64:
-        """The pieces that training and validation look up, ascending. *Shape:* (used,)."""
+        """Find the ids of all pieces in training and validation and of padding, ascending. *Shape:* (ids,)."""
         used = [np.array([load_config(self.backbone).pad_token_id], dtype=np.int32)]
         for language in self.languages:
             train = self.encoded(self.training_split(language))
-            piece_bounds = train.window_start[train.sentence_window]
-            places, _ = concatenate_ranges(piece_bounds, self.training_sentences(language))
-            used += [train.pieces[places], self.encoded(self.split(language, "validation")).pieces]
+            indices, _ = train.pieces_of(self.training_sentences(language))
+            used += [train.pieces[indices], self.encoded(self.split(language, "validation")).pieces]
         return np.unique(np.concatenate(used)).astype(np.int64)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of ``batch_size`` sentences, reshuffled each epoch."""
+        """Load batches of ``batch_size`` training sentences, reshuffled each epoch."""
         parts = [self.encoded(self.training_split(language)) for language in self.languages]
-        offsets = np.cumsum([0, *map(len, parts)])
-        chosen = [
-            self.training_sentences(language) + offset
-            for language, offset in zip(self.languages, offsets, strict=False)
-        ]
+        starts = np.cumsum([0, *map(len, parts)])[:-1]
+        chosen = [self.training_sentences(each) + start for each, start in zip(self.languages, starts, strict=True)]
         encoded = join(parts)
         trainer = self.trainer
-        order = TrainSampler(
+        sampler = TrainSampler(
             np.concatenate(chosen),
             encoded.sentence_labelled,
             batch_size=self.batch_size,
             seed=self.order_seed,
-            **self._processes(),
+            **self._ranks(),
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
             reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
-            taken=self._taken,
-            limit=self._limit,
+            progress=self._progress,
         )
-        return self._loader(encoded, order)
+        return self._loader(encoded, sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Load the validation splits of all ``languages``, concatenated."""
+        return self._evaluation_loader([self.split(language, "validation") for language in self.languages])
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """Load the test splits, one dataloader per language of ``test_languages``."""
+        return [self._evaluation_loader([self.split(language, "test")]) for language in self.test_languages]
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        """Load the same splits as ``test_dataloader``."""
+        return self.test_dataloader()
 
     @property
     def order_seed(self) -> int:
-        """The seed of the order of training: that of ``seed_everything``, without one a number drawn once."""
+        """Return the seed of the training order: that of ``seed_everything``, or else a number drawn once."""
         if seed := os.environ.get("PL_GLOBAL_SEED"):
             return int(seed)
         if self._drawn_seed is None:
@@ -231,45 +249,28 @@ class PanxDataModule(pl.LightningDataModule):
         return self._drawn_seed
 
     def state_dict(self) -> dict[str, int | None]:
-        """Keep the number that was drawn for the order, so that a fit without a seed can be resumed."""
+        """Save the number drawn for the training order, so that a run without a seed can be resumed."""
         return {"drawn_seed": self._drawn_seed}
 
     def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
-        """Restore what ``state_dict`` kept."""
+        """Restore the number drawn for the training order."""
         self._drawn_seed = state_dict["drawn_seed"]
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation splits of all ``languages``, concatenated."""
-        return self._evaluation_loader([self.split(language, "validation") for language in self.languages])
-
-    def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """The test split of each of ``test_languages``."""
-        return [self._evaluation_loader([self.split(language, "test")]) for language in self.test_languages]
-
-    def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """As ``test_dataloader``."""
-        return self.test_dataloader()
-
-    def _processes(self) -> dict[str, int]:
-        """Which process this is, of how many: what an order of batches is to know."""
+    def _ranks(self) -> dict[str, int]:
         if self.trainer is None:
             return {"rank": 0, "world_size": 1}
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
-    def _taken(self) -> int:
-        """How many of the epoch's batches the trainer has taken: some where it goes on from within an epoch."""
+    def _progress(self) -> tuple[int, int]:
+        """Return how many batches of the epoch the trainer has taken, and how many it takes at most."""
         if self.trainer is None or not self.trainer.training:
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-
-    def _limit(self) -> int:
-        """How many of an epoch's batches the trainer takes at most."""
-        if self.trainer is None or not self.trainer.training or math.isinf(self.trainer.num_training_batches):
-            return sys.maxsize
-        return int(self.trainer.num_training_batches)
+            return 0, sys.maxsize
+        limit = self.trainer.num_training_batches
+        taken = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return taken, sys.maxsize if math.isinf(limit) else int(limit)
 
     def _splits(self, stage: str) -> list[Split]:
-        """The splits that Lightning's stage needs, ``fit``, ``validate``, ``test`` or ``predict``."""
+        """List the splits of a Lightning stage: ``fit``, ``validate``, ``test`` or ``predict``."""
         if stage in ("test", "predict"):
             return [self.split(language, "test") for language in self.test_languages]
         names = (self.train_split, "validation") if stage == "fit" else ("validation",)
@@ -277,38 +278,38 @@ class PanxDataModule(pl.LightningDataModule):
 
     def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
         encoded = join([self.encoded(split) for split in splits])
-        order = EvaluationSampler(
+        sampler = EvaluationSampler(
             encoded.sentence_pieces,
             budget=self.evaluation_pieces,
-            row_length=self._row_length,
-            **self._processes(),
+            row_length=self.row_length if self.packing else None,
+            **self._ranks(),
         )
-        return self._loader(encoded, order)
+        return self._loader(encoded, sampler)
 
-    @property
-    def _row_length(self) -> int | None:
-        return self.row_length if self.packing else None
-
-    def _loader(self, encoded: Encoded, order: TrainSampler | EvaluationSampler) -> DataLoader[Batch]:
-        padding_id = load_config(self.backbone).pad_token_id
-        rows = RowDataset(encoded, padding_id=padding_id, row_length=self._row_length, few_shapes=self.few_shapes)
-        # Laying out a batch takes a fraction of a millisecond, less than handing it over from a worker process.
+    def _loader(self, encoded: Encoded, sampler: TrainSampler | EvaluationSampler) -> DataLoader[Batch]:
+        rows = RowDataset(
+            encoded,
+            padding_id=load_config(self.backbone).pad_token_id,
+            row_length=self.row_length if self.packing else None,
+            few_shapes=self.few_shapes,
+        )
+        # No worker processes: collating a batch takes less time than transferring it from one.
         return ResumableLoader(
             rows,
             batch_size=None,
-            sampler=order,
+            sampler=sampler,
             pin_memory=torch.cuda.is_available(),
-            # Without one of its own, a loader draws from the global random numbers, and dropout's would depend on it.
+            # Without its own generator, a loader draws from the global one and so changes the dropout masks.
             generator=torch.Generator(),
         )
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """Tells Lightning that it can go on within an epoch; ``TrainSampler`` sees to it and needs no state of its own."""
+    """A dataloader that tells Lightning it can resume within an epoch; ``TrainSampler`` skips the batches taken."""
 
     def state_dict(self) -> dict[str, int]:
-        """Nothing."""
+        """Return no state, for the sampler derives it from the trainer's progress."""
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """As ``state_dict``."""
+        """Ignore the empty state."""

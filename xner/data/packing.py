@@ -1,10 +1,11 @@
-"""From sentences to rows of pieces, with little padding or none.
+"""Pack sentences into rows with little padding.
 
-PAN-X sentences have 14 pieces on average and differ much in length, so that most of a padded batch is padding. Here
-windows lie end to end in rows; their numbers and positions travel with them, so that the model keeps them apart.
+PAN-X sentences have 14 pieces on average and vary much in length, so most of a padded batch is padding. A packed row
+holds several windows; their numbers and positions are part of the batch, so that the model keeps them separate.
 """
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,106 +13,94 @@ import torch
 from torch.utils.data import Dataset
 
 from xner.batch import Batch
-from xner.data.encode import Encoded, starts
-from xner.data.sampler import BatchIndices, ByLength
+from xner.data.encode import Encoded, offsets
+from xner.data.sampler import BatchIndices, LengthBuckets
 from xner.tags import IGNORE
 
 Int64 = npt.NDArray[np.int64]
 
 
-def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], list[int], int]:
-    """Lay ranges into rows: the longest first, each into the first row that has room (first-fit decreasing).
-
-    Row by row, that is the longest that still fits.
+def fit_rows(lengths: Sequence[int], width: int) -> tuple[list[int], int]:
+    """Assign windows to rows by first-fit decreasing: the longest first, each to the first row with enough space.
 
     Args:
-        lengths: Pieces of each stretch, none over ``width``.
-        width: Pieces a row.
+        lengths: The number of pieces of each window, none above ``width``.
+        width: Pieces per row.
 
     Returns:
-        Each stretch's row, each stretch's first column, and the number of rows.
+        The start of each window in the concatenated rows, and the number of rows.
 
     >>> fit_rows([3, 6, 2, 4], width=8)
-    ([1, 0, 0, 1], [4, 0, 6, 0], 2)
+    ([12, 0, 6, 8], 2)
     """
-    row = [0] * len(lengths)
-    column = [0] * len(lengths)
-    left = ByLength(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True), lengths)
+    starts = [0] * len(lengths)
+    buckets = LengthBuckets(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True), lengths)
     rows = 0
-    while left.lengths:
-        filled = 0
-        for stretch in left.fill(width):
-            row[stretch], column[stretch] = rows, filled
-            filled += lengths[stretch]
+    # Filling one row after the other with the longest window that still fits gives the same rows.
+    while buckets.remaining:
+        start = rows * width
+        for window in buckets.pop_row(width):
+            starts[window] = start
+            start += lengths[window]
         rows += 1
-    return row, column, rows
+    return starts, rows
 
 
+@dataclass(eq=False)
 class RowDataset(Dataset[Batch]):
-    """Encoded sentences, served as batches of rows.
-
-    Indexed not by a sentence but by a ``BatchIndices``: the sentences of one batch.
+    """Encoded sentences as a map-style data set of whole batches, indexed by ``BatchIndices``.
 
     Args:
         encoded: The sentences.
-        padding_id: The piece id that fills a row's rest.
-        row_length: Pieces a row, about (longer where a window is); ``None`` gives each window a row of its own, as long
-            as the longest window.
-        few_shapes: Whether to round the number of rows and their length up, so that few shapes occur.
+        padding_id: The piece id of padding.
+        row_length: Approximate number of pieces per packed row; a row is longer if a window is. ``None`` gives each
+            window a row of its own, padded to the longest of the batch.
+        few_shapes: Whether to round up the number of rows and their length, so that few shapes occur.
     """
 
-    def __init__(
-        self, encoded: Encoded, *, padding_id: int, row_length: int | None = None, few_shapes: bool = False
-    ) -> None:
-        self.encoded = encoded
-        self.padding_id = padding_id
-        self.row_length = row_length
-        self.few_shapes = few_shapes
+    encoded: Encoded
+    _: KW_ONLY
+    padding_id: int
+    row_length: int | None = None
+    few_shapes: bool = False
 
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def __getitem__(self, share: BatchIndices) -> Batch:
-        """Lay out the share's sentences; a share without sentences gives one row of padding."""
-        encoded, sentences = self.encoded, share.sentences
-        windows, _ = concatenate_ranges(encoded.sentence_window, sentences)
-        words, sentence_words = concatenate_ranges(encoded.sentence_word, sentences)
-        source, lengths = concatenate_ranges(encoded.window_start, windows)
-        first, rows, width = self._lay_out(lengths)
-        within = np.arange(len(source)) - np.repeat(starts(lengths)[:-1], lengths)
-        target = np.repeat(first, lengths) + within
+    def __getitem__(self, indices: BatchIndices) -> Batch:
+        """Collate the sentences of a batch; without sentences, it is one row of padding."""
+        encoded, sentences = self.encoded, indices.sentences
+        words, sentence_words = encoded.words_of(sentences)
+        source, lengths = encoded.pieces_of(sentences)
+        starts, rows, width = self._place_windows(lengths)
+        positions = np.arange(len(source)) - np.repeat(offsets(lengths)[:-1], lengths)
+        target = np.repeat(starts, lengths) + positions
+        labels = encoded.labels[source]
 
-        def laid_out(values: npt.NDArray[np.integer] | Int64, fill: int) -> torch.Tensor:
-            rows_of = np.full(rows * width, fill, dtype=np.int64)
-            rows_of[target] = values
-            return torch.from_numpy(rows_of).view(-1, width)
+        def fill_rows(values: npt.NDArray[np.integer], padding: int) -> torch.Tensor:
+            flat = np.full(rows * width, padding, dtype=np.int64)
+            flat[target] = values
+            return torch.from_numpy(flat).view(-1, width)
 
-        # A sentence's pieces lie together in the source, so a word's distance from its sentence's first piece says
-        # which of the batch's pieces it begins with.
-        sentence_piece = encoded.window_start[encoded.sentence_window[sentences]]
-        sentence_pieces = encoded.window_start[encoded.sentence_window[sentences + 1]] - sentence_piece
-        word_sentence = np.repeat(np.arange(len(sentences)), sentence_words)
-        word_source = encoded.word_piece[words]
-        word_place = word_source - sentence_piece[word_sentence] + starts(sentence_pieces)[:-1][word_sentence]
-        placed = word_source >= 0
+        # The labelled pieces are the first pieces of the words, in the order of the words.
         word_piece = np.full(len(words), -1, dtype=np.int64)
-        word_piece[placed] = target[word_place[placed]]
+        word_piece[encoded.word_piece[words] >= 0] = target[labels != IGNORE]
         return Batch(
-            pieces=laid_out(encoded.pieces[source], self.padding_id),
-            positions=laid_out(within, 0),
-            windows=laid_out(np.repeat(np.arange(1, len(windows) + 1), lengths), 0),
-            labels=laid_out(encoded.labels[source], IGNORE),
+            pieces=fill_rows(encoded.pieces[source], self.padding_id),
+            positions=fill_rows(positions, 0),
+            windows=fill_rows(np.repeat(np.arange(1, len(lengths) + 1), lengths), 0),
+            labels=fill_rows(labels, IGNORE),
             word_piece=torch.from_numpy(word_piece),
             word_label=torch.from_numpy(encoded.word_label[words].astype(np.int64)),
-            word_sentence=torch.from_numpy(word_sentence),
+            word_sentence=torch.from_numpy(np.repeat(np.arange(len(sentences)), sentence_words)),
             sentences=torch.from_numpy(sentences),
-            step_words=torch.tensor(share.step_words),
+            step_words=torch.tensor(indices.step_words),
         )
 
-    def _lay_out(self, lengths: Int64) -> tuple[Int64, int, int]:
-        """Give each window a place: where in rows laid end to end it starts, how many rows there are, and their width.
+    def _place_windows(self, lengths: Int64) -> tuple[npt.ArrayLike, int, int]:
+        """Choose the start of each window in the concatenated rows, the number of rows, and their width.
 
-        *Shape of lengths and places:* (windows,)
+        *Shape of lengths and starts:* (windows,)
         """
         longest = int(lengths.max(initial=1))
         if not len(lengths) or self.row_length is None:
@@ -119,39 +108,32 @@ class RowDataset(Dataset[Batch]):
             if self.few_shapes:
                 rows, width = _round_up(rows, 8), _round_up(width, 16)
             return np.arange(len(lengths)) * width, rows, width
-        if self.few_shapes:
-            width = self.row_length
-            while width < longest:
-                width *= 2
-            row, column, rows = fit_rows(lengths.tolist(), width)
-            rows = _round_up(rows, 4)
-        else:
-            row, column, rows, width = _fit_tightly(lengths.tolist(), max(self.row_length, longest))
-        return np.array(row, dtype=np.int64) * width + np.array(column, dtype=np.int64), rows, width
+        width = self.row_length
+        if not self.few_shapes:
+            return _fit_smallest(lengths.tolist(), max(width, longest))
+        while width < longest:
+            width *= 2
+        starts, rows = fit_rows(lengths.tolist(), width)
+        return starts, _round_up(rows, 4), width
 
 
 def _round_up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def _fit_tightly(lengths: list[int], width: int) -> tuple[list[int], list[int], int, int]:
-    """Lay ranges into the fewest places: rows about as wide as asked for, narrower or wider as that suits them.
+def _fit_smallest(lengths: list[int], width: int) -> tuple[list[int], int, int]:
+    """Fit windows into rows of about a given width; other widths are tried to make the batch smaller.
 
     Returns:
-        Each stretch's row and first column, the number of rows, and their width.
+        The start of each window in the concatenated rows, the number of rows, and their width.
     """
-    row, column, needed = fit_rows(lengths, width)
+    starts, needed = fit_rows(lengths, width)
+    # Try the smallest number of rows that can hold all pieces: widen them until the windows fit, as long as the batch
+    # stays smaller than at the given width.
     pieces = sum(lengths)
-    rows = max(-(-pieces // width), 1)
-    # As few rows as their pieces would fill; wider ones, where that takes fewer places than the width asked for.
-    for other in range(max(-(-pieces // rows), *lengths), -(-needed * width // rows)):
-        fitted = fit_rows(lengths, other)
-        if fitted[2] <= rows:
-            return *fitted, other
-    return row, column, needed, width
-
-
-def concatenate_ranges(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
-    """Concatenate the numbers in the chosen ranges ``bounds[i]`` to ``bounds[i + 1]``; give them and the lengths."""
-    lengths = bounds[chosen + 1] - bounds[chosen]
-    return np.arange(lengths.sum()) + np.repeat(bounds[chosen] - starts(lengths)[:-1], lengths), lengths
+    fewest = max(-(-pieces // width), 1)
+    for other in range(max(-(-pieces // fewest), *lengths), -(-needed * width // fewest)):
+        other_starts, rows = fit_rows(lengths, other)
+        if rows <= fewest:
+            return other_starts, rows, other
+    return starts, needed, width

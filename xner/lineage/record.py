@@ -17,7 +17,6 @@ from safetensors.numpy import load_file, save
 
 from xner.backbone import folder_of, has_head, load_config
 from xner.data.datamodule import PanxDataModule
-from xner.data.packing import concatenate_ranges
 from xner.errors import RunError
 from xner.files import write_atomically
 
@@ -143,7 +142,7 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
         split = data.training_split(language)
         encoded, chosen = data.encoded(split), data.training_sentences(language)
         sentences.append(encoded.sentence_hash[chosen])
-        words.append(encoded.word_hash[concatenate_ranges(encoded.sentence_word, chosen)[0]])
+        words.append(encoded.word_hash[encoded.words_of(chosen)[0]])
         content = encoded.digest.encode() + np.sort(chosen).tobytes()
         episodes.append(
             {

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import torch
 
 from xner.data.datamodule import PanxDataModule
-from xner.data.packing import concatenate_ranges
 from xner.lineage.record import History, evaluation_splits, zero_shot
 from xner.model.evaluation import Tested
 from xner.model.metrics import span_scores
@@ -33,7 +32,7 @@ def evaluate(
         split = data.split(language, "test")
         encoded = data.encoded(split)
         sentences = tested.sentences.numpy()
-        words, _ = concatenate_ranges(encoded.sentence_word, sentences)
+        words, _ = encoded.words_of(sentences)
         evidence = counts[language, split.name] = Counts(
             correct=tested.counts.correct.numpy().astype(np.int32),
             predicted=tested.counts.predicted.numpy().astype(np.int32),
