@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 from tests.sources import FORMATS, as_dataset, as_jsonl, as_rows, as_tsv, random_sentences, write_hub
-from xner.data.sources import SPLITS, Sentences, Split, hub
-from xner.data.sources.hub import LANGUAGES
+from xner.data.sources import LANGUAGES, SPLITS, Sentences, Split, hub
 from xner.errors import RunError, UserError
 
 ODD = Sentences(

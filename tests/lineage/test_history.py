@@ -10,7 +10,7 @@ from tests.sources import as_tsv, write_source
 from xner.cli.main import main
 from xner.data.sources import Sentences, Split
 from xner.errors import RunError
-from xner.lineage.record import FILE, SEEN_FILE, read_history
+from xner.lineage import FILE, SEEN_FILE, read_history
 from xner.tags import TAGS
 from xner.transfer.result import read_counts, read_result
 

@@ -15,7 +15,7 @@ from tests.commands import Run, assert_one_line, options
 from tests.model.tiny import Fitted, fit, make_backbone, pretrained_backbone, quiet_trainer
 from xner.cli.main import main
 from xner.errors import UserError
-from xner.lineage.record import NOTHING_SEEN
+from xner.lineage import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
 from xner.model.lora import LoRA

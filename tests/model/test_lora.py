@@ -20,7 +20,7 @@ from xner.batch import Batch
 from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
-from xner.lineage.record import NOTHING_SEEN
+from xner.lineage import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
 from xner.model.lora import LoRA

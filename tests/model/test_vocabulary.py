@@ -18,7 +18,7 @@ from transformers import AutoModelForTokenClassification
 from tests.model.tiny import Fitted, Record, fit, pretrained_backbone, quiet_trainer, write_split
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import Split
-from xner.lineage.record import NOTHING_SEEN
+from xner.lineage import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
 from xner.model.vocabulary import CompactEmbedding, HeldMatrix, compact, find_matrix, restore

@@ -25,11 +25,10 @@ from xner.lineage.callback import LineageCallback
 from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
 from xner.tags import TAGS
-from xner.transfer.evaluation import evaluate
 from xner.transfer.result import Evaluation
 from xner.transfer.resume import exit_code
 from xner.transfer.run import lock_run_folder
-from xner.transfer.stage import write_model
+from xner.transfer.stage import evaluate, write_model
 
 
 def run_command(args: Sequence[str]) -> None:

@@ -18,9 +18,8 @@ from xner.backbone import load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.packing import RowDataset
-from xner.data.sampler import EvaluationSampler, TrainSampler
+from xner.data.sampler import EvaluationSampler, TrainSampler, subset
 from xner.data.sources import Split
-from xner.data.subset import subset
 from xner.errors import UserError
 
 Int64 = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, UserError
-from xner.lineage.record import Episode, History, read_history, trained_further
+from xner.lineage import Episode, History, read_history, trained_further
 from xner.model.classifier import TokenClassifier
 
 

@@ -24,9 +24,7 @@ from xner.backbone import (
 from xner.batch import Batch
 from xner.errors import UserError
 from xner.model.fast import hold_freed_memory, release_freed_memory
-from xner.model.fast.attention import patch_attention, row_mask
-from xner.model.fast.last_layer import LastLayer
-from xner.model.fast.matrices import PackedMatrices
+from xner.model.fast.layers import LastLayer, PackedMatrices, patch_attention, row_mask
 from xner.model.lora import LoRA, adapt, merge
 from xner.model.vocabulary import compact, drop_extra_state, restore
 from xner.tags import OUTSIDE

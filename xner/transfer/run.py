@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, Stopped, UserError
 from xner.files import remove_folder, remove_parts, write_atomically
-from xner.lineage.record import FILE, read_history
+from xner.lineage import FILE, read_history
 from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, write_csv, write_sentences

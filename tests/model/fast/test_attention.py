@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from xner.model.fast.attention import Dropout, row_attention, row_mask
+from xner.model.fast.layers import Dropout, row_attention, row_mask
 
 WINDOWS = torch.tensor([[1, 1, 1, 4, 4, 0], [2, 2, 2, 2, 2, 2], [3, 5, 5, 0, 0, 0]])
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from tests.model.tiny import Fitted, fit, pretrained_backbone
-from xner.model.fast.matrices import PackedMatrices
+from xner.model.fast.layers import PackedMatrices
 
 needs_mkl = pytest.mark.skipif(
     not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()), reason="this PyTorch has no MKL"

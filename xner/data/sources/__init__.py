@@ -1,5 +1,7 @@
 """Where sentences come from: PAN-X on the hub, a folder, or the sample in the package.
 
+PAN-X is WikiANN (Pan et al. 2017) with the balanced splits of Rahimi et al. 2019, as XTREME uses it (Hu et al. 2020).
+
 To add a file format, write a module with a function like ``read_conll`` and add its suffix to ``READERS``.
 """
 
@@ -10,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from xner.data.sources.conll import read_conll
-from xner.data.sources.hub import HUB, LANGUAGES, read_hub
-from xner.data.sources.records import read_jsonl, read_parquet, read_saved
+from xner.data.sources.records import read_jsonl, read_parquet, read_saved, read_table
 from xner.data.sources.sentences import Sentences, read_bytes
 from xner.errors import RunError, UserError, did_you_mean
 
@@ -26,6 +27,15 @@ READERS: dict[str, Callable[[Path, str], Sentences]] = {
     "": read_saved,
 }
 """The function that reads each format, given a path and a language, by file suffix; a folder has none."""
+
+HUB = "google/xtreme"
+"""The data set on the hub; each language is a configuration ``PAN-X.<language>``."""
+
+LANGUAGES = (
+    "af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru sw ta te th tl tr ur vi "
+    "yo zh"
+).split()
+"""The 40 languages of PAN-X."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -103,6 +113,23 @@ class Split:
         if not len(sentences):
             raise RunError(f"{where} contains no sentences")
         return sentences
+
+
+def read_hub(language: str, split: str) -> Sentences:
+    """Download a split of PAN-X, or read it from the cache of ``datasets``."""
+    import datasets
+    import datasets.exceptions
+
+    name = f"PAN-X.{language}"
+    try:
+        dataset = datasets.load_dataset(HUB, name, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(
+            f"{HUB} {name} cannot be loaded from the Hugging Face Hub ({reason}); without network access, use a local "
+            "copy with --data.source FOLDER (FOLDER/<language>/train.tsv, validation.tsv, test.tsv)"
+        ) from error
+    return read_table(dataset, f"{HUB} {name} {split}", language)
 
 
 def _check_choice(option: str, value: str, choices: Sequence[str], where: str) -> None:

@@ -1,8 +1,6 @@
 """Accelerations that compute what PyTorch and transformers do; ``model.accelerate=false`` turns all of them off.
 
-- ``attention``: attention within packed sequences and dropout, on a CPU.
-- ``last_layer``: the last layer for the scored pieces only, on a CPU.
-- ``matrices``: weight matrices packed once per evaluation, where MKL multiplies.
+- ``layers``: attention, dropout, the last layer for the scored pieces only, and packed weight matrices, on a CPU.
 - ``optimizer.clip_in_step``: gradient clipping within a fused optimizer's step.
 - memory that is kept between steps, below.
 """

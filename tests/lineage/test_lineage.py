@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xner.errors import RunError
-from xner.lineage.record import FILE, Episode, Lineage, read_lineage, zero_shot
+from xner.lineage import FILE, Episode, Lineage, read_lineage, zero_shot
 
 
 def episode(language: str) -> Episode:
