@@ -1,4 +1,4 @@
-"""Sentences written in each format that a source may have."""
+"""Write sentences in every format of a source."""
 
 import json
 import random
@@ -10,7 +10,7 @@ from xner.data.sources import Sentences
 from xner.tags import LABELS, TAGS
 
 HUB_TAGS = ["B-ORG", "O", "I-LOC", "B-PER", "I-PER", "I-ORG", "B-LOC"]
-"""The tag set in another order than xner's, so that integers mean something else."""
+"""The tags in another order than in xner, so that integers have another meaning."""
 
 WORDS = {
     "en": "the of in Paris Obama Google river club Smith visited London University and".split(),
@@ -19,7 +19,7 @@ WORDS = {
 
 
 def random_sentences(language: str, number: int, *, seed: int = 0) -> Sentences:
-    """Sentences whose capitals are entities, of one to eight words."""
+    """Generate sentences of one to eight words, in which capitalized words are entities."""
     draw = random.Random(f"{language} {seed}")
     words = [draw.choices(WORDS.get(language, WORDS["en"]), k=draw.randint(1, 8)) for _ in range(number)]
     kinds = ("PER", "ORG", "LOC")
@@ -28,7 +28,7 @@ def random_sentences(language: str, number: int, *, seed: int = 0) -> Sentences:
 
 
 def as_tsv(sentences: Sentences) -> str:
-    """The sentences as lines of word, tab, tag, a blank line after each."""
+    """Format sentences as lines of word, tab and tag, with a blank line after each sentence."""
     return "".join(
         "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True)) + "\n"
         for words, tags in zip(sentences.words, sentences.tags, strict=True)
@@ -36,7 +36,7 @@ def as_tsv(sentences: Sentences) -> str:
 
 
 def as_rows(sentences: Sentences, label: Callable[[str], Any] = str) -> list[dict[str, Any]]:
-    """A row per sentence; each tag is what ``label`` makes of it."""
+    """Convert each sentence into a row, with ``label`` applied to each tag."""
     return [
         {"tokens": words, "ner_tags": [label(tag) for tag in tags]}
         for words, tags in zip(sentences.words, sentences.tags, strict=True)
@@ -44,12 +44,12 @@ def as_rows(sentences: Sentences, label: Callable[[str], Any] = str) -> list[dic
 
 
 def as_jsonl(rows: Sequence[Any]) -> str:
-    """Each row as one line of JSON."""
+    """Format each row as one line of JSON."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def as_dataset(sentences: Sentences, names: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - datasets ships no types
-    """The sentences as a ``datasets.Dataset``; with names, tags are integers of that class label."""
+    """Convert sentences into a ``datasets.Dataset``; with names, the tags are integers of that class label."""
     import datasets
 
     string = datasets.Value("string")
@@ -94,16 +94,16 @@ FORMATS: dict[str, Callable[[Path, str, Sentences], None]] = {
         folder / split
     ),
 }
-"""How a split is written into a language's folder, by the name of the format."""
+"""The function that writes a split into the folder of a language, by the name of the format."""
 
 
 def write_source(folder: Path, sizes: dict[str, int], languages: Sequence[str] = ("en", "tr")) -> Path:
-    """Make a folder source of random sentences.
+    """Create a folder source of random sentences.
 
     Args:
-        folder: The source's folder.
-        sizes: Sentences of each split.
-        languages: Its languages.
+        folder: The folder of the source.
+        sizes: The number of sentences of each split.
+        languages: The languages of the source.
     """
     for language in languages:
         (folder / language).mkdir(parents=True)
@@ -113,7 +113,7 @@ def write_source(folder: Path, sizes: dict[str, int], languages: Sequence[str] =
 
 
 def write_hub(folder: Path, language: str, splits: dict[str, Sentences]) -> Path:
-    """Write a language in the layout of the hub's ``google/xtreme``: parquet files, and their names in a README."""
+    """Write a language in the layout of ``google/xtreme`` on the hub: Parquet files, listed in a README."""
     import datasets
 
     config = folder / f"PAN-X.{language}"

@@ -8,7 +8,7 @@ from xner.files import STALE, file_atomically, folder_atomically, remove_folder,
 
 
 def test_write(tmp_path: Path) -> None:
-    """Text is written as UTF-8 and bytes as they are, in place of what was there, and nothing is left beside it."""
+    """Text is written as UTF-8 and bytes unchanged; they replace the old file, and no part is left."""
     write_atomically(tmp_path / "file", "İ\n")
     write_atomically(tmp_path / "file", b"\xff")
     assert (tmp_path / "file").read_bytes() == b"\xff"
@@ -18,7 +18,7 @@ def test_write(tmp_path: Path) -> None:
 
 
 def test_write_that_fails(tmp_path: Path) -> None:
-    """What cannot be encoded leaves the old file and no part of the new one."""
+    """Text that cannot be encoded leaves the old file unchanged, and no part."""
     write_atomically(tmp_path / "file", "old")
     with pytest.raises(UnicodeEncodeError):
         write_atomically(tmp_path / "file", "\ud800")
@@ -27,7 +27,7 @@ def test_write_that_fails(tmp_path: Path) -> None:
 
 
 def test_folder(tmp_path: Path) -> None:
-    """A folder takes the place of the old one whole, so that no file of that stays."""
+    """A folder replaces the old one completely, so that no old file remains."""
     (tmp_path / "folder" / "old").mkdir(parents=True)
     with folder_atomically(tmp_path / "folder") as part:
         (part / "new").write_text("new", encoding="utf-8")
@@ -37,7 +37,7 @@ def test_folder(tmp_path: Path) -> None:
 
 
 def test_folder_that_fails(tmp_path: Path) -> None:
-    """A block that fails leaves the old folder and no part of the new one."""
+    """A block that fails leaves the old folder unchanged, and no part."""
     (tmp_path / "folder" / "old").mkdir(parents=True)
 
     def write_half() -> None:
@@ -52,7 +52,7 @@ def test_folder_that_fails(tmp_path: Path) -> None:
 
 
 def test_file(tmp_path: Path) -> None:
-    """A file that is written piece by piece takes its place when the block ends, and not before."""
+    """A file replaces the old one when the block ends, and not before."""
     write_atomically(tmp_path / "file", "old")
     with file_atomically(tmp_path / "file") as file:
         file.write(b"new")
@@ -62,7 +62,7 @@ def test_file(tmp_path: Path) -> None:
 
 
 def test_remove_folder(tmp_path: Path) -> None:
-    """A folder goes whole; one that is not there is no error."""
+    """A folder is deleted completely; a missing one is not an error."""
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     remove_folder(tmp_path / "folder")
     remove_folder(tmp_path / "folder")
@@ -70,13 +70,13 @@ def test_remove_folder(tmp_path: Path) -> None:
 
 
 def leave_parts(folder: Path) -> None:
-    """What killed processes leave: a file and a folder that are not whole."""
+    """Create what killed processes leave: an incomplete file and an incomplete folder."""
     (folder / ".file.1.part").write_text("half", encoding="utf-8")
     (folder / ".folder.1.part" / "inner").mkdir(parents=True)
 
 
 def test_remove_parts(tmp_path: Path) -> None:
-    """What killed processes left is taken away wherever it is, and nothing else."""
+    """Parts are deleted in all subfolders, and nothing else is."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
     for folder in (tmp_path, tmp_path / "deep" / "er"):
         leave_parts(folder)
@@ -87,7 +87,7 @@ def test_remove_parts(tmp_path: Path) -> None:
 
 
 def test_stale_parts(tmp_path: Path) -> None:
-    """Writing a path again takes away its parts that nobody has touched for an hour, and leaves younger ones."""
+    """Writing a path again deletes its parts without a change for an hour, and keeps newer ones."""
     leave_parts(tmp_path)
     (tmp_path / ".file.2.part").touch()
     old = time.time() - STALE - 1

@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all, whenever the process is stopped.
+"""Write files and folders atomically: a killed process never leaves an incomplete one under its final name.
 
-What is being written is a neighbour called ``.<name>.<process>.part``. A process that is killed leaves it behind; it is
-taken away when the same path is written again, or by ``remove_parts``.
+Content is written to ``.<name>.<process>.part`` beside the final path and then renamed. A killed process leaves its
+part behind, which is deleted when the same path is written again, or by ``remove_parts``.
 """
 
 import os
@@ -13,25 +13,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 STALE = 3600.0
-"""Seconds after which a part that nobody has written to belongs to a process that is gone."""
+"""Seconds without a change after which a part is assumed to belong to a process that no longer runs."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file to a neighbour first, flush it to disk, then rename it.
-
-    Raises:
-        OSError: As the file system says; the old file, if any, is untouched.
-    """
+    """Write a file atomically; see ``file_atomically``."""
     with file_atomically(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def file_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Give an empty neighbouring file to write; it takes the place of ``path`` when the block ends well.
+    """Open a temporary file that replaces ``path`` when the block ends without an error.
 
     Raises:
-        OSError: As the file system says; the old file, if any, is untouched.
+        OSError: If the file system fails; an old file is unchanged.
     """
     part = _part(path)
     try:
@@ -41,7 +37,7 @@ def file_atomically(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        # A write that fails does not say where.
+        # The error of a failed write does not name the file.
         error.filename = error.filename or str(path)
         raise
     finally:
@@ -50,10 +46,10 @@ def file_atomically(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """Give an empty neighbouring folder to fill; it takes the place of ``path`` when the block ends well.
+    """Make a temporary folder that replaces ``path`` when the block ends without an error.
 
     Raises:
-        OSError: As the file system says; the old folder, if any, is untouched.
+        OSError: If the file system fails; an old folder is unchanged.
     """
     part = _part(path)
     part.mkdir(parents=True)
@@ -66,30 +62,27 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Take a folder away at once, so that no process ever sees half of it; without one, do nothing."""
+    """Delete a folder, if it exists, without ever leaving an incomplete one under its name."""
     if path.is_dir():
-        gone = path.with_name(f".{path.name}.{os.getpid()}-old.part")
-        path.replace(gone)
-        _remove(gone)
+        _remove(path.replace(path.with_name(f".{path.name}.{os.getpid()}-old.part")))
 
 
 def remove_parts(folder: Path) -> None:
-    """Take away what killed processes left under a folder, which nobody else may be writing to."""
+    """Delete what killed processes left in a folder and its subfolders. No other process may be writing there."""
     for part in [*folder.rglob(".*.part")]:
         _remove(part)
 
 
 def _part(path: Path) -> Path:
+    """Return the temporary path of this process, and delete stale parts of the same final path."""
+    own = path.with_name(f".{path.name}.{os.getpid()}.part")
     for part in path.parent.glob(f".{path.name}.*.part"):
         try:
-            stale = time.time() - part.stat().st_mtime > STALE
-        except FileNotFoundError:
+            if part == own or time.time() - part.stat().st_mtime > STALE:
+                _remove(part)
+        except FileNotFoundError:  # another process has deleted it
             continue
-        if stale:
-            _remove(part)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _remove(part)
-    return part
+    return own
 
 
 def _remove(path: Path) -> None:

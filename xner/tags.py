@@ -1,29 +1,26 @@
-"""The tag set of PAN-X, tags as labels, and the spans of a tag sequence.
-
-The ground floor: everything else may import this module, and it imports nothing of xner.
-"""
+"""The tag set of PAN-X, the labels of its tags, and the spans of a tag sequence."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-"""Tags in the order of their labels, which is that of the hub's ``google/xtreme`` (Hu et al. 2020)."""
+"""The tags in the order of their labels, as in ``google/xtreme`` on the Hugging Face Hub (Hu et al. 2020)."""
 
 TYPES = ("PER", "ORG", "LOC")
-"""Entity types; type ``t`` has the labels ``2 * t + 1`` (B) and ``2 * t + 2`` (I)."""
+"""The entity types; type ``t`` has the labels ``2 * t + 1`` (B) and ``2 * t + 2`` (I)."""
 
 LABELS = {tag: label for label, tag in enumerate(TAGS)}
 """The label of each tag."""
 
 OUTSIDE = LABELS["O"]
-"""The label of a word in no entity, and the prediction for a word that has no piece."""
+"""The label of a word outside all entities, which is also predicted for a word without pieces."""
 
 IGNORE = -100
 """The label of a piece that is not scored."""
 
 
 class Span(NamedTuple):
-    """An entity: its type and its first and last word, both inclusive and counted from 0."""
+    """An entity: its type, and the indices of its first and last word (inclusive)."""
 
     type: str
     first: int
@@ -31,16 +28,16 @@ class Span(NamedTuple):
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """Find the entities of one sentence as seqeval's default mode does.
+    """Find the entities of a sentence by the rules of seqeval's default mode.
 
-    A span starts at a ``B-`` tag and at an ``I-`` tag that does not continue a span of its type (Ramshaw and Marcus
-    1995, read leniently), so ``I-PER I-PER`` is a span.
+    A span starts at a ``B-`` tag, and at an ``I-`` tag that does not continue a span of its type, so ``I-PER I-PER`` is
+    a span (a lenient reading of Ramshaw and Marcus 1995).
 
     Args:
-        tags: One tag a word. *Length:* words.
+        tags: The tag of each word. *Length:* words.
 
     Returns:
-        The spans from left to right.
+        The spans, from left to right.
 
     >>> spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"])
     [Span(type='PER', first=0, last=1), Span(type='LOC', first=3, last=3), Span(type='LOC', first=4, last=4)]
@@ -58,7 +55,7 @@ def spans(tags: Sequence[str]) -> list[Span]:
 
 
 def invalid_tags(tags: Sequence[str]) -> int:
-    """Count the tags of one sentence that IOB2 forbids: an ``I-`` that continues no span of its type.
+    """Count the tags of a sentence that are invalid under IOB2: each ``I-`` that does not continue a span of its type.
 
     >>> invalid_tags(["I-PER", "I-PER", "O", "B-LOC", "I-ORG"])
     2

@@ -11,16 +11,16 @@ from xner.data.sources import SAMPLE
 
 
 def shown(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, str]:
-    """What ``xner explore`` prints under each title."""
+    """Run ``xner explore`` and return what it prints under each title."""
     main(["explore", *args])
     parts = re.split(
-        r"(?:\A|\n\n)(\S.*)\n\n(?=(?:language|feature|label|piece|\S.*\n(?:O|B-)))", capsys.readouterr().out
+        r"(?:\A|\n\n)(\S.*)\n\n(?=(?:language|feature|label|subword|\S.*\n(?:O|B-)))", capsys.readouterr().out
     )
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def rows(table: str) -> list[list[str]]:
-    """The cells of a table, without its head and rule."""
+    """Split a table into its cells, without the head and the rule."""
     return [line.split() for line in table.strip().splitlines()[2:]]
 
 
@@ -30,7 +30,7 @@ def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counts_are_those_of_the_files(capsys: pytest.CaptureFixture[str]) -> None:
-    """Sentences, words and entities equal what is counted in the sample's files themselves."""
+    """Sentences, words and entities equal the counts in the files of the sample."""
     found = shown(capsys, "--source", "sample", "--languages", "tr", "en")
     sentences, entities = [], []
     for language in ("tr", "en"):
@@ -46,7 +46,7 @@ def test_counts_are_those_of_the_files(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_counts_are_those_of_the_facts(capsys: pytest.CaptureFixture[str], shared: Path) -> None:
-    """On the real PAN-X, sentences, words, entities and pieces equal the table of facts that lies beside it."""
+    """On the real PAN-X, sentences, words, entities and subwords equal the table of facts beside the data."""
     found = shown(
         capsys,
         "--source",
@@ -57,14 +57,14 @@ def test_counts_are_those_of_the_facts(capsys: pytest.CaptureFixture[str], share
         "--tokenizer",
         str(shared / "xlmr-tokenizer"),
     )
-    pieces = "Pieces a sentence, specials included, by"
+    pieces = "Subwords per sentence, special tokens included, by"
     tables = zip(
         rows(found["Sentences and words"]),
         rows(found["Entities (B- tags) by type"]),
         rows(next(table for title, table in found.items() if title.startswith(pieces))),
         strict=True,
     )
-    # Other tables stand behind this section.
+    # Other tables follow this section.
     section = (
         (shared / "README.md").read_text(encoding="utf-8").partition("## Facts of the data")[2].partition("\n## ")[0]
     )
@@ -77,7 +77,7 @@ def test_counts_are_those_of_the_facts(capsys: pytest.CaptureFixture[str], share
 
 
 def test_tags_and_features(capsys: pytest.CaptureFixture[str]) -> None:
-    """The tag set is shown with its labels, and the features by PAN-X's names."""
+    """The tag set is shown with its labels, and the features with the names of PAN-X."""
     found = shown(capsys, "--source", "sample")
     tags = "O B-PER I-PER B-ORG I-ORG B-LOC I-LOC".split()
     assert rows(found["Tag set"]) == [[str(label), tag] for label, tag in enumerate(tags)]
@@ -85,7 +85,7 @@ def test_tags_and_features(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_example_stands_over_its_tags(capsys: pytest.CaptureFixture[str]) -> None:
-    """The example is the training sentence of that number, each word over its tag."""
+    """The example is the training sentence of that index, with each word above its tag."""
     found = shown(capsys, "--source", "sample", "--languages", "tr", "--example", "7")
     text = (SAMPLE / "tr" / "train.tsv").read_text(encoding="utf-8").strip("\n").split("\n\n")[7]
     words, tags = found["tr/train, sentence 7: words and tags"].strip().splitlines()
@@ -94,7 +94,7 @@ def test_example_stands_over_its_tags(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_encoded_example(capsys: pytest.CaptureFixture[str], sample_backbone: str) -> None:
-    """Each word's first piece has its label; specials and later pieces have -100 and IGN."""
+    """The first subword of each word has its label; special tokens and later subwords have -100 and IGN."""
     from transformers import AutoTokenizer
 
     found = shown(capsys, "--source", "sample", "--languages", "tr", "--example", "7")
@@ -112,13 +112,13 @@ def test_encoded_example(capsys: pytest.CaptureFixture[str], sample_backbone: st
     assert (labels[0], labels[-1]) == ("IGN", "IGN")
 
 
-def test_text_is_cut_by_the_tokenizer(capsys: pytest.CaptureFixture[str], sample_backbone: str) -> None:
-    """The given text's pieces and piece ids are the tokenizer's."""
+def test_text_is_tokenized(capsys: pytest.CaptureFixture[str], sample_backbone: str) -> None:
+    """The subwords of the given text and their ids are those of the tokenizer."""
     from transformers import AutoTokenizer
 
     text = "Enver Paşa Londra'da"
     found = shown(capsys, "--source", "sample", "--languages", "en", "--text", text)
-    lines = found[f"Pieces of {text!r}"].strip().splitlines()
+    lines = found[f"Subwords of {text!r}"].strip().splitlines()
     pieces, ids = (re.split(r"\s{2,}", line)[1:] for line in lines)
     expected = AutoTokenizer.from_pretrained(sample_backbone)(text)
     assert pieces == expected.tokens()
@@ -145,7 +145,7 @@ def test_lines_keep_to_the_terminal(capsys: pytest.CaptureFixture[str], monkeypa
     ],
 )
 def test_mistakes(capsys: pytest.CaptureFixture[str], args: list[str], code: int, problem: str) -> None:
-    """A language, sentence or tokenizer that is not there ends the command with one line that names the option."""
+    """A missing language, sentence or tokenizer ends the command with one line that names the option."""
     with pytest.raises(SystemExit) as raised:
         main(["explore", "--source", "sample", *args])
     assert raised.value.code == code
@@ -155,7 +155,7 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], args: list[str], code: int
 
 
 def test_starts_fast() -> None:
-    """Neither tool imports torch, transformers, datasets or lightning before it needs them."""
+    """The tools import torch, transformers, datasets and lightning only when they need them."""
     script = (
         "import sys, xner.cli.main, xner.cli.explore, xner.tagger; "
         "print([name for name in ('torch', 'transformers', 'datasets', 'lightning', 'numpy') if name in sys.modules])"
@@ -164,8 +164,8 @@ def test_starts_fast() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_reader_may_leave() -> None:
-    """A reader that has seen enough, as ``head`` has, ends the command without a traceback."""
+def test_closed_output() -> None:
+    """If the reader of the output ends first, as ``head`` does, the command ends without a traceback."""
     script = "from xner.cli.main import main; main(['explore', '--source', 'sample'])"
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

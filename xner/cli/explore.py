@@ -1,4 +1,4 @@
-"""A first look at the data: sentences, tags, entities, and what a tokenizer makes of them."""
+"""The command ``explore``: a first look at a data set and its tokenization."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 BACKBONE = "xlm-roberta-base"
-"""Whose tokenizer is shown, unless another is asked for."""
+"""The default tokenizer."""
 
 WINDOW = 512
-"""Pieces a window, specials included: the commands' own default, so that encoded splits are cached for both."""
-
+"""The default of ``data.max_length``, so that training finds the encoded splits in the cache."""
 
 FEATURES = table(
     ["feature", "type"],
@@ -33,19 +32,19 @@ def explore(
     text: str = "Alan Mathison Turing was an English mathematician, computer scientist from London.",
     example: int = 0,
 ) -> None:
-    """Look at the data: sentences and entities of each split, the tags, examples, and how a tokenizer cuts them.
+    """Show a data set: sentences and entities of each split, tags, example sentences, and their tokenization.
 
     Args:
-        source: Where sentences come from: panx (the hub's google/xtreme), sample (embedded), or a folder that holds
-            each language's splits, as tr/train.tsv (or .conll, .txt, .jsonl, .parquet).
+        source: Data set: panx (google/xtreme on the Hugging Face Hub), sample (included in the package), or a folder
+            with the splits of each language, such as tr/train.tsv (or .conll, .txt, .jsonl, .parquet).
         languages: Language codes.
-        tokenizer: Backbone whose tokenizer is used: hub name, folder with the tokenizer's files, or sample (embedded);
-            if not given, xlm-roberta-base, and of source sample its own.
-        text: A text to cut into pieces.
-        example: Number of the training sentence that is shown of each language, from 0.
+        tokenizer: Tokenizer to use: hub name, folder with its files, or sample (included in the package); by default
+            xlm-roberta-base, or sample if that is the source.
+        text: Text to tokenize.
+        example: Index of the training sentence to show for each language, from 0.
     """
     if not languages:
-        raise UserError("languages must name a language, as en tr")
+        raise UserError("languages=[] is empty; use language codes, such as en tr")
     with options_called({"data.source": "source", "model.backbone": "tokenizer"}):
         _explore(source, languages, tokenizer, text, example)
 
@@ -62,18 +61,21 @@ def _explore(source: str, languages: Sequence[str], tokenizer: str | None, text:
         _show(f"{split}, sentence {example}: words and tags", interlinear([sentence.words[0], sentence.tags[0]], width))
     _show("Entities (B- tags) by type", entities_table(splits))
 
-    # Last, since it may have to be downloaded, and what is above can be said without.
+    # The tokenizer comes last, since it may have to be downloaded.
+    from xner.backbone import load_tokenizer
+
     backbone = tokenizer or ("sample" if source == "sample" else BACKBONE)
-    cut = _tokenizer(backbone)
-    _show(f"Pieces a sentence, specials included, by {backbone}", pieces_table(splits, backbone))
-    ids = cut(text)["input_ids"]
-    _show(f"Pieces of {text!r}", _named({"piece": cut.convert_ids_to_tokens(ids), "id": ids}, width))
+    loaded = load_tokenizer(backbone)
+    lengths = pieces_table(splits, backbone, loaded.num_special_tokens_to_add())
+    _show(f"Subwords per sentence, special tokens included, by {backbone}", lengths)
+    ids = loaded(text)["input_ids"]
+    _show(f"Subwords of {text!r}", _named({"subword": loaded.convert_ids_to_tokens(ids), "id": ids}, width))
     for split, sentence in examples:
-        _show(f"{split}, sentence {example}: encoded", _encoded(sentence, cut, width))
+        _show(f"{split}, sentence {example}: encoded", _encoded(sentence, loaded, width))
 
 
 def sentences_table(splits: Sequence[Split]) -> str:
-    """Count the sentences and words of splits."""
+    """Count the sentences and words of each split."""
     rows: list[list[Cell]] = [
         [split.language, split.name, len(split.sentences), sum(map(len, split.sentences.words))] for split in splits
     ]
@@ -81,7 +83,7 @@ def sentences_table(splits: Sequence[Split]) -> str:
 
 
 def entities_table(splits: Sequence[Split]) -> str:
-    """Count the entities of splits by their ``B-`` tags."""
+    """Count the entities of each split by their ``B-`` tags."""
     rows: list[list[Cell]] = []
     for split in splits:
         counts = Counter(tag for tags in split.sentences.tags for tag in tags)
@@ -90,29 +92,27 @@ def entities_table(splits: Sequence[Split]) -> str:
     return table(["language", "split", *TYPES, "all"], rows)
 
 
-def pieces_table(splits: Sequence[Split], backbone: str) -> str:
-    """Say how many pieces sentences have: on average, at most in 99 % of them, at most."""
+def pieces_table(splits: Sequence[Split], backbone: str, special_tokens: int) -> str:
+    """Compute the mean, the 99th percentile and the maximum of the number of subwords per sentence."""
     import numpy as np
 
     from xner.data.encode import encode_split
 
-    specials = _tokenizer(backbone).num_special_tokens_to_add()
     rows: list[list[Cell]] = []
     for split in splits:
         encoded = encode_split(split, backbone, WINDOW)
-        # Each further window of a sentence has specials of its own.
-        pieces = encoded.sentence_pieces - specials * (np.diff(encoded.sentence_window) - 1)
+        # Each further window of a sentence has special tokens of its own, which do not count.
+        pieces = encoded.sentence_pieces - special_tokens * (np.diff(encoded.sentence_window) - 1)
         most = int(np.percentile(pieces, 99, method="higher"))
         rows.append([split.language, split.name, float(pieces.mean()), most, int(pieces.max())])
     return table(["language", "split", "mean", "99 %", "longest"], rows)
 
 
-def _sentence(split: Split, number: int) -> Sentences:
-    """One sentence of a split."""
+def _sentence(split: Split, index: int) -> Sentences:
     sentences = split.sentences
-    if not 0 <= number < len(sentences):
-        raise UserError(f"example={number} is no sentence of {split}: give 0 to {len(sentences) - 1}")
-    return Sentences(sentences.words[number : number + 1], sentences.tags[number : number + 1])
+    if not 0 <= index < len(sentences):
+        raise UserError(f"example={index} is not a sentence of {split}; use 0 to {len(sentences) - 1}")
+    return Sentences(sentences.words[index : index + 1], sentences.tags[index : index + 1])
 
 
 def _encoded(sentence: Sentences, tokenizer: "PreTrainedTokenizerFast", width: int) -> str:
@@ -121,7 +121,7 @@ def _encoded(sentence: Sentences, tokenizer: "PreTrainedTokenizerFast", width: i
     encoded = encode(sentence, tokenizer, WINDOW)
     labels = encoded.labels.tolist()
     rows = {
-        "piece": tokenizer.convert_ids_to_tokens(encoded.pieces.tolist()),
+        "subword": tokenizer.convert_ids_to_tokens(encoded.pieces.tolist()),
         "id": encoded.pieces.tolist(),
         "label id": labels,
         "label": ["IGN" if label == IGNORE else TAGS[label] for label in labels],
@@ -131,12 +131,6 @@ def _encoded(sentence: Sentences, tokenizer: "PreTrainedTokenizerFast", width: i
 
 def _named(rows: Mapping[str, Sequence[object]], width: int) -> str:
     return interlinear([[str(cell) for cell in row] for row in rows.values()], width, list(rows))
-
-
-def _tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
-    from xner.backbone import load_tokenizer
-
-    return load_tokenizer(backbone)
 
 
 def _show(title: str, content: str) -> None:
