@@ -157,7 +157,7 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], args: list[str], code: int
 def test_starts_fast() -> None:
     """The tools import torch, transformers, datasets and lightning only when they need them."""
     script = (
-        "import sys, xner.cli.main, xner.cli.explore, xner.tagger; "
+        "import sys, xner.cli.main, xner.cli.tools, xner.tagger; "
         "print([name for name in ('torch', 'transformers', 'datasets', 'lightning', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-import xner.cli.explore
+import xner.cli.tools
 import xner.tagger
 from tests.commands import Run, assert_one_line
 from xner.cli.tools import run_tool
@@ -13,7 +13,8 @@ from xner.cli.tools import run_tool
 def explored(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The options that ``explore`` is called with."""
     found: dict[str, Any] = {}
-    monkeypatch.setattr(xner.cli.explore, "explore", lambda **options: found.update(options))
+    names = ("source", "languages", "tokenizer", "text", "example")
+    monkeypatch.setattr(xner.cli.tools, "show_data", lambda *options: found.update(zip(names, options, strict=True)))
     return found
 
 

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from tests.sources import FORMATS, as_dataset, as_jsonl, as_rows, as_tsv, random_sentences, write_hub
-from xner.data.sources import LANGUAGES, SPLITS, Sentences, Split, hub
+from xner.data import sources
+from xner.data.sources import LANGUAGES, SPLITS, Sentences, Split
 from xner.errors import RunError, UserError
 
 ODD = Sentences(
@@ -134,7 +135,7 @@ class TestHub:
         """A folder in the layout of the hub's data set, in its place."""
         splits = {split: random_sentences("tr", 5, seed=seed) for seed, split in enumerate(SPLITS)}
         folder = write_hub(tmp_path / "xtreme", "tr", splits)
-        monkeypatch.setattr(hub, "HUB", str(folder))
+        monkeypatch.setattr(sources, "HUB", str(folder))
         return folder
 
     @pytest.mark.usefixtures("local_hub")

@@ -2,16 +2,34 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from xner.errors import RunError, UserError
+from xner.cli.output import Cell, interlinear, table
+from xner.data.sources import SPLITS, Sentences, Split
+from xner.errors import RunError, UserError, options_called
+from xner.tags import IGNORE, TAGS, TYPES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 _TEXTS = 256
 """Number of texts that ``tag`` tags at once."""
+
+BACKBONE = "xlm-roberta-base"
+"""The default tokenizer."""
+
+WINDOW = 512
+"""The default of ``data.max_length``, so that training finds the encoded splits in the cache."""
+
+FEATURES = table(
+    ["feature", "type"],
+    [["tokens", "list of strings: the words"], ["ner_tags", "list of integers: the label of each word's tag"]],
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,10 +82,11 @@ def explore(args: Sequence[str]) -> None:
     )
     parser.add_argument("--example", type=int, default=0, help="number of the training sentence to show, from 0")
     options = parser.parse_args(args)
-    options.languages = _list(options.languages)
-    from xner.cli.explore import explore
-
-    explore(**vars(options))
+    languages = _list(options.languages)
+    if not languages:
+        raise UserError("languages=[] is empty; use language codes, such as en tr")
+    with options_called({"data.source": "source", "model.backbone": "tokenizer"}):
+        show_data(options.source, languages, options.tokenizer, options.text, options.example)
 
 
 def tag(args: Sequence[str]) -> None:
@@ -83,7 +102,6 @@ def tag(args: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(args)
     from transformers.utils import logging
 
-    from xner.cli.output import interlinear
     from xner.tagger import Tagger
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -159,3 +177,100 @@ def _standard_input() -> Iterator[str]:
             yield line.removesuffix("\n")
     except UnicodeDecodeError as error:
         raise RunError(f"standard input is not UTF-8 ({error.reason}); convert it") from error
+
+
+def show_data(source: str, languages: Sequence[str], tokenizer: str | None, text: str, example: int) -> None:
+    """Print the sentences and entities of each split, the tags, example sentences, and their tokenization.
+
+    Args:
+        source: As in ``Split``.
+        languages: Language codes.
+        tokenizer: Hub name or folder of the tokenizer; ``None`` stands for xlm-roberta-base, or the sample's own.
+        text: A text to tokenize.
+        example: Index of the training sentence to show for each language, from 0.
+    """
+    splits = [Split(source, language, name) for language in dict.fromkeys(languages) for name in SPLITS]
+    examples = [(split, _sentence(split, example)) for split in splits if split.name == "train"]
+    width = get_terminal_size().columns
+
+    _show("Sentences and words", sentences_table(splits))
+    _show("Features of a sentence", FEATURES)
+    _show("Tag set", table(["label", "tag"], list(enumerate(TAGS))))
+    for split, sentence in examples:
+        _show(f"{split}, sentence {example}: words and tags", interlinear([sentence.words[0], sentence.tags[0]], width))
+    _show("Entities (B- tags) by type", entities_table(splits))
+
+    # The tokenizer comes last, since it may have to be downloaded.
+    from xner.backbone import load_tokenizer
+
+    backbone = tokenizer or ("sample" if source == "sample" else BACKBONE)
+    loaded = load_tokenizer(backbone)
+    lengths = pieces_table(splits, backbone, loaded.num_special_tokens_to_add())
+    _show(f"Subwords per sentence, special tokens included, by {backbone}", lengths)
+    ids = loaded(text)["input_ids"]
+    _show(f"Subwords of {text!r}", _named({"subword": loaded.convert_ids_to_tokens(ids), "id": ids}, width))
+    for split, sentence in examples:
+        _show(f"{split}, sentence {example}: encoded", _encoded(sentence, loaded, width))
+
+
+def sentences_table(splits: Sequence[Split]) -> str:
+    """Count the sentences and words of each split."""
+    rows: list[list[Cell]] = [
+        [split.language, split.name, len(split.sentences), sum(map(len, split.sentences.words))] for split in splits
+    ]
+    return table(["language", "split", "sentences", "words"], rows)
+
+
+def entities_table(splits: Sequence[Split]) -> str:
+    """Count the entities of each split by their ``B-`` tags."""
+    rows: list[list[Cell]] = []
+    for split in splits:
+        counts = Counter(tag for tags in split.sentences.tags for tag in tags)
+        found = [counts[f"B-{kind}"] for kind in TYPES]
+        rows.append([split.language, split.name, *found, sum(found)])
+    return table(["language", "split", *TYPES, "all"], rows)
+
+
+def pieces_table(splits: Sequence[Split], backbone: str, special_tokens: int) -> str:
+    """Compute the mean, the 99th percentile and the maximum of the number of subwords per sentence."""
+    import numpy as np
+
+    from xner.data.encode import encode_split
+
+    rows: list[list[Cell]] = []
+    for split in splits:
+        encoded = encode_split(split, backbone, WINDOW)
+        # Each further window of a sentence has special tokens of its own, which do not count.
+        pieces = encoded.sentence_pieces - special_tokens * (np.diff(encoded.sentence_window) - 1)
+        most = int(np.percentile(pieces, 99, method="higher"))
+        rows.append([split.language, split.name, float(pieces.mean()), most, int(pieces.max())])
+    return table(["language", "split", "mean", "99 %", "longest"], rows)
+
+
+def _sentence(split: Split, index: int) -> Sentences:
+    sentences = split.sentences
+    if not 0 <= index < len(sentences):
+        raise UserError(f"example={index} is not a sentence of {split}; use 0 to {len(sentences) - 1}")
+    return Sentences(sentences.words[index : index + 1], sentences.tags[index : index + 1])
+
+
+def _encoded(sentence: Sentences, tokenizer: "PreTrainedTokenizerFast", width: int) -> str:
+    from xner.data.encode import encode
+
+    encoded = encode(sentence, tokenizer, WINDOW)
+    labels = encoded.labels.tolist()
+    rows = {
+        "subword": tokenizer.convert_ids_to_tokens(encoded.pieces.tolist()),
+        "id": encoded.pieces.tolist(),
+        "label id": labels,
+        "label": ["IGN" if label == IGNORE else TAGS[label] for label in labels],
+    }
+    return _named(rows, width)
+
+
+def _named(rows: Mapping[str, Sequence[object]], width: int) -> str:
+    return interlinear([[str(cell) for cell in row] for row in rows.values()], width, list(rows))
+
+
+def _show(title: str, content: str) -> None:
+    print(f"{title}\n\n{content}\n")
