@@ -47,7 +47,7 @@ class TestCheckpoints:
         )
         name, _, value = option.removeprefix("--").partition("=")
         before = {"model.learning_rate": "0.005", "model.weight_decay": "0.01"}[name]
-        assert_one_line(outcome, 2, f"{name}={float(value)}", f"optimizer's {before}", "--model.backbone")
+        assert_one_line(outcome, 2, f"{name}={float(value)}", f"ckpt_path, which restores {before}", "--model.backbone")
         assert not (tmp_path / "run" / "model").exists()
 
     def test_goes_on(
@@ -94,7 +94,7 @@ class TestCheckpoints:
         assert fit("both", still_backbone, "[en,tr]").code == 0
         last = tmp_path / "both" / "checkpoints" / "last.ckpt"
         outcome = fit("new", still_backbone, "[tr]", "--trainer.max_epochs=2", f"--ckpt_path={last}")
-        assert_one_line(outcome, 2, "sentences of en/train and", "are those of 40 sentences of tr/train")
+        assert_one_line(outcome, 2, "sentences of en/train and", "the data options give 40 sentences of tr/train")
         assert fit("further", both, "[tr]").code == 0
         outcome = fit("new", both, "[en,tr]", "--trainer.max_epochs=2", f"--ckpt_path={further}")
         assert_one_line(
@@ -138,7 +138,7 @@ class TestCheckpoints:
             *("test", *options(source, sample_backbone, tmp_path / "run")),
             f"--ckpt_path={fitted / 'checkpoints' / 'last.ckpt'}",
         )
-        assert_one_line(outcome, 2, "still", repr(sample_backbone), "which is not that of")
+        assert_one_line(outcome, 2, "ckpt_path holds another network", repr(sample_backbone))
 
     def test_of_another_backbone_that_fits(
         self, run: Run, fitted: Path, source: Path, tiny_backbone: str, still_backbone: Path, tmp_path: Path,
@@ -147,10 +147,12 @@ class TestCheckpoints:
         """Where the networks are alike, the weights are the checkpoint's, and a line says so."""
         checkpoint = f"--ckpt_path={fitted / 'checkpoints' / 'last.ckpt'}"
         told = run("test", *options(source, still_backbone, tmp_path / "a"), checkpoint)
-        assert "tokenizer alone" not in caplog.text
+        assert "only the tokenizer" not in caplog.text
         outcome = run("test", *options(source, tiny_backbone, tmp_path / "b"), checkpoint)
         assert (outcome.code, outcome.out) == (0, told.out)
-        assert f"the weights are the checkpoint's, which started from model.backbone='{still_backbone}'" in caplog.text
+        assert (
+            f"the weights are those of ckpt_path, which started from model.backbone='{still_backbone}'" in caplog.text
+        )
 
     def test_of_weights_alone(self, run: Run, source: Path, still_backbone: Path, tmp_path: Path) -> None:
         """A checkpoint that cannot say what it was trained on validates, but is called nothing in a test."""

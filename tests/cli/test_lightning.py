@@ -437,7 +437,7 @@ BAD_OPTIONS = [
     ("fit", ["--model.backbone=./nowhere"], 2, "model.backbone='./nowhere' is not a folder; use"),
     ("fit", ["--model.backbone=nobody/nothing"], 1, "'nobody/nothing' cannot be loaded"),
     ("fit", ["--model.learning_rate=-1"], 2, "model.learning_rate=-1.0 is not above 0 and finite"),
-    ("fit", ["--model.warmup_ratio=2"], 2, "model.warmup_ratio=2.0 must be between 0 and 1"),
+    ("fit", ["--model.warmup_ratio=2"], 2, "model.warmup_ratio=2.0 is not between 0 and 1"),
     ("fit", ["--model.schedule=square"], 2, "schedule"),
     ("fit", ["--trainer.accelerator=nothing"], 2, "these options give no trainer"),
     ("fit", ["--ckpt_path=nowhere.ckpt"], 2, "nowhere.ckpt"),
@@ -650,7 +650,7 @@ class TestConfigurations:
         outcome = run(command, "--help")
         assert outcome.code == 0
         text = " ".join(outcome.out.split())
-        assert "Pieces a window, specials included" in text
+        assert "Maximum number of subwords per window, special tokens included" in text
         assert "Training sentences a device and step" in text
         assert "Peak learning rate of AdamW" in text
         if command == "transfer":

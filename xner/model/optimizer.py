@@ -1,15 +1,18 @@
 """AdamW with a learning-rate schedule, and gradient clipping by the norm (Pascanu et al. 2013) within the optimizer."""
 
+import logging
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from xner.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 Schedule = Literal["linear", "cosine", "constant"]
 """The learning rate after warm-up: linear or cosine to zero, or constant."""
@@ -41,8 +44,8 @@ def check_restored(asked: Mapping[str, Any], saved: Mapping[str, Any], *, fits: 
         UserError: If an option differs from what the checkpoint restores.
     """
     backbone = saved["backbone"]
-    if backbone != asked["backbone"]:
-        rank_zero_info(
+    if backbone != asked["backbone"] and not int(os.environ.get("LOCAL_RANK", 0)):
+        logger.info(
             f"the weights are those of ckpt_path, which started from model.backbone={backbone!r}; of "
             f"{asked['backbone']!r} only the tokenizer is used"
         )
