@@ -20,7 +20,7 @@ ODD = Sentences(
         ["O"],
     ],
 )
-"""Words that hold line separators, spaces and the like."""
+"""Sentences whose words contain line separators, spaces and similar characters."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def read(folder: Path, split: str = "train") -> Sentences:
 
 
 def message(folder: Path, kind: type[UserError] = RunError, language: str = "tr", split: str = "train") -> str:
-    """What reading the split fails with, which is one line."""
+    """Read a split that cannot be read, and return the one-line error message."""
     with pytest.raises(kind) as caught:
         _ = Split(str(folder), language, split).sentences
     assert type(caught.value) is kind
@@ -46,7 +46,7 @@ def message(folder: Path, kind: type[UserError] = RunError, language: str = "tr"
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("sentences", [random_sentences("tr", 20), ODD], ids=["plain", "odd"])
 def test_every_format_gives_the_same_sentences(folder: Path, form: str, sentences: Sentences) -> None:
-    """Each format of a folder gives the sentences that were written, and the same digest, whatever the split."""
+    """Every format gives the sentences that were written, with the same digest, in every split."""
     for split in SPLITS:
         FORMATS[form](folder / "tr", split, sentences)
         assert read(folder, split) == sentences
@@ -54,8 +54,8 @@ def test_every_format_gives_the_same_sentences(folder: Path, form: str, sentence
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_language_prefix_is_taken_off(folder: Path, form: str) -> None:
-    """``tr:`` before a word is taken off, once and of this language alone; a word that is nothing else stays."""
+def test_language_prefix_is_removed(folder: Path, form: str) -> None:
+    """The prefix ``tr:`` is removed once, and only for this language; a word that consists of it is kept."""
     words = ["tr:Ankara", "en:Paris", "tr:", "tr:tr:x", "atr:b", "TR:c"]
     FORMATS[form](folder / "tr", "train", Sentences([words], [["B-LOC", "O", "O", "O", "O", "O"]]))
     assert read(folder).words == [["Ankara", "en:Paris", "tr:", "tr:x", "atr:b", "TR:c"]]
@@ -74,13 +74,13 @@ def test_language_prefix_is_taken_off(folder: Path, form: str) -> None:
     ids=["CRLF", "no newline at the end", "CRLF, no newline at the end", "many blank lines", "mixed line ends"],
 )
 def test_line_ends_and_blank_lines(folder: Path, suffix: str, change: Any) -> None:  # noqa: ANN401 - of text to text
-    """Line ends of either kind, missing or repeated ones change no sentence."""
+    """Line endings of any kind, missing or repeated, do not change the sentences."""
     (folder / "tr" / f"train{suffix}").write_bytes(change(as_tsv(ODD)).encode())
     assert read(folder) == ODD
 
 
 def test_identity_follows_the_content(folder: Path) -> None:
-    """A split's identity is its content's: another file of the same name has another."""
+    """The identity of a split depends on the content of its file."""
     FORMATS["tsv"](folder / "tr", "train", ODD)
     before = Split(str(folder), "tr", "train").identity
     assert Split(str(folder), "tr", "train").identity == before
@@ -89,7 +89,7 @@ def test_identity_follows_the_content(folder: Path) -> None:
 
 
 def test_identity_of_a_saved_folder_follows_its_content(folder: Path) -> None:
-    """A ``save_to_disk`` folder's identity is that of all its files."""
+    """The identity of a ``save_to_disk`` folder depends on the content of its files."""
     identities = set()
     for number in (1, 2):
         as_dataset(random_sentences("tr", 3, seed=number)).save_to_disk(folder / "tr" / "train")
@@ -97,8 +97,8 @@ def test_identity_of_a_saved_folder_follows_its_content(folder: Path) -> None:
     assert len(identities) == 2
 
 
-def test_digest_tells_sentences_apart() -> None:
-    """The digest changes with a word, a tag, the order and the borders of sentences."""
+def test_digest_depends_on_the_sentences() -> None:
+    """The digest depends on the words, the tags, the order and the boundaries of sentences."""
     variants = [
         Sentences([["a", "b"], ["c"]], [["O", "O"], ["O"]]),
         Sentences([["a", "B"], ["c"]], [["O", "O"], ["O"]]),
@@ -118,12 +118,12 @@ def test_invalid_tags_are_kept(folder: Path) -> None:
 
 @pytest.mark.parametrize(("language", "split"), [("en", "train"), ("tr", "validation"), ("tr", "test")])
 def test_sample(language: str, split: str) -> None:
-    """The embedded sample is a source that needs no folder."""
+    """The embedded sample is a source without a folder."""
     assert len(Split("sample", language, split).sentences) >= 100
 
 
 def test_real_data(shared: Path) -> None:
-    """Real PAN-X is read whole: 10,000 Turkish test sentences of 75,731 words."""
+    """Real PAN-X is read completely: 10,000 Turkish test sentences with 75,731 words."""
     sentences = Split(str(shared / "panx"), "tr", "test").sentences
     assert len(sentences) == 10_000
     assert sum(map(len, sentences.words)) == 75_731
@@ -132,7 +132,7 @@ def test_real_data(shared: Path) -> None:
 class TestHub:
     @pytest.fixture
     def local_hub(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A folder in the layout of the hub's data set, in its place."""
+        """A folder in the layout of the data set on the hub, used in its place."""
         splits = {split: random_sentences("tr", 5, seed=seed) for seed, split in enumerate(SPLITS)}
         folder = write_hub(tmp_path / "xtreme", "tr", splits)
         monkeypatch.setattr(sources, "HUB", str(folder))
@@ -140,73 +140,73 @@ class TestHub:
 
     @pytest.mark.usefixtures("local_hub")
     def test_same_sentences(self) -> None:
-        """The hub's parquet files, with prefixed words and a class label, give the sentences that went in."""
+        """Parquet files of the hub, with prefixed words and a class label, give the sentences that were written."""
         for seed, split in enumerate(SPLITS):
             found = Split("panx", "tr", split)
             assert found.sentences == random_sentences("tr", 5, seed=seed)
             assert found.identity == found.sentences.digest
 
     @pytest.mark.usefixtures("local_hub")
-    def test_language_that_is_not_there(self) -> None:
-        """A language of PAN-X that the hub does not have is one line that names it."""
+    def test_missing_language(self) -> None:
+        """A language of PAN-X that is missing on the hub is an error that names it."""
         assert "PAN-X.de" in message(Path("panx"), language="de")
 
     def test_unreachable(self) -> None:
-        """Without a network, the message says how to use a folder instead."""
+        """Without a network, the error explains how to use a folder instead."""
         text = message(Path("panx"))
         assert text.startswith("google/xtreme PAN-X.tr cannot be loaded from the Hugging Face Hub (")
         assert "--data.source FOLDER" in text
         assert "FOLDER/<language>/train.tsv" in text
 
     def test_all_languages_are_known(self) -> None:
-        """All 40 languages of PAN-X are known by name, before any network."""
+        """The 40 languages of PAN-X are known without a network."""
         assert len(set(LANGUAGES)) == 40
         for language in LANGUAGES:
             assert str(Split("panx", language, "test")) == f"{language}/test"
 
     @pytest.mark.parametrize(("wrong", "meant"), [("tur", "tr"), ("eng", "en"), ("de-DE", "de"), ("trr", "tr")])
     def test_unknown_language(self, wrong: str, meant: str) -> None:
-        """An unknown language gets the nearest as a suggestion, without asking the network."""
+        """The error of an unknown language suggests similar ones, without a network."""
         text = message(Path("panx"), UserError, language=wrong)
         assert text.startswith(f"language {wrong!r} is not in PAN-X; did you mean ")
         assert repr(meant) in text
 
     def test_unknown_split(self) -> None:
-        """Of an unknown split, the known ones are listed."""
+        """The error of an unknown split lists the known ones."""
         assert "train, validation, test" in message(Path("panx"), UserError, split="dev")
 
 
 class TestMissing:
     def test_folder(self, tmp_path: Path) -> None:
-        """A folder that is not there is named, with what may be given."""
+        """The error of a missing folder names it and the possible sources."""
         text = message(tmp_path / "nowhere", UserError)
         assert text.startswith(f"data.source={str(tmp_path / 'nowhere')!r} is not a folder; use")
         assert "'panx', 'sample'" in text
 
     def test_file_in_place_of_a_folder(self, tmp_path: Path) -> None:
-        """A file is no source."""
+        """A file is not a source."""
         (tmp_path / "train.tsv").write_text("a\tO\n", encoding="utf-8")
         assert "is not a folder" in message(tmp_path / "train.tsv", UserError)
 
     def test_language(self, folder: Path) -> None:
-        """A language without a folder is named, and the nearest of those that are there."""
+        """The error of a language without a folder suggests similar ones."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         text = message(folder, UserError, language="tur")
         assert text == f"language 'tur' is not in data.source={str(folder)!r}; did you mean 'tr'? Choose from tr"
 
     def test_every_language(self, folder: Path) -> None:
-        """A source with no split at all says that there is none."""
+        """The error of an empty source says that no language is available."""
         assert message(folder, UserError).endswith("; none is available")
 
     def test_split(self, folder: Path) -> None:
-        """A split without a file is named, and those that are there."""
+        """The error of a split without a file lists the available ones."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         text = message(folder, UserError, split="validation")
         assert text.startswith(f"split 'validation' is not in {folder / 'tr'}; ")
         assert text.endswith("? Choose from train")
 
     def test_known_format(self, folder: Path) -> None:
-        """A file of another kind, a hidden one or a folder that is no data set is no split."""
+        """Files of other formats, hidden files and folders without a data set are not splits."""
         FORMATS["tsv"](folder / "tr", "test", ODD)
         (folder / "tr" / "train.csv").write_text("a,O\n", encoding="utf-8")
         (folder / "tr" / ".train.tsv").write_text("a\tO\n", encoding="utf-8")
@@ -214,14 +214,14 @@ class TestMissing:
         assert message(folder, UserError).endswith("hoose from test")
 
     def test_two_formats(self, folder: Path) -> None:
-        """A split in two formats is an error that names both."""
+        """A split in two formats is an error that names both files."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         FORMATS["save_to_disk of strings"](folder / "tr", "train", ODD)
         text = message(folder, UserError)
         assert text == f"{folder / 'tr'} contains split 'train' more than once (train, train.tsv); keep one"
 
     def test_vanished_file(self, folder: Path) -> None:
-        """A file that goes away between finding and reading is named."""
+        """A file that is deleted before it is read is an error that names it."""
         FORMATS["tsv"](folder / "tr", "train", ODD)
         split = Split(str(folder), "tr", "train")
         (folder / "tr" / "train.tsv").unlink()
@@ -246,7 +246,7 @@ class TestMissing:
     ],
 )
 def test_bad_line(folder: Path, content: str, expected: str) -> None:
-    """A line that is not word, tab, tag is told by file and number, counted as an editor counts."""
+    """The error of a line in another form names the file and the line number as an editor counts it."""
     path = folder / "tr" / "train.tsv"
     path.write_bytes(content.encode())
     assert message(folder).startswith(f"{path}, {expected}")
@@ -254,7 +254,7 @@ def test_bad_line(folder: Path, content: str, expected: str) -> None:
 
 @pytest.mark.parametrize("name", ["train.tsv", "train.jsonl"])
 def test_bad_encoding(folder: Path, name: str) -> None:
-    """A file that is not UTF-8 is told with the place of its first wrong byte."""
+    """The error of a file that is not UTF-8 gives the offset of the first invalid byte."""
     path = folder / "tr" / name
     path.write_bytes("İstanbul".encode() + "\tB-LOC\nIğdir\tB-LOC\n".encode("iso-8859-9"))
     assert message(folder) == f"{path} is not UTF-8 (invalid byte at offset {len('İstanbul'.encode()) + 8}); convert it"
@@ -286,7 +286,7 @@ def test_bad_encoding(folder: Path, name: str) -> None:
     ],
 )
 def test_bad_row(folder: Path, row: object, expected: str) -> None:
-    """A line of JSON that is no sentence is told by file and number, blank lines counted."""
+    """The error of a JSON line that is not a sentence names the file and the line number, including blank lines."""
     path = folder / "tr" / "train.jsonl"
     path.write_text(as_jsonl(as_rows(ODD)) + "\n" + as_jsonl([row]), encoding="utf-8")
     assert message(folder).startswith(f"{path}, line {len(ODD) + 2}: {expected}")
@@ -294,15 +294,15 @@ def test_bad_row(folder: Path, row: object, expected: str) -> None:
 
 @pytest.mark.parametrize("line", ['{"tokens": ["a"], "ner_tags": ["O"]', "tokens", "{'tokens': []}", '"\x00"'])
 def test_broken_json(folder: Path, line: str) -> None:
-    """A line that is no JSON is told by file and number, with the form that is due."""
+    """The error of a line that is not JSON names the file, the line number and the expected form."""
     path = folder / "tr" / "train.jsonl"
     path.write_text(as_jsonl(as_rows(ODD)) + line + "\n", encoding="utf-8")
     text = message(folder)
     assert text.startswith(f'{path}, line {len(ODD) + 1}: expected {{"tokens": [...], "ner_tags": [...]}}')
 
 
-def test_half_a_character(folder: Path) -> None:
-    """A word with a lone surrogate, which JSON can write and UTF-8 cannot, is told by file and number."""
+def test_lone_surrogate(folder: Path) -> None:
+    """The error of a lone surrogate, which JSON can encode and UTF-8 cannot, names the file and the line number."""
     path = folder / "tr" / "train.jsonl"
     path.write_text('{"tokens": ["\\ud83d"], "ner_tags": ["O"]}\n', encoding="utf-8")
     assert message(folder).startswith(f"{path}, line 1: ")
@@ -311,14 +311,14 @@ def test_half_a_character(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["train.tsv", "train.conll", "train.txt", "train.jsonl"])
 @pytest.mark.parametrize("content", ["", "\n\n", "\r\n"])
 def test_empty_file(folder: Path, name: str, content: str) -> None:
-    """A file without a sentence is an error of its own."""
+    """A file without sentences is an error."""
     (folder / "tr" / name).write_bytes(content.encode())
     assert message(folder) == f"{folder / 'tr' / name} contains no sentences"
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if "parquet" in form or "disk" in form])
 def test_empty_table(folder: Path, form: str) -> None:
-    """A table without a row is told as empty."""
+    """A table without rows is an error."""
     FORMATS[form](folder / "tr", "train", Sentences([], []))
     assert message(folder).endswith(" contains no sentences")
 
@@ -326,7 +326,7 @@ def test_empty_table(folder: Path, form: str) -> None:
 @pytest.mark.parametrize("column", ["tokens", "ner_tags"])
 @pytest.mark.parametrize("form", ["parquet", "save_to_disk"])
 def test_missing_column(folder: Path, form: str, column: str) -> None:
-    """A table without one of the two columns is told with the columns that it has."""
+    """The error of a missing column lists the columns of the table."""
     table = as_dataset(ODD).rename_column(column, "other")
     path = folder / "tr" / ("train.parquet" if form == "parquet" else "train")
     table.to_parquet(path) if form == "parquet" else table.save_to_disk(path)
@@ -336,13 +336,13 @@ def test_missing_column(folder: Path, form: str, column: str) -> None:
 
 
 def test_broken_parquet(folder: Path) -> None:
-    """A file that is no parquet is told."""
+    """A file that is not Parquet is an error."""
     (folder / "tr" / "train.parquet").write_bytes(b"PAR1 and nothing more")
     assert message(folder).startswith(f"{folder / 'tr' / 'train.parquet'} is not a Parquet file")
 
 
 def test_broken_save_to_disk(folder: Path) -> None:
-    """A ``save_to_disk`` folder that lost a file is told."""
+    """A ``save_to_disk`` folder with a missing file is an error."""
     as_dataset(ODD).save_to_disk(folder / "tr" / "train")
     for path in (folder / "tr" / "train").glob("*.arrow"):
         path.unlink()
@@ -351,7 +351,7 @@ def test_broken_save_to_disk(folder: Path) -> None:
 
 @pytest.mark.parametrize("form", ["parquet", "save_to_disk"])
 def test_bad_row_of_a_table(folder: Path, form: str) -> None:
-    """A row of a table whose tags are not as many as its words is told by file and row, from 0 as tables count."""
+    """The error of a row with fewer tags than words names the file and the row, counted from 0."""
     table = as_dataset(Sentences([["a"], ["b", "c"]], [["O"], ["O"]]))
     path = folder / "tr" / ("train.parquet" if form == "parquet" else "train")
     table.to_parquet(path) if form == "parquet" else table.save_to_disk(path)
@@ -359,7 +359,7 @@ def test_bad_row_of_a_table(folder: Path, form: str) -> None:
 
 
 def test_class_label_of_another_tag_set(folder: Path) -> None:
-    """A class label with a tag that PAN-X does not have is told by that tag."""
+    """The error of a class label with an unknown tag names the tag."""
     names = ["O", "B-MISC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
     as_dataset(Sentences([["a"]], [["B-MISC"]]), names).to_parquet(folder / "tr" / "train.parquet")
     assert "row 0: unknown tag 'B-MISC'" in message(folder)
