@@ -101,7 +101,7 @@ class TestTrainer:
     def test_half_precision(self, run: Run, source: Path, still_backbone: Path, tmp_path: Path) -> None:
         """Where rows that are not trained could not be kept exact, the line says what to give."""
         outcome = run("fit", *options(source, still_backbone, tmp_path / "run"), "--trainer.precision=16-true")
-        assert_one_line(outcome, 2, "torch.float16: give model.compact_vocabulary=false")
+        assert_one_line(outcome, 2, "is not exact in torch.float16; use model.compact_vocabulary=false")
 
     @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
     def test_clipping_by_value(
