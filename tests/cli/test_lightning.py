@@ -651,7 +651,7 @@ class TestConfigurations:
         assert outcome.code == 0
         text = " ".join(outcome.out.split())
         assert "Maximum number of subwords per window, special tokens included" in text
-        assert "Training sentences a device and step" in text
+        assert "Per-device training batch size, in sentences" in text
         assert "Peak learning rate of AdamW" in text
         if command == "transfer":
             assert "Numbers of target-language training sentences, increasing" in text
