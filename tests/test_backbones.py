@@ -234,7 +234,7 @@ def test_text_cannot_allow_code(command: str, tmp_path: Path) -> None:
     assert outcome.returncode == 1
     # What Lightning says of every fit stands above.
     [line] = [line for line in outcome.stderr.splitlines() if not line.startswith(("Seed set", "GPU available"))]
-    assert "wants Python code of its own to be run (auto_map), which xner never does; use a folder or hub" in line
+    assert "needs Python code of its own (auto_map), which xner never runs; use a folder or hub" in line
     assert str(folder) in line
     for advice in ("[y/N]", "trust_remote_code"):
         assert advice not in outcome.stdout + outcome.stderr
@@ -243,7 +243,7 @@ def test_text_cannot_allow_code(command: str, tmp_path: Path) -> None:
 def test_network_with_code_alone(tmp_path: Path) -> None:
     """A model type that transformers knows, but whose token classifier is the folder's own code, is refused."""
     folder = with_code(pretrained_backbone(tmp_path / "x"), marker=tmp_path / "marker", model_type="marian")
-    with pytest.raises(RunError, match=r"wants Python code of its own to be run \(auto_map\)"):
+    with pytest.raises(RunError, match=r"needs Python code of its own \(auto_map\)"):
         load_network(str(folder))
     assert not (tmp_path / "marker").exists()
 

@@ -1,7 +1,4 @@
-"""What there is to know of a backbone before its weights are loaded: its tokenizer and the shape of its input.
-
-Ground floor: ``data`` needs a backbone's pieces and ``model`` its network; both ask here about the rest.
-"""
+"""A backbone: its configuration, tokenizer and weights, from the hub or from a folder in Hugging Face layout."""
 
 import hashlib
 import logging
@@ -30,7 +27,7 @@ _TOKENIZER_FILES = (
 
 
 def folder_of(backbone: str) -> Path:
-    """The folder that a backbone is, if it is one: ``sample`` is the embedded one, a hub name is none."""
+    """Return the folder of a backbone, which does not exist for a hub name; ``sample`` is the embedded one."""
     return Path(__file__).parent / "data" / "sample" / "backbone" if backbone == "sample" else Path(backbone)
 
 
@@ -56,14 +53,14 @@ def load_config(backbone: str) -> "PreTrainedConfig":
         tags = tuple(config.id2label[label] for label in sorted(config.id2label))
         if tags != TAGS:
             raise UserError(
-                f"model.backbone={backbone!r} is a token classifier with the tags {', '.join(tags)}: give one with "
-                f"{', '.join(TAGS)}, in this order, or a backbone without a head"
+                f"model.backbone={backbone!r} is a token classifier with the tags {', '.join(tags)}; use one with "
+                f"{', '.join(TAGS)} in this order, or an encoder without a head"
             )
     return config  # type: ignore[no-any-return]
 
 
 def has_head(config: "PreTrainedConfig") -> bool:
-    """Whether a configuration is that of a token classifier, with a head over its encoder."""
+    """Return whether a configuration is that of a token classifier, which has a head."""
     return any(name.endswith("ForTokenClassification") for name in config.architectures or ())
 
 
@@ -78,9 +75,9 @@ def check_head(backbone: str) -> None:
 
 
 def no_head(backbone: str) -> UserError:
-    """Make the error of a backbone that is to be scored and brings no head."""
+    """Return the error of a backbone that is to be scored but has no trained head."""
     return UserError(
-        f"model.backbone={backbone!r} has no trained head for tags; train it with fit, and give the model folder that "
+        f"model.backbone={backbone!r} has no trained head for tags; train it with fit, and use the model folder that "
         "fit writes"
     )
 
@@ -90,31 +87,29 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     """Load a backbone's tokenizer.
 
     Raises:
-        UserError: If the folder holds none, or one that cannot say which word a piece is of.
+        UserError: If the folder holds none, or one that is not fast.
         RunError: If the hub cannot be reached, or does not know the name.
     """
     from transformers import AutoTokenizer
 
     if folder_of(backbone).is_dir() and not any((folder_of(backbone) / name).is_file() for name in _TOKENIZER_FILES):
-        raise UserError(
-            f"model.backbone={backbone!r} has no tokenizer: put tokenizer.json and tokenizer_config.json into it"
-        )
-    # transformers warns of a model type that it does not know, but the tokenizer may not need one.
+        raise UserError(f"model.backbone={backbone!r} has no tokenizer; add tokenizer.json and tokenizer_config.json")
+    # transformers warns about an unknown model type, which a tokenizer may not need.
     with _errors_only():
         tokenizer = _from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
     if not tokenizer.is_fast:
         raise UserError(
-            f"model.backbone={backbone!r} has no fast tokenizer (tokenizer.json): save one with save_pretrained"
+            f"model.backbone={backbone!r} has no fast tokenizer (tokenizer.json); save one with save_pretrained"
         )
     return tokenizer  # type: ignore[no-any-return]
 
 
 class Loaded(NamedTuple):
-    """A network as it was loaded.
+    """A network that was loaded.
 
     Attributes:
         network: The encoder under a head for xner's tags.
-        head_is_new: Whether the head has random weights, since the backbone has none.
+        head_is_new: Whether the head has random weights because the backbone has none.
     """
 
     network: "PreTrainedModel"
@@ -122,7 +117,7 @@ class Loaded(NamedTuple):
 
 
 def load_network(backbone: str) -> Loaded:
-    """Load a backbone's weights under a head for xner's tags, which is new where the backbone has none.
+    """Load a backbone's weights under a head for xner's tags; the head is new if the backbone has none.
 
     Raises:
         UserError: If the folder holds a token classifier with other tags, or no weights.
@@ -135,7 +130,7 @@ def load_network(backbone: str) -> Loaded:
     folder = folder_of(backbone)
     if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
         raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
-    # That a head is new is what this command is for, not a warning.
+    # A new head is expected, so transformers' warning about it is left out.
     with _errors_only():
         network, info = _from_pretrained(
             AutoModelForTokenClassification,
@@ -147,17 +142,17 @@ def load_network(backbone: str) -> Loaded:
         )
     if name := first_not_finite(network.state_dict()):
         raise RunError(
-            f"model.backbone={backbone!r} holds weights that are not finite ({name}), as of a training that diverged; "
+            f"model.backbone={backbone!r} has weights that are not finite ({name}), as after a training that diverged; "
             "use another model folder"
         )
     encoder = f"{network.base_model_prefix}."
     head_is_new = any(not name.startswith(encoder) for name in info["missing_keys"])
-    # from_pretrained gives a network in evaluation mode, and Lightning would leave it without dropout.
+    # from_pretrained returns a network in evaluation mode, in which Lightning would train it without dropout.
     return Loaded(network.train(), head_is_new)
 
 
 def first_not_finite(weights: Mapping[str, "Tensor"]) -> str | None:
-    """Find a tensor that holds an infinite number or a nan.
+    """Find a tensor that has an infinite number or a nan.
 
     Args:
         weights: Tensors by their names.
@@ -166,7 +161,7 @@ def first_not_finite(weights: Mapping[str, "Tensor"]) -> str | None:
         The name of the first one, ``None`` where all numbers are finite.
     """
     for name, weight in weights.items():
-        # A sum is several times as fast as a look at each number, and finite only where all of them are.
+        # A sum is several times as fast as checking each number, and finite only if all of them are.
         if not hasattr(weight, "is_floating_point") or not weight.is_floating_point():
             continue
         if not weight.sum().isfinite() and not weight.isfinite().all():
@@ -185,15 +180,13 @@ def save_network(network: "PreTrainedModel", folder: Path) -> None:
     try:
         network.save_pretrained(folder)
     except SafetensorError as error:
-        raise RunError(
-            f"{folder.parent}: the weights cannot be written ({error}): give the same command again"
-        ) from error
+        raise RunError(f"{folder.parent}: the weights cannot be written ({error}); repeat the command") from error
 
 
 def save_tokenizer(backbone: str, folder: Path) -> None:
-    """Put a backbone's tokenizer into a model folder, so that its digest stays: a folder's files as they are.
+    """Write a backbone's tokenizer into a model folder without changing its digest.
 
-    Where there is no tokenizer.json, as in mDeBERTa's, one is made: to make it takes seconds each time.
+    The files are copied. A missing tokenizer.json, as in mDeBERTa's folder, is made, which takes seconds.
     """
     if (folder_of(backbone) / "tokenizer.json").is_file():
         for name in _TOKENIZER_FILES:
@@ -205,9 +198,9 @@ def save_tokenizer(backbone: str, folder: Path) -> None:
 
 @cache
 def backbone_digest(backbone: str) -> str:
-    """Compute a key that changes when a backbone's weights, tokenizer or lineage do, wherever the backbone lies.
+    """Compute a key that changes with a backbone's weights, tokenizer and lineage, but not with its path.
 
-    Of a hub name it is the name and the revision in use.
+    For a hub name, it is the name and the revision in use.
     """
     folder = folder_of(backbone)
     if not folder.is_dir():
@@ -221,26 +214,26 @@ def backbone_digest(backbone: str) -> str:
 
 
 def tokenizer_digest(backbone: str) -> str:
-    """A key that changes when the backbone's pieces do; found without loading the tokenizer where that is possible."""
+    """Compute a key that changes with the tokenizer, without loading it if possible."""
     path = folder_of(backbone) / "tokenizer.json"
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    # As save_tokenizer writes it.
+    # The text that save_tokenizer writes.
     return hashlib.sha256(load_tokenizer(backbone).backend_tokenizer.to_str(pretty=True).encode()).hexdigest()
 
 
 def packable(config: "PreTrainedConfig") -> bool:
-    """Whether the network takes position ids and a mask of any shape, so that several sentences can share a row."""
+    """Return whether a network supports packing, for which it needs position ids and a 4-D attention mask."""
     return config.model_type in _ROBERTA + _BERT
 
 
 def position_start(config: "PreTrainedConfig") -> int:
-    """The position id of a window's first piece: RoBERTa's family counts from its padding index plus one."""
+    """Return the position id of a window's first piece: the RoBERTa family counts from the padding id plus one."""
     return config.pad_token_id + 1 if config.model_type in _ROBERTA else 0
 
 
 def longest_window(config: "PreTrainedConfig") -> int | None:
-    """The most pieces, specials included, that the network has positions for; ``None`` where there is no limit."""
+    """Return the maximum number of pieces per window, special tokens included; ``None`` for no limit."""
     limit = getattr(config, "max_position_embeddings", None)
     return limit - position_start(config) if limit and limit > 0 else None
 
@@ -253,20 +246,23 @@ def new_backbone(
     num_attention_heads: int = 12,
     intermediate_size: int = 3072,
     seed: int = 0,
-) -> None:
-    """Make a randomly initialised XLM-R with a given tokenizer, for baselines without pretraining and measurements.
+) -> "PreTrainedModel":
+    """Make a randomly initialised XLM-R with a given tokenizer, for baselines without pretraining and benchmarks.
 
     Args:
         tokenizer: Hub name, or folder with the tokenizer's files.
-        output: The folder to make, in Hugging Face layout.
-        hidden_size: Width of a piece's vector.
-        num_hidden_layers: Layers.
-        num_attention_heads: Attention heads; they share the hidden size evenly.
-        intermediate_size: Width of the feed-forward layers.
+        output: The folder to make.
+        hidden_size: Size of a piece's vector.
+        num_hidden_layers: Number of layers.
+        num_attention_heads: Number of attention heads, a divisor of the hidden size.
+        intermediate_size: Size of the feed-forward layers.
         seed: Seed of the weights.
 
+    Returns:
+        The network.
+
     Raises:
-        UserError: If a size is impossible, or the folder is there already.
+        UserError: If a size is impossible, or the folder exists.
     """
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaModel
@@ -280,16 +276,16 @@ def new_backbone(
     }
     for option, size in sizes.items():
         if size < 1:
-            raise UserError(f"{option}={size} must be 1 or more")
+            raise UserError(f"{option}={size} is not positive; use 1 or more")
     if hidden_size % num_attention_heads:
-        raise UserError(f"hidden_size={hidden_size} is no multiple of num_attention_heads={num_attention_heads}")
+        raise UserError(f"hidden_size={hidden_size} is not a multiple of num_attention_heads={num_attention_heads}")
     if Path(output).exists():
-        raise UserError(f"output={output!r} is there already: name a new folder")
+        raise UserError(f"output={output!r} exists; use a new folder")
     with options_called({"model.backbone": "tokenizer"}):
         pieces = load_tokenizer(tokenizer)
     config = XLMRobertaConfig(
         vocab_size=len(pieces),
-        max_position_embeddings=514,  # 512 pieces, behind the padding index and the one before it
+        max_position_embeddings=514,  # 512 pieces, after the padding id and the one before it
         type_vocab_size=1,
         layer_norm_eps=1e-5,
         pad_token_id=pieces.pad_token_id,
@@ -306,12 +302,12 @@ def new_backbone(
     with folder_atomically(Path(output)) as part:
         save_network(network, part)
         save_tokenizer(tokenizer, part)
-    print(f"{output}: {network.num_parameters():,} parameters, {len(pieces):,} pieces")
+    return network
 
 
 @contextmanager
 def _errors_only() -> Iterator[None]:
-    """Leave out transformers' warnings."""
+    """Silence the warnings of transformers within a block."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()
@@ -331,18 +327,18 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
         )
     try:
         folder = folder_of(backbone)
-        # Without a decision, transformers asks on standard input, where the texts of ``tag`` come from.
+        # Without a decision, transformers asks on standard input, which ``tag`` reads texts from.
         return auto.from_pretrained(str(folder) if folder.is_dir() else backbone, trust_remote_code=False, **options)
     except (OSError, ValueError, LookupError, TypeError, ImportError, UnpicklingError, SafetensorError) as error:
         if "trust_remote_code" in str(error):
             raise RunError(
-                f"model.backbone={backbone!r} wants Python code of its own to be run (auto_map), which xner never "
-                "does; use a folder or hub name whose model type and tokenizer are transformers' own"
+                f"model.backbone={backbone!r} needs Python code of its own (auto_map), which xner never runs; use a "
+                "folder or hub name whose model type and tokenizer are part of transformers"
             ) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if isinstance(error, UnpicklingError):  # torch's own text advises to run what the file holds
-            reason = "its weights are damaged, or hold more than tensors"
+        if isinstance(error, UnpicklingError):  # the text of torch advises to run the code in the file
+            reason = "its weights are damaged, or more than tensors"
         raise RunError(
             f"model.backbone={backbone!r} cannot be loaded ({reason}); use a hub name that can be reached, or a folder "
-            "that holds config.json, model.safetensors and the tokenizer's files"
+            "with config.json, model.safetensors and the tokenizer's files"
         ) from error

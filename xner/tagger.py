@@ -1,4 +1,4 @@
-"""Raw text -> words -> entities with character offsets, by the network of a model folder."""
+"""Find entities with character offsets in raw text, with the network of a model folder."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ from xner.tags import TAGS, spans
 
 
 class Word(NamedTuple):
-    """A word and where it stands in its text: ``text[start:end]`` is the word."""
+    """A word and its place in the text: ``text[start:end]`` is the word."""
 
     text: str
     start: int
@@ -20,14 +20,14 @@ class Word(NamedTuple):
 
 
 class Entity(NamedTuple):
-    """An entity and where it stands in its text.
+    """An entity and its place in the text.
 
     Attributes:
         type: PER, ORG or LOC.
-        text: All from its first word to its last, as in ``text[start:end]``.
-        start: Its first character.
-        end: The character behind its last.
-        score: The probability of the least sure of its words' tags.
+        text: The text from its first word to its last, ``text[start:end]``.
+        start: Index of its first character.
+        end: Index after its last character.
+        score: The lowest probability of its words' tags.
     """
 
     type: str
@@ -38,13 +38,13 @@ class Entity(NamedTuple):
 
 
 class Tagged(NamedTuple):
-    """A text and what was found in it.
+    """A text with its words, tags and entities.
 
     Attributes:
-        text: The text; a lone surrogate in it has become a question mark.
-        words: Its words.
-        tags: A tag a word.
-        entities: What the tags make of the words, from left to right.
+        text: The text; lone surrogates are replaced by question marks.
+        words: The words.
+        tags: One tag per word.
+        entities: The entities, from left to right.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Tagged(NamedTuple):
     entities: list[Entity]
 
     def to_json(self) -> str:
-        """One line of JSON: words without their places, scores with four decimals."""
+        """Format as a line of JSON: words without offsets, scores with four decimals."""
         return dumps(
             {
                 "text": self.text,
@@ -66,13 +66,13 @@ class Tagged(NamedTuple):
 
 
 _BUDGET = 4096
-"""Pieces a batch."""
+"""Pieces per batch."""
 
 _TEXTS = 256
 """Texts that the command tags at once."""
 
 _APART = r"()\[\]{}<>/&;!?%\"“”„«»"
-"""Characters that PAN-X splits off wherever they stand; commas and colons too, but in numbers as 2,000 and 3:52."""
+"""Characters that PAN-X splits off everywhere; also commas and colons, except in numbers such as 2,000 and 3:52."""
 
 _CHUNK = re.compile(rf"(?P<apart>[{_APART}])(?P=apart)*|[,:](?!\d)|(?:(?![{_APART}]|[,:](?!\d))\S)+")
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+|(?:\d{1,2}|[IVX]+|Dr|Km|Mr|Mrs|No|Prof|St|Vol)\.")
@@ -81,12 +81,12 @@ _GOES_ON = re.compile(r"\s*\S")
 
 
 def split_words(text: str) -> list[Word]:
-    """Split raw text into words, much as PAN-X's sentences are split (Pan et al. 2017), in any script with spaces.
+    """Split raw text into words much as PAN-X's sentences are (Pan et al. 2017), in any script with spaces.
 
-    Words stand between spaces. Brackets, quotes and ``/&;!?%`` are words of their own wherever they stand, other
-    punctuation at a word's beginning and end; a run of one character is one word. Within a word it stays, so that
-    Turkish suffixes do (``Ankara'dan``); English ``'s`` and ``n't`` are split off. The dot stays with initials, short
-    ordinals and a few abbreviations, unless the text ends there.
+    Words are separated by spaces. Brackets, quotes and ``/&;!?%`` are words of their own everywhere, other punctuation
+    at the start and end of a word; a run of one character is one word. Punctuation within a word stays, as in Turkish
+    ``Ankara'dan``; English ``'s`` and ``n't`` are split off. Dots stay with initials, short ordinals and a few
+    abbreviations, except at the end of the text.
 
     >>> [word.text for word in split_words("Dr. A. Turing's friend left Ankara'dan (1954)...")]
     ['Dr.', 'A.', 'Turing', "'s", 'friend', 'left', "Ankara'dan", '(', '1954', ')', '...']
@@ -95,7 +95,7 @@ def split_words(text: str) -> list[Word]:
 
 
 def _cut(text: str, chunk: re.Match[str]) -> Iterator[tuple[int, int]]:
-    """Split punctuation off a chunk's edges; gives the start and end of each word, from left to right."""
+    """Split punctuation off the edges of a chunk; yield the start and end of each word, from left to right."""
     start, end = chunk.span()
     if _CLITIC.fullmatch(text, start, end):
         yield start, end
@@ -110,7 +110,7 @@ def _cut(text: str, chunk: re.Match[str]) -> Iterator[tuple[int, int]]:
         if _ABBREVIATION.fullmatch(text, start, end) and _GOES_ON.match(text, end):
             break
         last, character = end, text[end - 1]
-        while text[end - 1] == character:  # start < end: what stands at start is no punctuation
+        while text[end - 1] == character:  # start < end, because text[start] is not punctuation
             end -= 1
         tail.append((end, last))
     if clitic := _CLITIC.search(text, start + 1, end):
@@ -127,16 +127,16 @@ def _is_punctuation(character: str) -> bool:
 
 
 class Tagger:
-    """Tags raw texts with the network of a model folder.
+    """Tag raw texts with the network of a model folder.
 
     Args:
-        folder: A model folder, as ``fit`` writes it.
-        max_length: Pieces a window, specials included; at most as many as the network has positions for.
+        folder: A model folder written by ``fit``.
+        max_length: Maximum number of pieces per window, special tokens included, within the limit of the network.
         longest: Words that a text is cut into ranges of before it is tagged, which bounds the memory it needs.
 
     Raises:
-        UserError: If the folder holds no token classifier with PAN-X's tags, or no tokenizer.
-        RunError: If what it holds cannot be loaded.
+        UserError: If the folder has no token classifier with PAN-X's tags, or no tokenizer.
+        RunError: If its content cannot be loaded.
     """
 
     def __init__(self, folder: str, *, max_length: int = 512, longest: int = 512) -> None:
@@ -146,8 +146,8 @@ class Tagger:
         from xner.model.network import Network
 
         if not (Path(folder) / "config.json").is_file():
-            problem = "holds no config.json" if Path(folder).is_dir() else "is not a folder"
-            raise UserError(f"model={folder!r} {problem}; use a model folder, as fit writes it")
+            problem = "has no config.json" if Path(folder).is_dir() else "is not a folder"
+            raise UserError(f"model={folder!r} {problem}; use a model folder that fit has written")
         with options_called({"model.backbone": "model"}):
             check_head(folder)
             config = load_config(folder)
@@ -167,16 +167,16 @@ class Tagger:
     def __call__(self, texts: Sequence[str]) -> list[Tagged]: ...
 
     def __call__(self, texts: str | Sequence[str]) -> Tagged | list[Tagged]:
-        """Tag a text, or several, each on its own; an empty one has no words.
+        """Tag a text, or each of several; an empty text has no words.
 
         Args:
             texts: A string, or a sequence of strings.
 
         Returns:
-            What was found in the string, or a list of what was found in each of the sequence.
+            The result for the string, or a list with the result for each string.
 
         Raises:
-            TypeError: If something else is given.
+            TypeError: If an argument is something else.
         """
         if isinstance(texts, str):
             [tagged] = self._tag_texts([texts])
@@ -190,7 +190,7 @@ class Tagger:
         return self._tag_texts(texts)
 
     def _tag_texts(self, texts: Sequence[str]) -> list[Tagged]:
-        """Tag each of some texts."""
+        """Tag each of several texts."""
         texts = [text.encode(errors="replace").decode() for text in texts]
         words = [split_words(text) for text in texts]
         tags, scores = self._tag(
@@ -204,7 +204,7 @@ class Tagger:
         return tagged
 
     def _tag(self, sentences: Sequence[Sequence[Word]]) -> tuple[list[str], list[float]]:
-        """Find each word's likeliest tag, and its probability; sentence after sentence. *Length of both:* words."""
+        """Predict the likeliest tag of each word, and its probability. *Length of both:* words."""
         import numpy as np
         import torch
 

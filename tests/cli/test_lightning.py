@@ -563,7 +563,7 @@ class TestBadInput:
             path.unlink()
         sizes = ["--sizes=[10]"] if command == "transfer" else []
         outcome = run(command, *options(source, copied, tmp_path / "run"), *sizes)
-        assert_one_line(outcome, 2, f"model.backbone={str(copied)!r} has no tokenizer: put tokenizer.json")
+        assert_one_line(outcome, 2, f"model.backbone={str(copied)!r} has no tokenizer; add tokenizer.json")
         assert not (tmp_path / "run" / "config.yaml").exists()
 
     @pytest.mark.parametrize("command", ["fit", "test", "transfer"])

@@ -387,7 +387,7 @@ class TestDivergence:
         sizes = ["--sizes=[10]"] if command == "transfer" else []
         outcome = run(command, *options(source, folder, tmp_path / "run"), *sizes)
         assert outcome.code == 1
-        assert "holds weights that are not finite (roberta.encoder.layer.0" in outcome.err.splitlines()[-1]
+        assert "has weights that are not finite (roberta.encoder.layer.0" in outcome.err.splitlines()[-1]
 
     def test_tagger(self, run: Run, scored_backbone: Path, tmp_path: Path) -> None:
         """So it is by ``tag``."""

@@ -132,7 +132,7 @@ class TestBackbone:
         """A backbone without a tokenizer is an error that names the missing files."""
         for name in ("config.json", "model.safetensors"):
             shutil.copy(Path(tiny_backbone) / name, tmp_path)
-        with pytest.raises(UserError, match=r"has no tokenizer: put tokenizer\.json and tokenizer_config\.json"):
+        with pytest.raises(UserError, match=r"has no tokenizer; add tokenizer\.json and tokenizer_config\.json"):
             data(backbone=str(tmp_path)).setup("fit")
 
     def test_with_other_labels(self, data: Any, tiny_backbone: str, tmp_path: Path) -> None:  # noqa: ANN401 - as above
@@ -142,12 +142,12 @@ class TestBackbone:
         config = json.loads(path.read_text(encoding="utf-8"))
         config |= {"architectures": ["XLMRobertaForTokenClassification"], "id2label": {"0": "O", "1": "B-MISC"}}
         path.write_text(json.dumps({**config, "label2id": {"O": 0, "B-MISC": 1}}), encoding="utf-8")
-        with pytest.raises(UserError, match=r"with the tags O, B-MISC: give one with O, B-PER, I-PER, B-ORG"):
+        with pytest.raises(UserError, match=r"with the tags O, B-MISC; use one with O, B-PER, I-PER, B-ORG"):
             data(backbone=str(tmp_path / "other")).setup("fit")
 
     def test_hub_out_of_reach(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
         """A hub name that cannot be loaded is an error that explains how to use a folder."""
-        with pytest.raises(RunError, match=r"'nobody/nothing' cannot be loaded .*or a folder that holds config\.json"):
+        with pytest.raises(RunError, match=r"'nobody/nothing' cannot be loaded .*or a folder with config\.json"):
             data(backbone="nobody/nothing").setup("fit")
 
 

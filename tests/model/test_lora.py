@@ -297,11 +297,14 @@ def test_options_of_the_command(backbone: Path, tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--model.lora.rank=0"], "model.lora.rank=0 must be 1 or more"),
-        (["--model.lora.alpha=0"], "model.lora.alpha=0 must be 1 or more"),
-        (["--model.lora.dropout=1"], "model.lora.dropout=1.0 must be 0 or more, and below 1"),
-        (["--model.lora.targets=[]"], "model.lora.targets is empty: name a layer"),
-        (["--model.lora.targets=[query,keys]"], "'keys' is no linear layer of the encoder (xlm-roberta): name some of"),
+        (["--model.lora.rank=0"], "model.lora.rank=0 is not positive"),
+        (["--model.lora.alpha=0"], "model.lora.alpha=0 is not positive"),
+        (["--model.lora.dropout=1"], "model.lora.dropout=1.0 is not in [0, 1)"),
+        (["--model.lora.targets=[]"], "model.lora.targets=[] is empty; use layers"),
+        (
+            ["--model.lora.targets=[query,keys]"],
+            "'keys' is not a linear layer of the encoder (xlm-roberta); use some of",
+        ),
         (["--model.lora.rank=many"], "many"),
         (["--model.lora.range=3"], "range"),
         (["--model.lora=true"], "model.lora"),
@@ -331,5 +334,5 @@ def test_without_peft(
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(SystemExit, match="2"):
         main(command("fit", backbone, tmp_path / "run", "--model.lora.rank=4"))
-    assert capsys.readouterr().err == "xner: error: model.lora needs peft: pip install 'xner[lora]'\n"
+    assert capsys.readouterr().err == "xner: error: model.lora needs peft; install it with pip install 'xner[lora]'\n"
     assert not (tmp_path / "run").exists()

@@ -130,7 +130,7 @@ def test_incomplete_stage(tmp_path: Path) -> None:
 def test_damaged_evidence(tmp_path: Path, content: bytes) -> None:
     """Evidence that cannot be read is one line that says what to delete."""
     (tmp_path / "counts.npz").write_bytes(content)
-    with pytest.raises(RunError, match=f"counts.npz is damaged .*: delete {tmp_path} to run the stage again"):
+    with pytest.raises(RunError, match=f"counts.npz is damaged .*; delete {tmp_path} to run the stage again"):
         read_counts(tmp_path, "tr", "test")
 
 

@@ -223,7 +223,7 @@ class XnerCLI(LightningCLI):
             check_checkpoint(path)
 
     def _set_seed(self) -> None:
-        """Set the seed; ``false`` is no seed, even if an earlier command left one in the environment."""
+        """Set the seed; ``false`` sets none, even if an earlier command left one in the environment."""
         if self._get(self.config, "seed_everything") is False:
             os.environ.pop("PL_GLOBAL_SEED", None)
         super()._set_seed()

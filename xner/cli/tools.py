@@ -153,7 +153,9 @@ def new_backbone(args: Sequence[str]) -> None:
     from xner.backbone import new_backbone
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    new_backbone(**vars(options))
+    network = new_backbone(**vars(options))
+    size, vocabulary = network.num_parameters(), network.config.vocab_size
+    print(f"{options.output}: {size:,} parameters, {vocabulary:,} subwords")
 
 
 _TOOLS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -128,18 +128,6 @@ class CollectWords(Callback):
         """Make a collection per data set."""
         self._begin(pl_module, trainer.predict_dataloaders)
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,  # noqa: ANN401 - Words
-        batch: object,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Collect the words of a batch."""
-        self.collections[dataloader_idx].update(*outputs)
-
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
@@ -153,6 +141,8 @@ class CollectWords(Callback):
         self.collections[dataloader_idx].update(*outputs)
         if trainer.received_sigterm:
             raise SIGTERMException
+
+    on_test_batch_end = on_predict_batch_end
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score each data set, and log the scores under its name."""

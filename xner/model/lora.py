@@ -1,7 +1,7 @@
-"""LoRA: instead of an encoder's weights, train small matrices beside them (Hu et al. 2021).
+"""LoRA: train low-rank adapters in place of an encoder's weights (Hu et al. 2021).
 
-The head above the encoder trains in full. When training ends, the matrices are added to the weights that they stand
-beside: a model folder holds an ordinary network, and whoever loads it needs to know nothing of this.
+The head is trained in full. When training ends, the adapters are merged into the weights, so that a model folder holds
+an ordinary network.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class LoRA:
     """Low-rank adapters (Hu et al. 2021, whose values for RoBERTa base are the defaults).
 
     Args:
-        rank: Rank of an adapter: for a layer of m inputs and n outputs it trains rank times (m + n) numbers.
-        alpha: An adapter's output is multiplied by alpha over rank.
-        dropout: Probability that an adapter does not see an input, in training.
-        targets: Names of the encoder's linear layers that get an adapter, as [query, value]; null stands for those
-            that peft has for the encoder's type: attention's query and value.
+        rank: Rank of each adapter, which has rank times (m + n) parameters for a layer of m inputs and n outputs.
+        alpha: Scale of the adapters: their output is multiplied by alpha / rank.
+        dropout: Dropout probability of an adapter's input.
+        targets: Names of the encoder's linear layers that get an adapter, such as [query, value]; null is peft's
+            default for the encoder's type, the query and value of attention.
     """
 
     rank: int = 8
@@ -34,38 +34,38 @@ class LoRA:
     targets: Sequence[str] | None = None
 
     def check(self) -> None:
-        """Say what is wrong before anything is loaded or written.
+        """Check the options, before anything is loaded or written.
 
-        Not when it is made: jsonargparse would wrap the line into its own words.
+        Not in the constructor, because jsonargparse would wrap the error into a text of its own.
 
         Raises:
-            UserError: If a value makes no sense, or peft is not installed.
+            UserError: If an option is out of its range, or peft is not installed.
         """
         if self.rank < 1:
-            raise UserError(f"model.lora.rank={self.rank} must be 1 or more")
+            raise UserError(f"model.lora.rank={self.rank} is not positive; use 1 or more")
         if self.alpha < 1:
-            raise UserError(f"model.lora.alpha={self.alpha} must be 1 or more")
+            raise UserError(f"model.lora.alpha={self.alpha} is not positive; use 1 or more")
         if not 0 <= self.dropout < 1:
-            raise UserError(f"model.lora.dropout={self.dropout} must be 0 or more, and below 1")
+            raise UserError(f"model.lora.dropout={self.dropout} is not in [0, 1); use a smaller number")
         if self.targets is not None and not self.targets:
-            raise UserError("model.lora.targets is empty: name a layer, as [query, value], or leave it out")
+            raise UserError("model.lora.targets=[] is empty; use layers such as [query, value], or leave it out")
         try:
             import peft  # noqa: F401 - whether it is there
         except ImportError as error:
-            raise UserError("model.lora needs peft: pip install 'xner[lora]'") from error
+            raise UserError("model.lora needs peft; install it with pip install 'xner[lora]'") from error
 
 
 def adapt(network: "PreTrainedModel", lora: LoRA) -> None:
-    """Give a network's encoder adapters and freeze the rest of it; where it has adapters, do nothing.
+    """Add adapters to a network's encoder, unless it has them, and freeze its weights.
 
-    New adapters change no output: one of the two matrices of each is zero.
+    New adapters do not change the output, because one of their two matrices is zero.
 
     Args:
-        network: The network; its head is left as it is.
+        network: The network; its head is left unchanged.
         lora: The adapters.
 
     Raises:
-        UserError: If a target is none of the encoder's linear layers.
+        UserError: If a target is not a linear layer of the encoder.
     """
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
@@ -79,7 +79,7 @@ def adapt(network: "PreTrainedModel", lora: LoRA) -> None:
     for target in targets:
         if target not in layers:
             raise UserError(
-                f"model.lora.targets: {target!r} is no linear layer of the encoder ({kind}): name some of "
+                f"model.lora.targets: {target!r} is not a linear layer of the encoder ({kind}); use some of "
                 f"{', '.join(sorted(layers))}"
             )
     encoder.requires_grad_(False)
@@ -90,7 +90,7 @@ def adapt(network: "PreTrainedModel", lora: LoRA) -> None:
 
 
 def merge(network: "PreTrainedModel") -> None:
-    """Add the adapters to the weights that they stand beside, and take them away; without any, do nothing."""
+    """Merge the adapters of a network, if it has any, into its weights."""
     encoder = network.base_model
     if not hasattr(encoder, "peft_config"):
         return

@@ -1,6 +1,6 @@
-"""What a stage leaves behind: its result, its per-sentence counts, and the run's table of both.
+"""The result of a stage, its per-sentence counts, and the table of all results.
 
-``result.json`` is written last and atomically, so that it is there exactly when its stage is complete.
+``result.json`` is written last and atomically, so that it is present exactly when its stage is complete.
 """
 
 import csv
@@ -19,10 +19,10 @@ from xner.files import write_atomically
 
 
 class Evaluation(TypedDict):
-    """How a stage's model does on one split. Scores are fractions, the rest are counts.
+    """The evaluation of a stage's model on one split. Scores are fractions, the others are counts.
 
-    ``seen_sentences`` were trained on word for word at some time, ``f1_unseen`` is F1 on the others, ``None`` where
-    there are none. ``contaminated`` weights were trained on an evaluation split, or on every sentence of this one.
+    ``seen_sentences`` occur verbatim in what the weights were trained on; ``f1_unseen`` is F1 on the others, ``None``
+    if there are none. ``contaminated`` weights were trained on an evaluation split, or on every sentence of this one.
     """
 
     language: str
@@ -70,16 +70,16 @@ class Result(TypedDict):
 
 
 class Counts(NamedTuple):
-    """The evidence behind an ``Evaluation``; sentences and words in the order of the split's file.
+    """The counts behind an ``Evaluation``, with sentences and words in the order of the source.
 
     Attributes:
-        correct: Spans predicted and right, a column a type of ``tags.TYPES``. *Shape:* (sentences, types)
-        predicted: Spans predicted. *Shape:* (sentences, types)
-        gold: Spans that are there. *Shape:* (sentences, types)
-        sentence_words: How many words each sentence has. *Shape:* (sentences,)
-        word_gold: Each word's gold label, sentence after sentence. *Shape:* (words,)
-        word_predicted: Each word's predicted label. *Shape:* (words,)
-        word_seen: Whether each word occurs in what the weights were ever trained on. *Shape:* (words,)
+        correct: Correctly predicted spans, with a column per type of ``tags.TYPES``. *Shape:* (sentences, types)
+        predicted: Predicted spans. *Shape:* (sentences, types)
+        gold: Gold spans. *Shape:* (sentences, types)
+        sentence_words: Number of words of each sentence. *Shape:* (sentences,)
+        word_gold: The gold label of each word, sentence after sentence. *Shape:* (words,)
+        word_predicted: The predicted label of each word. *Shape:* (words,)
+        word_seen: Whether each word occurs in what the weights were trained on. *Shape:* (words,)
     """
 
     correct: npt.NDArray[np.int32]
@@ -105,7 +105,7 @@ def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Cou
     Args:
         folder: The stage's folder, ``<run>/stages/<id>``.
         result: The stage's result.
-        counts: By (language, split), the evidence of each evaluation.
+        counts: The counts of each evaluation, by (language, split).
     """
     arrays = {
         f"{language}/{split}/{name}": array
@@ -119,10 +119,10 @@ def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Cou
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read a stage's result; ``None`` where the stage is not complete.
+    """Read the result of a stage; ``None`` if it is not complete.
 
     Raises:
-        RunError: If the file is no result.
+        RunError: If the file is damaged.
     """
     path = folder / "result.json"
     if not path.is_file():
@@ -131,11 +131,11 @@ def read_result(folder: Path) -> Result | None:
         result: Result = json.loads(path.read_text(encoding="utf-8"))
         return {**result}
     except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete {folder} to run the stage again") from error
+        raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
 
 def read_counts(folder: Path, language: str, split: str) -> Counts:
-    """Read the evidence of one of a complete stage's evaluations.
+    """Read the counts of an evaluation of a complete stage.
 
     Raises:
         RunError: If it is damaged.
@@ -145,11 +145,11 @@ def read_counts(folder: Path, language: str, split: str) -> Counts:
         with np.load(path) as arrays:
             return Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
     except (BadZipFile, EOFError, KeyError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete {folder} to run the stage again") from error
+        raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
 
 def csv_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """A row per stage and evaluation, with the columns of ``CSV_COLUMNS``; lists are joined with ``+``."""
+    """Return a row per stage and evaluation, with the columns of ``CSV_COLUMNS``; lists are joined with ``+``."""
     return [
         {
             **{name: result[name] for name in ("stage", "regime", "seed", "start_from", "train_samples", "seconds")},
@@ -164,7 +164,7 @@ def csv_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:
-    """Write ``results.csv``, whole or not at all."""
+    """Write ``results.csv`` atomically."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -173,13 +173,13 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
 
 
 def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequence[str]]) -> None:
-    """Keep the words of an evaluated split with the run, so that a report needs no data: ``sentences/tr-test.json``."""
+    """Write the words of an evaluated split into the run, as ``sentences/tr-test.json``, for its report."""
     path = run / "sentences" / f"{language}-{split}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(words, ensure_ascii=False))
 
 
 def read_sentences(run: Path, language: str, split: str) -> list[list[str]]:
-    """Read what ``write_sentences`` kept: each sentence's words."""
+    """Read what ``write_sentences`` wrote: the words of each sentence."""
     words: list[list[str]] = json.loads((run / "sentences" / f"{language}-{split}.json").read_text(encoding="utf-8"))
     return words
