@@ -50,10 +50,10 @@ def check_restored(asked: Mapping[str, Any], saved: Mapping[str, Any], *, fits: 
             f"{asked['backbone']!r} only the tokenizer is used"
         )
     for name in ("lora", *(("freeze", "learning_rate", "weight_decay") if fits else ())):
-        if saved.get(name, asked[name]) != asked[name]:
+        if saved.get(name) != asked[name]:
             raise UserError(
-                f"model.{name}={asked[name]} is not that of ckpt_path, which restores {saved[name]}; use the same, or "
-                "start a new training from a model folder as --model.backbone"
+                f"model.{name}={asked[name]} is not that of ckpt_path, which restores {saved.get(name)}; use the same, "
+                "or start a new training from a model folder as --model.backbone"
             )
 
 
