@@ -15,7 +15,7 @@ from xner.data.packing import RowDataset
 from xner.data.sampler import BatchIndices
 from xner.data.sources import Split
 from xner.model import optimizer
-from xner.model.fast.attention import NAME, Dropout
+from xner.model.fast.layers import NAME, Dropout
 from xner.model.network import Network
 from xner.model.vocabulary import CompactEmbedding
 from xner.tags import IGNORE

@@ -21,7 +21,7 @@ from xner.data.sources import Split
 from xner.lineage import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
-from xner.model.vocabulary import CompactEmbedding, HeldMatrix, compact, find_matrix, restore
+from xner.model.vocabulary import CompactEmbedding, compact, find_matrix, restore
 from xner.transfer.stage import write_model
 
 EMBEDDING = "roberta.embeddings.word_embeddings.weight"
@@ -131,8 +131,8 @@ def test_fitting_again(backbone: Path) -> None:
 
 def test_piece_not_in_use() -> None:
     """A piece that is not in use never passes: the error names it."""
-    rows = CompactEmbedding(HeldMatrix(torch.randn(10, 4)), torch.tensor([1, 3, 7]), padding_idx=1)
-    assert torch.equal(rows(torch.tensor([[3, 7, 1]])), rows.matrix.rows(torch.tensor([3, 7, 1]))[None])
+    rows = CompactEmbedding(torch.randn(10, 4), torch.tensor([1, 3, 7]), padding_idx=1)
+    assert torch.equal(rows(torch.tensor([[3, 7, 1]])), rows.matrix[torch.tensor([3, 7, 1])][None])
     for absent in (0, 2, 8, 9):
         with pytest.raises(IndexError, match=rf"pieces \[{absent}\] are not among the 3 in use"):
             rows(torch.tensor([[3, absent], [7, 1]]))
@@ -156,7 +156,7 @@ def test_network_refuses_absent_pieces(backbone: Path) -> None:
 
 def test_padding_gets_no_gradient() -> None:
     """As in an Embedding, the padding piece's row has no gradient, and neither have the ghost rows."""
-    rows = CompactEmbedding(HeldMatrix(torch.randn(10, 4)), torch.tensor([1, 3, 7]), padding_idx=1)
+    rows = CompactEmbedding(torch.randn(10, 4), torch.tensor([1, 3, 7]), padding_idx=1)
     rows(torch.tensor([[1, 3, 3, 1]])).sum().backward()
     assert rows.weight.grad[:3].tolist() == [[0.0] * 4, [2.0] * 4, [0.0] * 4]
     assert not rows.weight.grad[3:].any()
@@ -172,7 +172,7 @@ def test_many_steps_of_decay(dtype: torch.dtype, rate: float, steps: int) -> Non
     generator = torch.Generator().manual_seed(0)
     matrix = (torch.randn(300, 24, generator=generator) * 0.02).to(dtype)
     whole = nn.Parameter(matrix.clone())
-    rows = CompactEmbedding(HeldMatrix(matrix), torch.tensor([5, 7]))
+    rows = CompactEmbedding(matrix, torch.tensor([5, 7]))
     optimizer = torch.optim.AdamW([whole, rows.weight], lr=rate, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for parameter in (whole, rows.weight):
@@ -193,7 +193,7 @@ def test_find_matrix(backbone: Path, tmp_path: Path) -> None:
     matrix = AutoModelForTokenClassification.from_pretrained(backbone).get_input_embeddings().weight.detach()
     found = find_matrix(backbone, matrix)
     assert found is not None
-    assert torch.equal(found.whole(), matrix)
+    assert torch.equal(found.clone(), matrix)
     assert find_matrix(backbone, matrix + 1e-6) is None
     assert find_matrix(backbone, matrix[:-1]) is None
     assert find_matrix(backbone, matrix.double()) is None
@@ -212,8 +212,8 @@ def test_stored_matrix(tmp_path: Path) -> None:
     assert stored is not None
     path.unlink()
     pieces = torch.tensor([0, 8191, 8192, 16384, 19_999])
-    assert torch.equal(stored.rows(pieces), matrix[pieces])
-    assert torch.equal(stored.whole(), matrix)
+    assert torch.equal(stored[pieces], matrix[pieces])
+    assert torch.equal(stored.clone(), matrix)
 
 
 def test_backbone_is_left_alone(backbone: Path) -> None:

@@ -26,7 +26,7 @@ from xner.errors import UserError
 from xner.model.fast import hold_freed_memory, release_freed_memory
 from xner.model.fast.layers import LastLayer, PackedMatrices, patch_attention, row_mask
 from xner.model.lora import LoRA, adapt, merge
-from xner.model.vocabulary import compact, drop_extra_state, restore
+from xner.model.vocabulary import CompactEmbedding, compact, restore
 from xner.tags import OUTSIDE
 
 Freeze = Literal["embeddings"] | int
@@ -223,7 +223,9 @@ class Network(nn.Module):
 def _load_whole(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Let a network with a whole embedding load the state of one with a compact one."""
     assert isinstance(network, Network)
-    drop_extra_state(state, prefix, network.model)
+    if not isinstance(network.model.get_input_embeddings(), CompactEmbedding):
+        for name in [each for each in state if each.startswith(prefix) and each.endswith("._extra_state")]:
+            del state[name]
 
 
 def freeze_layers(model: PreTrainedModel, which: Freeze) -> None:

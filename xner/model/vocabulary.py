@@ -12,11 +12,12 @@ digit. A number's sign and exponent change nothing, so ghosts between 1 and 2 st
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
+from transformers import PreTrainedModel
 
 from xner.errors import UserError
 
@@ -36,18 +37,10 @@ _PROBE = 64
 """Rows compared: the most frequent pieces have the lowest ids, so every training changes some of them."""
 
 
-class Embedded(Protocol):
-    """A network of transformers, as far as this module needs it."""
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the module that embeds pieces."""
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the module that embeds pieces."""
-
-
 class StoredMatrix:
     """A float32 matrix in a safetensors file, read block by block; the file may be deleted or replaced meanwhile.
+
+    It has those methods of a tensor that ``CompactEmbedding`` calls.
 
     Args:
         path: The file.
@@ -74,40 +67,17 @@ class StoredMatrix:
                 block = file.get_slice(self._name)[at].clone()
             yield at, block
 
-    def rows(self, pieces: Tensor) -> Tensor:
+    def __getitem__(self, pieces: Tensor) -> Tensor:
         """Read some rows; ``pieces`` is ascending. *Shapes:* (pieces,) and (pieces, width)."""
         blocks = self._blocks()
         return torch.cat([block[pieces[(pieces >= at.start) & (pieces < at.stop)] - at.start] for at, block in blocks])
 
-    def whole(self) -> Tensor:
+    def clone(self) -> Tensor:
         """Read all rows. *Shape:* (vocabulary, width)."""
         matrix = torch.empty(self.shape)
         for at, block in self._blocks():
             matrix[at] = block
         return matrix
-
-
-class HeldMatrix:
-    """A matrix in memory, read as a ``StoredMatrix`` is.
-
-    Args:
-        matrix: It is read, never written. *Shape:* (vocabulary, width)
-    """
-
-    def __init__(self, matrix: Tensor) -> None:
-        self.matrix = matrix
-        self.shape = matrix.shape
-
-    def rows(self, pieces: Tensor) -> Tensor:
-        """Copy some rows. *Shapes:* (pieces,) and (pieces, width)."""
-        return self.matrix[pieces]
-
-    def whole(self) -> Tensor:
-        """Copy all rows. *Shape:* (vocabulary, width)."""
-        return self.matrix.clone()
-
-
-Matrix = StoredMatrix | HeldMatrix
 
 
 def find_matrix(folder: Path, like: Tensor) -> StoredMatrix | None:
@@ -145,7 +115,7 @@ class CompactEmbedding(nn.Module):
     pieces that occur and the ghost rows. Loading takes the state of either class.
 
     Args:
-        matrix: The whole matrix, in memory or in a file, in the precision of training. *Shape:* (vocabulary, width)
+        matrix: The whole matrix, on the CPU or in a file, in the precision of training. *Shape:* (vocabulary, width)
         pieces: The ids of the pieces that occur, ascending. *Shape:* (used,)
         padding_idx: The id of the piece that gets no gradient, or ``None``.
 
@@ -155,11 +125,11 @@ class CompactEmbedding(nn.Module):
 
     row_of: Tensor
 
-    def __init__(self, matrix: Matrix, pieces: Tensor, padding_idx: int | None = None) -> None:
+    def __init__(self, matrix: Tensor | StoredMatrix, pieces: Tensor, padding_idx: int | None = None) -> None:
         super().__init__()
         self.matrix = matrix
         self.pieces = pieces
-        rows = matrix.rows(pieces)
+        rows = matrix[pieces]
         self.weight = nn.Parameter(torch.cat([rows, ghost_rows(matrix.shape[1], rows.dtype)]))
         # A piece that does not occur points beyond the last row, so looking it up fails.
         row_of = torch.full((matrix.shape[0],), len(self.weight))
@@ -196,7 +166,7 @@ class CompactEmbedding(nn.Module):
         """
         weight = (self.weight if weight is None else weight).detach().cpu()
         used = len(self.pieces)
-        whole = self.matrix.whole().to(weight.dtype)
+        whole = self.matrix.clone().to(weight.dtype)
         _decay(whole, weight[used:])
         whole[self.pieces] = weight[:used]
         return whole
@@ -230,22 +200,9 @@ def _load_compact(module: nn.Module, state: dict[str, Any], prefix: str, *_: obj
     alike = (kept.dtype, kept.shape) == (fresh.dtype, fresh.shape)
     weight = torch.cat([whole[module.pieces], kept if alike else fresh])
     if not alike or not torch.equal(module.expand(weight), whole):
-        module.matrix = HeldMatrix(whole)
+        module.matrix = whole
         weight = torch.cat([whole[module.pieces], fresh])
     state[f"{prefix}weight"] = weight
-
-
-def drop_extra_state(state: dict[str, Any], prefix: str, network: Embedded) -> None:
-    """Remove the extra state of a compact embedding from a state that a network with a whole one is to load.
-
-    Args:
-        state: The state; it is changed in place.
-        prefix: The prefix of the network's names in it.
-        network: The network.
-    """
-    if not isinstance(network.get_input_embeddings(), CompactEmbedding):
-        for name in [each for each in state if each.startswith(prefix) and each.endswith("._extra_state")]:
-            del state[name]
 
 
 def ghost_rows(width: int, dtype: torch.dtype) -> Tensor:
@@ -286,7 +243,7 @@ def _decay(matrix: Tensor, ghosts: Tensor) -> None:
         rows.mul_(factors.index_select(0, digits.flatten().int()).view_as(rows))
 
 
-def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> None:
+def compact(network: PreTrainedModel, pieces: Tensor, folder: Path | None = None) -> None:
     """Replace a network's embedding by a compact one.
 
     Args:
@@ -306,11 +263,11 @@ def compact(network: Embedded, pieces: Tensor, folder: Path | None = None) -> No
             f"model.compact_vocabulary=true is not exact in {matrix.dtype}; use model.compact_vocabulary=false"
         )
     stored = find_matrix(folder, matrix) if folder else None
-    rows = CompactEmbedding(stored or HeldMatrix(matrix.cpu()), pieces, whole.padding_idx)
+    rows = CompactEmbedding(stored or matrix.cpu(), pieces, whole.padding_idx)
     network.set_input_embeddings(rows.to(whole.weight.device))
 
 
-def restore(network: Embedded) -> None:
+def restore(network: PreTrainedModel) -> None:
     """Restore the whole embedding of a network, if it has a compact one."""
     rows = network.get_input_embeddings()
     if not isinstance(rows, CompactEmbedding):
@@ -320,53 +277,32 @@ def restore(network: Embedded) -> None:
     network.set_input_embeddings(whole.to(rows.weight.device))
 
 
-def move_states(
-    states: Mapping[str, Any], old: Tensor | None, embedding_: nn.Module, vocabulary: int
-) -> dict[str, Any]:
-    """Move an optimizer's states of an embedding's weight to the rows that are trained now.
-
-    Args:
-        states: Tensors with a row per trained row, and scalars.
-        old: The pieces that the states belong to, ascending; ``None`` for all. *Shape:* (used,)
-        embedding_: The embedding, compact or whole.
-        vocabulary: The number of all pieces.
-
-    Returns:
-        The states, zero for rows that had no gradient so far.
-    """
-    everything = torch.arange(vocabulary)
-    old = everything if old is None else old
-    is_compact = isinstance(embedding_, CompactEmbedding)
-    new = embedding_.pieces if isinstance(embedding_, CompactEmbedding) else everything
-    ghosts = len(embedding_.weight) - len(new) if is_compact else 0  # type: ignore[arg-type] # a parameter
-    at = torch.searchsorted(old, new).clamp(max=len(old) - 1)
-    known = old[at] == new
-    moved = dict(states)
-    for name, state in states.items():
-        if isinstance(state, Tensor) and state.dim() == 2:
-            moved[name] = state.new_zeros(len(new) + ghosts, state.shape[1])
-            moved[name][: len(new)][known] = state[at[known]]
-    return moved
-
-
 def move_optimizer_states(
-    checkpoint: dict[str, Any], model: nn.Module, embedding_: nn.Module, groups: Sequence[Mapping[str, Any]]
+    checkpoint: dict[str, Any], model: nn.Module, rows: nn.Module, groups: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Move the states of a checkpoint's optimizer to the embedding rows that a model trains now.
+    """Move a checkpoint's optimizer states to the embedding rows that are trained now.
+
+    Rows that had no gradient so far get zeros.
 
     Args:
         checkpoint: A checkpoint of Lightning; it is changed in place.
         model: The model that is to load it.
-        embedding_: Its embedding, compact or whole.
+        rows: Its embedding, compact or whole.
         groups: The parameter groups of its optimizer.
     """
-    trained = [each for group in groups for each in group["params"]]
-    for place, weight in enumerate(trained):
-        if weight is embedding_.weight:
-            name = next(name for name, each in model.named_parameters() if each is weight)
-            whole = checkpoint["state_dict"][name]
-            extra = checkpoint["state_dict"].get(f"{name.removesuffix('weight')}_extra_state", {})
-            for states in checkpoint.get("optimizer_states", ()):
-                if place in states["state"]:
-                    moved = move_states(states["state"][place], extra.get("pieces"), embedding_, len(whole))
-                    states["state"][place] = moved
+    trained = [id(each) for group in groups for each in group["params"]]
+    if id(rows.weight) not in trained:
+        return
+    place = trained.index(id(rows.weight))
+    name = next(name for name, each in model.named_parameters() if each is rows.weight)
+    every = torch.arange(len(checkpoint["state_dict"][name]))
+    new = rows.pieces if isinstance(rows, CompactEmbedding) else every
+    old = checkpoint["state_dict"].get(f"{name.removesuffix('weight')}_extra_state", {}).get("pieces", every)
+    at = torch.searchsorted(old, new).clamp(max=len(old) - 1)
+    known = old[at] == new
+    for optimizer in checkpoint.get("optimizer_states", ()):
+        for key, state in optimizer["state"].get(place, {}).items():
+            if state.dim() == 2:
+                moved = state.new_zeros(rows.weight.shape)
+                moved[: len(new)][known] = state[at[known]]
+                optimizer["state"][place][key] = moved
