@@ -221,7 +221,7 @@ class TokenClassifier(MonitoredModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the weights and the numbers of the last steps are finite."""
-        self.finite.read()
+        self.check_finite()
         if name := first_not_finite(checkpoint["state_dict"]):
             raise Diverged(
                 f"training diverged: {name} is not finite after step {self.trainer.global_step}; use a lower "

@@ -122,27 +122,21 @@ class CollectWords(Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make a collection per data set."""
-        self._begin(pl_module, trainer.test_dataloaders)
+        loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.predict_dataloaders
+        count = len(loaders) if isinstance(loaders, list) else int(loaders is not None)
+        self.collections = [WordCollection().to(pl_module.device) for _ in range(count)]
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make a collection per data set."""
-        self._begin(pl_module, trainer.predict_dataloaders)
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,  # noqa: ANN401 - Words
-        batch: object,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Collect the words of a batch; end at a SIGTERM, which Lightning checks in its other loops only."""
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - Words, Batch
+        batch_idx: int, dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Collect the words of a batch; end at a SIGTERM, which Lightning does not check while it predicts."""
         self.collections[dataloader_idx].update(*outputs)
         if trainer.received_sigterm:
             raise SIGTERMException
 
-    on_test_batch_end = on_predict_batch_end
+    on_predict_start = on_test_start
+    on_predict_batch_end = on_test_batch_end
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score each data set, and log the scores under its name."""
@@ -155,10 +149,6 @@ class CollectWords(Callback):
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Order the words of each data set."""
         self.predicted = self._gather()
-
-    def _begin(self, pl_module: pl.LightningModule, loaders: Any) -> None:  # noqa: ANN401 - Lightning's
-        count = len(loaders) if isinstance(loaders, list) else int(loaders is not None)
-        self.collections = [WordCollection().to(pl_module.device) for _ in range(count)]
 
     def _gather(self) -> list[Words]:
         found = [Words(*collection.compute().cpu()) for collection in self.collections]
@@ -193,16 +183,6 @@ def run_predict(
     data: pl.LightningDataModule,
     **options: Any,  # noqa: ANN401 - Lightning's
 ) -> list[Words]:
-    """Predict the labels of all words, and return those of each test data set in the order of the data module.
-
-    Args:
-        trainer: The trainer.
-        model: A ``TokenClassifier``.
-        data: The data module.
-        options: Options of ``Trainer.predict``, such as ``ckpt_path``.
-
-    Returns:
-        The words; empty where ``limit_predict_batches`` is 0.
-    """
+    """Predict the labels of all words of each test data set; arguments and order are those of ``run_test``."""
     trainer.predict(model, datamodule=data, **options)
     return CollectWords.of(trainer).predicted

@@ -74,7 +74,7 @@ def span_scores(correct: Tensor, predicted: Tensor, gold: Tensor) -> Scores:
 class SpanF1(Metric):
     """Precision, recall and F1 of spans, equal to seqeval's to the last digit for any batches, processes and order.
 
-    The states are integers, summed over processes. A sentence without words is not counted. ``compute`` returns float64
+    The states are integers, summed over processes. ``compute`` returns float64
     scalars on the CPU:
 
     - ``f1``, ``precision``, ``recall``: of all spans, in seqeval's default mode;
@@ -101,23 +101,15 @@ class SpanF1(Metric):
     higher_is_better = True
     full_state_update = False
 
-    correct: Tensor
-    predicted: Tensor
-    gold: Tensor
-    strict_correct: Tensor
-    strict_predicted: Tensor
-    strict_gold: Tensor
-    words_right: Tensor
+    spans: Tensor
     words: Tensor
-    sentences: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in SpanCounts._fields:
-            self.add_state(name, torch.zeros(len(TYPES), dtype=torch.long), dist_reduce_fx="sum")
-            self.add_state(f"strict_{name}", torch.zeros(len(TYPES), dtype=torch.long), dist_reduce_fx="sum")
-        for name in ("words_right", "words", "sentences"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+        # Correct, predicted and gold spans per type, in the default mode and in the strict mode.
+        self.add_state("spans", torch.zeros(6, len(TYPES), dtype=torch.long), dist_reduce_fx="sum")
+        # Words whose label is right, and all words.
+        self.add_state("words", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -140,24 +132,16 @@ class SpanF1(Metric):
             predicted, gold, sentence = _of_tags(predicted, gold, self.device)
         starts = _starts(predicted, gold, sentence)
         starts = torch.cat([starts, _strict(starts, predicted, gold)])
-        counts = _tally(starts, torch.arange(len(starts), device=starts.device)[:, None], len(starts))
+        row = torch.arange(len(starts), device=starts.device)[:, None]
         # Not in place: a state that was reset in inference mode cannot be changed outside of it.
-        self.correct = self.correct + counts[0]
-        self.predicted = self.predicted + counts[1]
-        self.gold = self.gold + counts[2]
-        self.strict_correct = self.strict_correct + counts[3]
-        self.strict_predicted = self.strict_predicted + counts[4]
-        self.strict_gold = self.strict_gold + counts[5]
-        self.words_right = self.words_right + (predicted == gold).sum()
-        self.words = self.words + gold.numel()
-        self.sentences = self.sentences + (sentence != _previous(sentence, -1)).sum()
+        self.spans = self.spans + _tally(starts, row, len(starts))
+        right = predicted == gold
+        self.words = self.words + torch.stack([right.sum(), torch.ones_like(right).sum()])
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the scores of the counts."""
-        # On the CPU, because MPS has no float64.
-        counts = SpanCounts(self.correct.cpu(), self.predicted.cpu(), self.gold.cpu())
-        strict = SpanCounts(self.strict_correct.cpu(), self.strict_predicted.cpu(), self.strict_gold.cpu())
-        return all_scores(counts, strict, self.words_right.cpu(), self.words.cpu())
+        spans, words = self.spans.cpu(), self.words.cpu()  # because MPS has no float64
+        return all_scores(SpanCounts(*spans[:3]), SpanCounts(*spans[3:]), *words)
 
 
 def all_scores(counts: SpanCounts, strict: SpanCounts, words_right: Tensor, words: Tensor) -> dict[str, Tensor]:

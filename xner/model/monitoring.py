@@ -60,65 +60,14 @@ class Diverged(RunError):
     """A training whose loss, gradient or weights are not finite; the text names step, learning rate and sentences."""
 
 
-class _Value(NamedTuple):
-    """A number that must be finite."""
+class _Watched(NamedTuple):
+    """A number that must be finite, the same in every process, and what led to it."""
 
     name: str
     value: Tensor
     step: int
     learning_rate: float
-
-
-class FiniteCheck:
-    """Check that the losses and gradient norms of a training are finite.
-
-    They stay on the device until they are read together, so that nothing waits for a GPU at every step.
-    """
-
-    def __init__(self) -> None:
-        self.values: list[_Value] = []
-        self.sentences: dict[int, list[Tensor]] = {}
-
-    def add(self, name: str, value: Tensor, step: int, learning_rate: float, sentences: Tensor | None = None) -> None:
-        """Keep a number until the next ``read``.
-
-        Args:
-            name: Its name, for the error's text.
-            value: The number, the same in every process. *Shape:* ()
-            step: Number of optimizer steps before this one.
-            learning_rate: The learning rate of the step.
-            sentences: The numbers of the batch's sentences, if they are to be named. *Shape:* (sentences,)
-        """
-        self.values.append(_Value(name, value.detach(), step, learning_rate))
-        if sentences is not None:
-            self.sentences.setdefault(step, []).append(sentences)
-
-    def read(self) -> None:
-        """Check the numbers that were kept.
-
-        Raises:
-            Diverged: If a number is not finite.
-        """
-        values, batches, self.values = self.values, self.sentences, []
-        if not values:
-            return
-        # Another number of the last step may follow.
-        self.sentences = {step: numbers for step, numbers in batches.items() if step == values[-1].step}
-        if torch.stack([each.value for each in values]).isfinite().all():
-            return
-        found = next(each for each in values if not each.value.isfinite())
-        numbers: list[int] = torch.cat(batches[found.step]).tolist() if found.step in batches else []
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # The number is the same in every process, so all of them get here.
-            gathered: list[list[int]] = [[] for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(gathered, numbers)
-            numbers = [number for each in gathered for number in each]
-        numbered = ", ".join(map(str, sorted(numbers)))
-        raise Diverged(
-            f"training diverged: the {found.name} of step {found.step + 1} is {float(found.value)}, at a learning rate "
-            f"of {found.learning_rate:.4g} and in training sentences {numbered} (counted from 0 in source order, one "
-            "language after another); use a lower model.learning_rate, or inspect these sentences"
-        )
+    sentences: Tensor | None
 
 
 class MonitoredModule(pl.LightningModule):
@@ -127,23 +76,51 @@ class MonitoredModule(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.throughput = Throughput()
-        self.finite = FiniteCheck()
+        self._watched: list[_Watched] = []
 
     def expect_finite(self, name: str, value: Tensor, sentences: Tensor | None = None) -> None:
         """Check a number of this step: at once on a CPU, on a GPU where something waits for it anyway.
 
         Args:
-            name: Its name.
-            value: The number. *Shape:* ()
-            sentences: The numbers of the batch's sentences. *Shape:* (sentences,)
+            name: Its name, for the error's text.
+            value: The number, the same in every process. *Shape:* ()
+            sentences: The numbers of the batch's sentences, for the error's text. *Shape:* (sentences,)
 
         Raises:
             Diverged: If it is not finite.
         """
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.finite.add(name, value, self.trainer.global_step, rate, sentences)
+        self._watched.append(_Watched(name, value.detach(), self.trainer.global_step, rate, sentences))
         if value.is_cpu:
-            self.finite.read()
+            self.check_finite()
+
+    def check_finite(self) -> None:
+        """Check all numbers since the last check.
+
+        Raises:
+            Diverged: If one is not finite.
+        """
+        watched, self._watched = self._watched, []
+        if not watched:
+            return
+        if torch.stack([each.value for each in watched]).isfinite().all():
+            # The sentences of the last step are those of its next number as well.
+            self._watched = [each for each in watched if each.step == watched[-1].step]
+            return
+        found = next(each for each in watched if not each.value.isfinite())
+        batches = [each.sentences for each in watched if each.step == found.step and each.sentences is not None]
+        numbers: list[int] = torch.cat(batches).tolist() if batches else []
+        if self.trainer.world_size > 1:
+            # The number is the same in every process, so all of them get here.
+            gathered: list[list[int]] = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(gathered, numbers)
+            numbers = [number for each in gathered for number in each]
+        raise Diverged(
+            f"training diverged: the {found.name} of step {found.step + 1} is {float(found.value)}, at a learning rate "
+            f"of {found.learning_rate:.4g} and in training sentences {', '.join(map(str, sorted(numbers)))} (counted "
+            "from 0 in source order, one language after another); use a lower model.learning_rate, or inspect these "
+            "sentences"
+        )
 
     def log_loss(self, loss: Tensor, batch: Batch) -> None:
         """Log a batch's training loss, averaged over processes, and check that it is finite.
@@ -161,7 +138,7 @@ class MonitoredModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Forget the numbers of an earlier fit."""
-        self.finite = FiniteCheck()
+        self._watched = []
 
     def on_train_epoch_start(self) -> None:
         """Measure the throughput of the epoch."""
@@ -174,17 +151,17 @@ class MonitoredModule(pl.LightningModule):
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
         # Only where Lightning logs: reading the counts waits for the GPU.
         if every and whole and self.trainer.global_step % every == 0:
-            self.finite.read()
+            self.check_finite()
             for name, value in self.throughput.read(self.trainer.world_size).items():
                 self.log(f"train/{name}", value, prog_bar=name == "sentences_per_second")
 
     def on_train_epoch_end(self) -> None:
         """Check the last steps of the epoch."""
-        self.finite.read()
+        self.check_finite()
 
     def on_validation_start(self) -> None:
         """Check the last steps before the validation."""
-        self.finite.read()
+        self.check_finite()
 
     def on_validation_end(self) -> None:
         """Leave the duration of the validation out of the throughput of training."""
