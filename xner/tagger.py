@@ -68,9 +68,6 @@ class Tagged(NamedTuple):
 _BUDGET = 4096
 """Pieces per batch."""
 
-_TEXTS = 256
-"""Texts that the command tags at once."""
-
 _APART = r"()\[\]{}<>/&;!?%\"“”„«»"
 """Characters that PAN-X splits off everywhere; also commas and colons, except in numbers such as 2,000 and 3:52."""
 
@@ -204,7 +201,7 @@ class Tagger:
         return tagged
 
     def _tag(self, sentences: Sequence[Sequence[Word]]) -> tuple[list[str], list[float]]:
-        """Predict the likeliest tag of each word, and its probability. *Length of both:* words."""
+        """Predict the most probable tag of each word, and its probability. *Length of both:* words."""
         import numpy as np
         import torch
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-# Imported here, because importing it within a test would replace what other tests have patched.
 from tests.cli.fits import LEARN, Record, keep
 from tests.commands import options
 from tests.report.conftest import _write_run as _write_run

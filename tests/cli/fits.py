@@ -12,8 +12,6 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-# Imported here, because importing it within a test would replace what other tests have patched.
-
 ROOT = Path(__file__).parents[2]
 
 CALLBACKS = "lightning.pytorch.callbacks"

@@ -25,8 +25,8 @@ from xner.transfer.experiment import TransferOptions
 
 UNITS = {
     "model.learning_rate": "learning rate of AdamW",
-    "model.weight_decay": "per step and unit of learning rate",
-    "model.warmup_ratio": "Share of all optimizer steps",
+    "model.weight_decay": "per step and multiplied by the learning rate",
+    "model.warmup_ratio": "Fraction of all optimizer steps",
     "model.freeze": "the first N encoder layers",
     "data.num_samples": "sentences per language",
     "data.shuffle_seed": "Seed of",

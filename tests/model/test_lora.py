@@ -291,7 +291,7 @@ def test_options_of_the_command(backbone: Path, tmp_path: Path, capsys: pytest.C
     assert torch.linalg.matrix_rank(first[name] - before[name], rtol=1e-4) == 3
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--model.lora.help"])
-    assert "Rank of an adapter" in capsys.readouterr().out
+    assert "Rank of each adapter" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def describe(evaluation: Evaluation) -> str:
     if evaluation["unscored_words"]:
         lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
     if evaluation["contaminated"]:
-        lines.append("contaminated: the weights were trained on an evaluation split at some time")
+        lines.append("contaminated: the weights were trained on an evaluation split")
     return "\n".join(lines)
 
 

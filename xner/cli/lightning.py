@@ -99,7 +99,7 @@ class Trainer(pl.Trainer):
             model.take_weights(checkpoint["state_dict"])
 
     def transfer(self, model: TokenClassifier, datamodule: PanxDataModule) -> None:
-        """Fine-tune on a source language, evaluate zero-shot on a target language, and adapt to it step by step."""
+        """Fine-tune on a source language, evaluate zero-shot on a target language, and adapt to it with more of its sentences."""
         raise TypeError("transfer builds a trainer for every stage; use the command line")
 
 

@@ -42,20 +42,20 @@ class TokenClassifier(MonitoredModule):
         backbone: Hub name, folder in Hugging Face layout, or 'sample' (embedded in the package). A folder that already
             holds a token classifier with the same tags keeps its head; otherwise the head is new.
         learning_rate: Peak learning rate of AdamW.
-        weight_decay: Weight decay of AdamW, per step and unit of learning rate; biases and LayerNorm have none.
-        warmup_ratio: Share of all optimizer steps over which the learning rate rises from zero to its peak.
+        weight_decay: Weight decay of AdamW, per step and multiplied by the learning rate; none on biases and LayerNorm.
+        warmup_ratio: Fraction of all optimizer steps over which the learning rate rises from zero to its peak.
         schedule: Learning-rate schedule after warm-up: 'linear' or 'cosine' to zero, or 'constant'.
-        compact_vocabulary: Train only the embedding rows of subwords that occur in the data (exact: the others would
-            only decay, and they do).
-        compile: Compile the network with torch.compile; pays on a GPU, together with data.few_shapes.
+        compact_vocabulary: Train only the embedding rows of subwords that occur in the data (exact: the other rows only
+            decay, which is applied at the end).
+        compile: Compile the network with torch.compile; worthwhile on a GPU, together with data.few_shapes.
         gradient_checkpointing: Keep only each layer's input for the backward pass and recompute the rest (exact; Chen
             et al. 2016): less memory, for about a third more time.
         lora: Train low-rank adapters in place of the encoder's own weights, such as {rank: 8}, and merge them when
             training ends; null trains the weights. See --model.lora.help.
         freeze: Lower layers that are not trained: 'embeddings' freezes the encoder's embeddings, N freezes them and
-            the first N encoder layers; null trains all. Freezing changes no dropout.
-        accelerate: Use faster, exact implementations of attention, dropout, the last layer, matrix products and
-            gradient clipping; false uses those of PyTorch, to compare.
+            the first N encoder layers; null trains all. Dropout stays active in frozen layers.
+        accelerate: Use faster implementations of attention, dropout, the last layer, matrix products and gradient
+            clipping, equal up to rounding; false uses those of PyTorch, for comparison.
     """
 
     network: Network

@@ -36,7 +36,7 @@ class LoRA:
     def check(self) -> None:
         """Check the options, before anything is loaded or written.
 
-        Not in the constructor, because jsonargparse would wrap the error into a text of its own.
+        Not in the constructor, because jsonargparse would wrap the error into a longer text.
 
         Raises:
             UserError: If an option is out of its range, or peft is not installed.

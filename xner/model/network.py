@@ -146,7 +146,7 @@ class Network(nn.Module):
         return torch.where(batch.word_piece[:, None] < 0, certain, logits)
 
     def predict_words(self, batch: Batch) -> Tensor:
-        """Predict the likeliest label of every word. *Shape:* (words,)."""
+        """Predict the most probable label of every word. *Shape:* (words,)."""
         return self.word_logits(batch).argmax(dim=-1)
 
     def train(self, mode: bool = True) -> "Network":

@@ -35,12 +35,11 @@ class TransferOptions:
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
         select: Which checkpoint to evaluate: last, or best by F1 on validation.
-        plan: Print the stages with what each starts from, what it trains on and its optimizer steps, without running
-            them.
+        plan: Print each stage's starting point, training data and optimizer steps, without running any.
         executor: How stages are run: serial, one after another, or ray, independent stages in parallel on this machine
             or on the cluster that RAY_ADDRESS names; the results are the same.
-        gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one where there are any. Without a GPU, a stage
-            takes as many CPU cores as torch has threads here (OMP_NUM_THREADS).
+        gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one if the cluster has any. Without a GPU, a
+            stage takes as many CPU cores as torch uses threads in this process (OMP_NUM_THREADS).
     """
 
     source: str = "en"
@@ -124,19 +123,19 @@ class Observer:
     """Follow an experiment. Every method does nothing unless a subclass overrides it."""
 
     def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
-        """Take note of the experiment and of the results of the stages that are complete already, by stage id."""
+        """Called before the first stage runs, with the results of the stages that are complete, by stage id."""
 
     def stage_begun(self, stage: Stage, experiment: Experiment, trainer: pl.Trainer) -> None:
-        """Take note that a stage begins, in each process that trains it."""
+        """Called before a stage is trained, in each process that trains it."""
 
     def stage_ended(self, result: Result, experiment: Experiment, trainer: pl.Trainer) -> None:
-        """Take note of a stage's result, in the first process that trained it."""
+        """Called with a stage's result, in the first process that trained it."""
 
     def stage_completed(self, result: Result) -> None:
-        """Take note of a stage's result, in the process that runs the experiment."""
+        """Called with a stage's result, in the process that runs the experiment."""
 
     def experiment_ended(self, results: Sequence[Result], experiment: Experiment) -> None:
-        """Take note of the results of all stages, in the order of the plan."""
+        """Called with the results of all stages, in the order of the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,15 +201,15 @@ class ResumeCheckpoint(Checkpoint):
         self._stop_if_signalled(trainer, save=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the former signal handlers."""
+        """Restore the previous signal handlers."""
         self.handlers.close()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the former signal handlers."""
+        """Restore the previous signal handlers."""
         self.handlers.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Restore the former signal handlers."""
+        """Restore the previous signal handlers."""
         self.handlers.close()
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -230,7 +230,7 @@ class ResumeCheckpoint(Checkpoint):
 
 
 def _steps_between(trainer: pl.Trainer) -> int:
-    """Return after how many steps processes tell one another whether a signal came."""
+    """Return the number of steps between exchanges of signals between processes."""
     if trainer.world_size == 1 or trainer.strategy.root_device.type == "cpu":
         return 1
     # Reading the answer waits for the GPU, so it is done where logging waits as well.
@@ -246,7 +246,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path: str | Path,
         storage_options: Any = None,  # noqa: ANN401 - as in the base class
     ) -> None:
-        """Write a checkpoint beside its place, then rename it.
+        """Write a checkpoint to a temporary file, then rename it.
 
         Raises:
             OSError: If the file system refuses.
@@ -258,5 +258,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             except RuntimeError as error:
                 if "inline_container" not in str(error):
                     raise
-                # PyTorch's writer says that a write fell short, but not why.
+                # PyTorch's writer reports a short write, but not its cause.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

@@ -55,7 +55,7 @@ def run_experiment(
         data: The data module, for the sentences that a report shows.
         execute: Runs the stages.
         config: The content of ``config.yaml``.
-        observers: Whoever follows the experiment.
+        observers: Observers of the experiment.
 
     Returns:
         The results of all stages, in the order of the plan.
@@ -171,7 +171,7 @@ def with_ray(stages: Sequence[Stage], train: Train, *, cpus: float, gpus: float 
     Each stage runs as soon as the one it starts from is complete. It needs only its parent's model folder and leaves
     all of its result in its own, so tasks share no memory; on a cluster of several machines, the run's folder must be
     at the same path on all of them. A stage whose worker is lost is run again. Where one fails, running stages are
-    waited for, and no other is begun.
+    waited for, and no other is started.
 
     Args:
         stages: The stages, each after the one it starts from.

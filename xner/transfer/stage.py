@@ -164,7 +164,7 @@ def versions() -> dict[str, str]:
 def evaluate(
     tests: Sequence[Tested], data: PanxDataModule, history: History
 ) -> tuple[list[Evaluation], dict[tuple[str, str], Counts]]:
-    """Turn the tests of a model into evaluations and their evidence, one per test language.
+    """Turn the tests of a model into evaluations and their counts, one per test language.
 
     Args:
         tests: The results of the tests, in the order of the data module's test languages.
@@ -172,7 +172,7 @@ def evaluate(
         history: What the model's weights were trained on.
 
     Returns:
-        The evaluations, and their evidence by (language, split).
+        The evaluations, and their counts by (language, split).
     """
     evaluations: list[Evaluation] = []
     counts: dict[tuple[str, str], Counts] = {}
@@ -214,7 +214,7 @@ def f1_of(counts: Counts, chosen: npt.NDArray[np.bool_]) -> float:
     """Compute the F1 of a subset of the sentences.
 
     Args:
-        counts: The evidence.
+        counts: The counts of an evaluation.
         chosen: Whether each of its sentences is in the subset. *Shape:* (sentences,)
     """
     sums = (torch.tensor(int(each[chosen].sum())) for each in (counts.correct, counts.predicted, counts.gold))
