@@ -44,7 +44,7 @@ def test_three_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_load_from_checkpoint(tmp_path: Path, options: dict[str, object]) -> None:
     """A checkpoint is loaded without a trainer, with the scores of the model that was trained."""
     data = PanxDataModule(source="sample", backbone="sample", num_samples=60)
-    model = TokenClassifier(backbone="sample", learning_rate=3e-3, **options)  # type: ignore[arg-type] # as it is
+    model = TokenClassifier(backbone="sample", learning_rate=3e-3, **options)
     keep = ModelCheckpoint(tmp_path, filename="it")
     quiet_trainer(max_epochs=1, callbacks=[keep], enable_checkpointing=True).fit(model, datamodule=data)
     loaded = TokenClassifier.load_from_checkpoint(tmp_path / "it.ckpt")

@@ -136,11 +136,11 @@ class TestExperiment:
         results = self.table(folder, overview, "results")
         assert [row["stage"] for row in results] == [row["stage"] for row in rows]
         errors = self.table(folder, overview, "errors")
-        assert {row["error"] for row in errors} <= {"wrong type", "wrong border", "missed", "spurious"}
+        assert {row["error"] for row in errors} <= {"wrong type", "boundary error", "missed", "spurious"}
         assert errors
         for row in errors:
             assert row["gold"] != row["predicted"]
-            assert all(span.split(": ", 1)[1] in row["text"] for span in row["gold"].split(", ") if span)
+            assert all(span.split(": ", 1)[1] in row["text"] for span in str(row["gold"]).split(", ") if span)
         assert (folder / overview.summary["curve.path"]).read_bytes() == (root / "curve.png").read_bytes()
 
     @staticmethod

@@ -161,7 +161,7 @@ def test_string_is_one_text(tagger: Tagger) -> None:
 def test_texts_that_are_none(tagger: Tagger, texts: object, message: str) -> None:
     """What is not a text is told by its place and type."""
     with pytest.raises(TypeError) as caught:
-        tagger(texts)  # type: ignore[call-overload]
+        tagger(texts)
     assert str(caught.value) == message
 
 

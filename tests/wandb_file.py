@@ -49,7 +49,7 @@ def records(path: Path) -> Iterator[Any]:
         record = fragment if kind in (FULL, FIRST) else record + fragment
         at += length
         if kind in (FULL, LAST):
-            found = proto.Record()
+            found = proto.Record()  # type: ignore[attr-defined] # made by protobuf at run time
             found.ParseFromString(record)
             yield found
 

@@ -329,7 +329,16 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
         folder = folder_of(backbone)
         # Without a decision, transformers asks on standard input, which ``tag`` reads texts from.
         return auto.from_pretrained(str(folder) if folder.is_dir() else backbone, trust_remote_code=False, **options)
-    except (OSError, ValueError, LookupError, TypeError, ImportError, UnpicklingError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        ImportError,
+        UnpicklingError,
+        SafetensorError,
+    ) as error:
         if "trust_remote_code" in str(error):
             raise RunError(
                 f"model.backbone={backbone!r} needs Python code of its own (auto_map), which xner never runs; use a "

@@ -104,7 +104,7 @@ class Stopwatch(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: TokenClassifier, stage: str) -> None:
         """Have the whole data's pieces trained."""
-        data = trainer.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
         whole = PanxDataModule(source=self.vocabulary, languages=data.languages, backbone=data.backbone)
         data.used_pieces = whole.used_pieces
 

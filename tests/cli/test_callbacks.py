@@ -107,7 +107,7 @@ def completed(stage: str, f1: float, seconds: float) -> Any:  # noqa: ANN401 - t
 def test_remaining_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The time left is that of the remaining work at the pace so far; complete stages do not count."""
     now = iter([0.0, 100.0, 130.0, 150.0])
-    monkeypatch.setattr(xner.cli.transfer.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("xner.cli.transfer.time.monotonic", lambda: next(now))
     stages = [Stage(name, "source", 1, None, (("en", None),), 0) for name in "abc"]
     experiment = Experiment(
         root=tmp_path,

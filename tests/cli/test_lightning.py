@@ -20,7 +20,8 @@ from seqeval.metrics import classification_report
 import xner.cli.lightning
 from tests.commands import Run, assert_one_line, options, results
 from tests.sources import as_jsonl, as_rows, random_sentences
-from xner.cli.main import TOOLS, main
+from xner.cli import TOOLS
+from xner.cli.main import main
 from xner.data.sources import Split
 from xner.tags import TAGS
 from xner.transfer.result import CSV_COLUMNS, read_result
@@ -424,6 +425,9 @@ BAD_OPTIONS = [
     ("fit", ["--data.num_samples=0"], 2, "data.num_samples=0 is not a number of sentences; use 1 to 40"),
     ("fit", ["--data.num_samples=-1"], 2, "data.num_samples=-1 is not a number of sentences; use 1 to 40"),
     ("fit", ["--data.num_samples=few"], 2, "num_samples"),
+    ("fit", ["--data.subset_seed=-4"], 2, "data.subset_seed=-4 is negative; use 0 or more"),
+    ("transfer", ["--sizes=[10]", "--seeds=[]"], 2, "seeds=[] is empty; use at least one value"),
+    ("transfer", ["--sizes=[10]", "--seeds=[5000000000]"], 2, "out of range; use 0 to 4294967295"),
     ("fit", ["--data.languages=[eng]"], 2, "language 'eng' is not in data.source="),
     ("fit", ["--data.languages=en"], 2, 'data.languages=en is not a list; use "[en]"'),
     ("transfer", ["--sizes=10,20"], 2, 'sizes=10,20 is not a list; use "[10,20]"'),

@@ -438,3 +438,36 @@ def test_module(tmp_path: Path) -> None:
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert_one_line(Outcome(done.returncode, done.stdout, done.stderr), 2, "'nonsense' is not a command")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xfe\x00", "is not UTF-8"),
+        (b"model: [", "is not YAML"),
+        (b"- a\n- b\n", "is not a mapping of options"),
+        (b"", "is not a mapping of options"),
+    ],
+)
+def test_bad_configuration(run: Run, tmp_path: Path, content: bytes, told: str) -> None:
+    """A configuration that cannot be read is one line that names the file."""
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    assert_one_line(run("fit", f"--config={path}"), 2, f"config={path}", told)
+
+
+def test_foreign_checkpoint(run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+    """A file that torch has saved, but not Lightning, is not a checkpoint."""
+    torch.save({"a": torch.ones(1)}, tmp_path / "other.ckpt")
+    outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"), f"--ckpt_path={tmp_path / 'other.ckpt'}")
+    assert_one_line(outcome, 2, "other.ckpt", "is not a checkpoint of Lightning")
+
+
+def test_other_sizes(run: Run, source: Path, scored_backbone: Path, tmp_path: Path) -> None:
+    """A model folder whose configuration does not fit its weights is one line."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "backbone"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}), encoding="utf-8")
+    outcome = run("test", *options(source, folder, tmp_path / "run"))
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1].startswith(f"xner: error: model.backbone={str(folder)!r} cannot be loaded")

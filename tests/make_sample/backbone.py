@@ -172,7 +172,7 @@ def pretrain(encoded: Sequence[list[int]]) -> XLMRobertaForMaskedLM:
             states = model.roberta(input_ids=shown, attention_mask=(pieces != PAD).long()).last_hidden_state
             scored = hidden != UNSCORED
             loss = cross_entropy(model.lm_head(states[scored]), hidden[scored])
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -235,7 +236,7 @@ def test_ranks_change_nothing(tmp_path: Path) -> None:
     nothing: list[tuple[Tensor, ...]] = []
     no_words = tuple(batches[0][0][:0] for _ in range(3))
     one_word = tuple(values[:1] for values in batches[4])
-    cases = [
+    cases: list[list[Any]] = [
         [batches[::2], batches[1::2]],
         [batches[3:], batches[:3]],
         [nothing, batches],

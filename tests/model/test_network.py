@@ -66,7 +66,7 @@ def test_accelerations_in_training(backbone: Path, batch: Batch) -> None:
     for network in networks(backbone):
         logits = network.train()(batch, places)
         loss = nn.functional.cross_entropy(logits, batch.labels.flatten()[places])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses.append(loss.detach())
         gradients.append({name: each.grad for name, each in network.named_parameters() if each.grad is not None})
     torch.testing.assert_close(*losses, atol=1e-6, rtol=0)

@@ -41,8 +41,8 @@ def part(descriptor: int) -> str:
 
 if __name__ == "__main__":
     command = sys.argv[4:]
-    TokenClassifier.training_step = noted(TokenClassifier.training_step, lambda *_: "step")  # type: ignore[method-assign]
-    Path.replace = noted(Path.replace, lambda _, target: Path(target).name)  # type: ignore[method-assign]
+    TokenClassifier.training_step = noted(TokenClassifier.training_step, lambda *_: "step")
+    Path.replace = noted(Path.replace, lambda _, target: Path(target).name)
     os.fsync = noted(os.fsync, part)
     main(command)
     print("events:", happened["any"])

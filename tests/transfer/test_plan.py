@@ -70,7 +70,7 @@ def test_regimes_sizes_and_seeds_multiply(sizes: list[int], regimes: list[str], 
         ({"sizes": [-1]}, "sizes=[-1] is not increasing from 1 or more; use increasing numbers of sentences"),
         ({"sizes": [250, 250]}, "sizes=[250, 250] has duplicates; use each value once"),
         ({"seeds": [1, 1]}, "seeds=[1, 1] has duplicates; use each value once"),
-        ({"seeds": [-1]}, "seeds=[-1] has a negative number; use 0 or more"),
+        ({"seeds": [-1]}, "seeds=[-1] has a number out of range; use 0 to 4294967295"),
         ({"regimes": ["joint", "joint"]}, "regimes=['joint', 'joint'] has duplicates; use each value once"),
         (
             {"regimes": ["progresive"]},
@@ -83,7 +83,7 @@ def test_regimes_sizes_and_seeds_multiply(sizes: list[int], regimes: list[str], 
 def test_mistakes(options: dict[str, object], expected: str) -> None:
     """A list that is empty, repeats itself or falls, and a regime or pair that is none, are one line each."""
     with pytest.raises(UserError) as caught:
-        plan(**{"source": "en", "target": "tr", **options})  # type: ignore[arg-type] # options are of several types
+        plan(**{"source": "en", "target": "tr", **options})
     assert str(caught.value) == expected
 
 

@@ -81,7 +81,7 @@ def test_failing_stage(tmp_path: Path) -> None:
     def fail(stage: Stage) -> None:
         raise RunError("the disk is full")
 
-    results = []
+    results: list[Any] = []
     with pytest.raises(RunError, match=r"source-en-seed1 failed \(the disk is full\); the same command continues"):
         results += with_ray(STAGES, noting(tmp_path, "source", fail), cpus=1, gpus=0)
     assert names(tmp_path, "done") == {"scratch-tr-10-seed1", "scratch-tr-20-seed1"}

@@ -32,7 +32,7 @@ CONTRACT = (
 def evaluation(language: str, **changes: Any) -> Evaluation:  # noqa: ANN401 - Evaluation's own
     blank = {int: 3, bool: False}
     values = {name: blank.get(kind, 0.1 + 0.2) for name, kind in Evaluation.__annotations__.items()}
-    return {**values, "language": language, "split": "test", "zero_shot": language == "tr", **changes}  # type: ignore[typeddict-item] # fmt: skip
+    return {**values, "language": language, "split": "test", "zero_shot": language == "tr", **changes}
 
 
 def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
@@ -50,7 +50,7 @@ def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
         "fingerprint": "0a1b",
         "lineage": {"origin": "x", "episodes": []},
         **changes,
-    }  # type: ignore[typeddict-item] # the changes are Result's own
+    }
 
 
 def counts() -> Counts:

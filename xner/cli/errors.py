@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from xner.errors import UserError
 
-_LIBRARIES = ("lightning", "jsonargparse")
+_LIBRARIES = ("lightning", "jsonargparse", "wandb")
 """Libraries whose errors about options arrive in the middle of a run."""
 
 _ABOUT_OPTIONS = (ValueError, TypeError, RuntimeError, ImportError)
@@ -54,7 +54,7 @@ def translate(error: BaseException) -> tuple[str | None, int]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             place = f"{error.filename}: " if error.filename else ""
             return f"{place}{error.strerror}; free space, and repeat the command", 1
-        return (f"{error.filename}: {error.strerror}" if error.filename and error.strerror else None), 1
+        return (f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror), 1
     if _is_about_options(error):
         while isinstance(error.__cause__, Exception):  # jsonargparse wraps the error of a class into all that it tried
             error = error.__cause__

@@ -99,7 +99,7 @@ class Trainer(pl.Trainer):
             model.take_weights(checkpoint["state_dict"])
 
     def transfer(self, model: TokenClassifier, datamodule: PanxDataModule) -> None:
-        """Fine-tune on a source language, evaluate zero-shot on a target language, and adapt to it with more of its sentences."""
+        """Fine-tune on a source language, evaluate zero-shot on a target language, and adapt with its sentences."""
         raise TypeError("transfer builds a trainer for every stage; use the command line")
 
 
@@ -380,20 +380,28 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
             del words[:taken]
             continue
         if name in ("--config", "-c"):
-            try:
-                content = yaml.safe_load(Path(value).read_text("utf-8") if _is_file(value) else value)
-                class_path = content["model"]["class_path"]
-            except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-                pass  # not a configuration with a class; the parser reports what is wrong with it
+            class_path = _class_path_in(value) or class_path
         rest.append(words.pop(0))
     return XnerCLI(rest, _model_class(class_path) if class_path else TokenClassifier)
 
 
-def _is_file(value: str) -> bool:
+def _class_path_in(config: str) -> str | None:
+    """Read the class of the model from a configuration, a file or its text; ``None`` where it names none."""
     try:
-        return Path(value).is_file()
-    except OSError:  # the text of a configuration is too long for a name
-        return False
+        file = Path(config)
+        text = file.read_text(encoding="utf-8") if file.is_file() else config
+    except UnicodeDecodeError as error:
+        raise UserError(f"config={config} is not UTF-8 ({error.reason}); use a YAML file") from error
+    except OSError:  # the text of a configuration is too long for a name; a file that is missing is left to the parser
+        text = config
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"config={config} is not YAML: {' '.join(str(error).split())}") from error
+    if text is not config and not isinstance(content, dict):
+        raise UserError(f"config={config} is not a mapping of options; use YAML such as model: {{learning_rate: 2e-5}}")
+    model = content.get("model") if isinstance(content, dict) else None
+    return model.get("class_path") if isinstance(model, dict) else None
 
 
 def _model_class(class_path: str) -> type[TokenClassifier]:

@@ -164,8 +164,8 @@ def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
     does = {
         "data.languages": [options.source],
         "data.num_samples": None,
-        "data.subset_seed": options.seeds[0],
-        "seed_everything": options.seeds[0],
+        "data.subset_seed": [*options.seeds, None][0],
+        "seed_everything": [*options.seeds, None][0],
         "trainer.enable_checkpointing": None,
     }
     for name, instead in SET_BY_TRANSFER.items():

@@ -102,6 +102,9 @@ class PanxDataModule(pl.LightningDataModule):
         for option in ("batch_size", "max_length", "row_length", "evaluation_pieces"):
             if (number := getattr(self, option)) < 1:
                 raise UserError(f"data.{option}={number} is not positive; use 1 or more")
+        for option in ("shuffle_seed", "subset_seed"):
+            if (number := getattr(self, option)) < 0:
+                raise UserError(f"data.{option}={number} is negative; use 0 or more")
         for option in ("languages", "test_languages"):
             languages = getattr(self, option)
             if not languages:

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
@@ -137,6 +138,13 @@ def check_checkpoint(path: str) -> None:
             if file.read(2) == b"PK":
                 raise RunError(f"ckpt_path={path!r} is damaged: it is only a part of a checkpoint; use another one")
         raise UserError(f"ckpt_path={path!r} is not a checkpoint of Lightning; use one that a fit has written")
+    if Path(path).is_file():
+        try:
+            found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+        except (RuntimeError, UnpicklingError) as error:
+            raise RunError(f"ckpt_path={path!r} is damaged or holds more than tensors; use another one") from error
+        if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
+            raise UserError(f"ckpt_path={path!r} is not a checkpoint of Lightning; use one that a fit has written")
 
 
 def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModule) -> dict[str, Any]:

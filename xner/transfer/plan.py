@@ -102,5 +102,5 @@ def _check(*, source: str, target: str, sizes: Sequence[int], regimes: Sequence[
     for regime in regimes:
         if regime not in REGIMES:
             raise UserError(f"regimes={list(regimes)}: {regime!r} is not a regime; use some of {', '.join(REGIMES)}")
-    if min(seeds) < 0:
-        raise UserError(f"seeds={list(seeds)} has a negative number; use 0 or more")
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise UserError(f"seeds={list(seeds)} has a number out of range; use 0 to 4294967295")

@@ -129,8 +129,10 @@ def read_result(folder: Path) -> Result | None:
         return None
     try:
         result: Result = json.loads(path.read_text(encoding="utf-8"))
-        return {**result}
-    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+        if missing := Result.__required_keys__ - result.keys():
+            raise TypeError(f"it has no {min(missing)!r}")
+        return result
+    except (json.JSONDecodeError, AttributeError, TypeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
 

@@ -20,7 +20,7 @@ def test_attention_is_torchs() -> None:
     """The mixed values and their gradients are those of torch's own scaled dot product."""
     torch.manual_seed(0)
     inputs = [torch.randn(3, 2, 6, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    mixed, weights = row_attention(nn.Module(), *inputs, row_mask(WINDOWS), scaling=8**-0.5)
+    mixed, weights = row_attention(nn.Module(), *inputs, attention_mask=row_mask(WINDOWS), scaling=8**-0.5)
     expected = scaled_dot_product_attention(*inputs, attn_mask=row_mask(WINDOWS) == 0).transpose(1, 2)
     assert weights is None
     torch.testing.assert_close(mixed, expected, atol=1e-12, rtol=0)

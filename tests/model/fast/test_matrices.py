@@ -114,7 +114,7 @@ def test_wrong_width(layer: nn.Linear) -> None:
 
 def test_copied_and_saved(layer: nn.Linear) -> None:
     """A network in the middle of an evaluation can be copied and pickled; copies have matrices of their own."""
-    layer.matrices = _lay_out(layer)[0]  # type: ignore[assignment] # as a classifier has them
+    layer.matrices = _lay_out(layer)[0]
     values = torch.randn(6, 4, 48)
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         other.weight.data.mul_(3)
