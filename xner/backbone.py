@@ -346,7 +346,7 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
             ) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if isinstance(error, UnpicklingError):  # the text of torch advises to run the code in the file
-            reason = "its weights are damaged, or more than tensors"
+            reason = "its weights are damaged, or hold more than tensors"
         raise RunError(
             f"model.backbone={backbone!r} cannot be loaded ({reason}); use a hub name that can be reached, or a folder "
             "with config.json, model.safetensors and the tokenizer's files"

@@ -131,7 +131,7 @@ class TestFullDisk:
 
         monkeypatch.setattr("transformers.modeling_utils.safe_save_file", no_room)
         outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"))
-        assert_one_line(outcome, 1, str(tmp_path / "run"), "No space left on device", "give the same command again")
+        assert_one_line(outcome, 1, str(tmp_path / "run"), "No space left on device", "repeat the command")
         assert not (tmp_path / "run" / "model").exists()
 
 

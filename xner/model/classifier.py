@@ -239,8 +239,9 @@ class TokenClassifier(MonitoredModule):
             return
         fits = self.trainer.state.fn == "fit"
         asked = {**self.hparams}
-        check_restored(asked, checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, asked), fits=fits)
-        check_same_network(self.state_dict(), weights, self.backbone_name)
+        saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, asked)
+        check_restored(asked, saved, fits=fits)
+        check_same_network(self.state_dict(), weights, self.backbone_name, saved["backbone"])
         if fits:
             groups = decay_groups(self.network, self.hparams["weight_decay"])
             move_optimizer_states(checkpoint, self, self.network.model.get_input_embeddings(), groups)

@@ -43,12 +43,6 @@ def check_restored(asked: Mapping[str, Any], saved: Mapping[str, Any], *, fits: 
     Raises:
         UserError: If an option differs from what the checkpoint restores.
     """
-    backbone = saved["backbone"]
-    if backbone != asked["backbone"] and not int(os.environ.get("LOCAL_RANK", 0)):
-        logger.info(
-            f"the weights are those of ckpt_path, which started from model.backbone={backbone!r}; of "
-            f"{asked['backbone']!r} only the tokenizer is used"
-        )
     for name in ("lora", *(("freeze", "learning_rate", "weight_decay") if fits else ())):
         if saved.get(name) != asked[name]:
             raise UserError(
@@ -57,13 +51,14 @@ def check_restored(asked: Mapping[str, Any], saved: Mapping[str, Any], *, fits: 
             )
 
 
-def check_same_network(own: Mapping[str, Any], weights: Mapping[str, Any], backbone: str) -> None:
+def check_same_network(own: Mapping[str, Any], weights: Mapping[str, Any], backbone: str, saved: str) -> None:
     """Check that a checkpoint holds the weights of the same network.
 
     Args:
         own: The ``state_dict`` of the network.
         weights: The ``state_dict`` of the checkpoint.
         backbone: The backbone of the network.
+        saved: The backbone of the checkpoint's network.
 
     Raises:
         UserError: If the names or shapes of the weights differ.
@@ -73,6 +68,11 @@ def check_same_network(own: Mapping[str, Any], weights: Mapping[str, Any], backb
         raise UserError(
             f"ckpt_path holds another network than that of model.backbone={backbone!r}; use the backbone that it was "
             "trained from"
+        )
+    if saved != backbone and not int(os.environ.get("LOCAL_RANK", 0)):
+        logger.info(
+            f"the weights are those of ckpt_path, which started from model.backbone={saved!r}; of {backbone!r} only the "
+            "tokenizer is used"
         )
 
 
