@@ -71,8 +71,8 @@ def check_same_network(own: Mapping[str, Any], weights: Mapping[str, Any], backb
         )
     if saved != backbone and not int(os.environ.get("LOCAL_RANK", 0)):
         logger.info(
-            f"the weights are those of ckpt_path, which started from model.backbone={saved!r}; of {backbone!r} only the "
-            "tokenizer is used"
+            f"the weights are those of ckpt_path, which started from model.backbone={saved!r}; of {backbone!r} only "
+            "the tokenizer is used"
         )
 
 
