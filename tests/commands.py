@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """How a command ended, and what it printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -18,7 +18,7 @@ Run = Callable[..., Outcome]
 
 
 def options(source: Path | str, backbone: Path | str, root: Path | str) -> list[str]:
-    """What every command here is given: one epoch on the processor, no progress bar."""
+    """Return the options of every command here: one epoch on the processor, no progress bar."""
     return [
         f"--data.source={source}",
         f"--model.backbone={backbone}",

@@ -1,4 +1,4 @@
-"""What all tests share: no network, no cache but their own, little noise, and a tiny backbone."""
+"""Fixtures of all tests: no network, a cache of their own, few warnings, and a tiny backbone."""
 
 import atexit
 import json

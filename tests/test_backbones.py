@@ -51,7 +51,7 @@ def root(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plain_tags(model: Path, words: Sequence[str]) -> list[str]:
-    """What transformers alone makes of a sentence: the likeliest tag on each word's first piece."""
+    """Tag a sentence with transformers alone: the likeliest tag on each word's first piece."""
     pieces = AutoTokenizer.from_pretrained(model)(words, is_split_into_words=True, return_tensors="pt")
     network = AutoModelForTokenClassification.from_pretrained(model).eval()
     with torch.no_grad():
@@ -191,7 +191,7 @@ CODE = {
         "tokenizer_class": "XTokenizer",
     },
 }
-"""What a folder says of code of its own."""
+"""The configuration of a folder with code of its own."""
 
 
 def with_code(folder: Path, *, marker: Path, **changes: object) -> Path:
@@ -277,7 +277,7 @@ def test_damaged_auto_map(auto_map: object, tmp_path: Path) -> None:
 
 
 class Pickled:
-    """What runs code where it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker

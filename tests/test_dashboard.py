@@ -57,7 +57,7 @@ class TestExperiment:
 
     @pytest.fixture(scope="class")
     def kept(self, root: Path) -> dict[str, Kept]:
-        """What W&B kept of it, by name."""
+        """Return the runs that W&B kept, by name."""
         runs = read_all(root)
         assert len({run.name for run in runs}) == len(runs)
         return {run.name: run for run in runs}

@@ -159,7 +159,7 @@ def test_string_is_one_text(tagger: Tagger) -> None:
     ids=repr,
 )
 def test_texts_that_are_none(tagger: Tagger, texts: object, message: str) -> None:
-    """What is not a text is told by its place and type."""
+    """The error for a value that is not a text names its place and type."""
     with pytest.raises(TypeError) as caught:
         tagger(texts)
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""What the comparison of two trainings leaves out has no effect, and it sees a difference everywhere else."""
+"""Options that the comparison of two trainings leaves out have no effect; it sees a difference everywhere else."""
 
 from pathlib import Path
 

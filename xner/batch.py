@@ -1,4 +1,4 @@
-"""What the data passes to the model: batches, and what the model asks of a data module."""
+"""The interface between data and model: batches, and the methods of a data module that the model calls."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -45,7 +45,7 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """What a model asks of the data module it is trained or tested on, beside batches."""
+    """The attributes and methods of a data module, other than its data loaders, that the model uses."""
 
     test_languages: list[str]
 

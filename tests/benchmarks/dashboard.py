@@ -1,4 +1,4 @@
-"""What W&B costs a training whose server is away: ``python -m tests.benchmarks.dashboard --help``."""
+"""Measure what W&B costs a training with an unreachable server: ``python -m tests.benchmarks.dashboard --help``."""
 
 import json
 import sys

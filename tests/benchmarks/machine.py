@@ -1,4 +1,4 @@
-"""What this machine is, and how fast it multiplies matrices."""
+"""Describe this machine, and measure how fast it multiplies matrices."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a measurement was made on.
+    """The machine of a measurement.
 
     Attributes:
         processor: The CPU's model.

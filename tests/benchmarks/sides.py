@@ -62,7 +62,7 @@ def new_classifier(tokenizer: str, geometry: str, folder: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What each side does.
+    """The task that both sides are given.
 
     Attributes:
         folder: A temporary folder: ``backbone``, ``data`` with the chosen sentences, and the cache of encoded splits.
@@ -88,7 +88,7 @@ class Task:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What both sides' processes are told."""
+        """Return the environment variables of both sides' processes."""
         return environment(cache=self.folder / "cache", threads=self.threads)
 
     @property
@@ -162,7 +162,7 @@ def _tsv(sentences: Sentences) -> str:
 
 
 class Run(NamedTuple):
-    """What one side did in one process.
+    """The measurements of one side in one process.
 
     Attributes:
         train_sentences_per_second: From the end of the warm-up, the first step, to the end of the last step.
@@ -241,7 +241,7 @@ def fit(options: Mapping[str, object], *extra: str, environment: Mapping[str, st
 
 
 def environment(*, cache: Path, threads: int | None) -> dict[str, str]:
-    """What a fresh process is told: no network, its cache of encoded splits, and threads where they are given."""
+    """Return the environment variables of a process: no network, a cache of encoded splits, and threads if given."""
     told = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "XNER_CACHE": str(cache)}
     return told if threads is None else told | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
 

@@ -1,4 +1,4 @@
-"""How fast xner is beside Hugging Face's Trainer: ``python -m tests.benchmarks.speed --help``.
+"""Compare the speed of xner and of Hugging Face's Trainer: ``python -m tests.benchmarks.speed --help``.
 
 Both sides train and evaluate the same real sentences from the same random weights, in fresh processes and in turns
 (see ``sides``). What counts is the median over the rounds. An evaluation includes its scores, seqeval's there and

@@ -1,4 +1,4 @@
-"""How soon xner is at work: ``python -m tests.benchmarks.startup --help``."""
+"""Measure the start-up time of commands: ``python -m tests.benchmarks.startup --help``."""
 
 import json
 import sys

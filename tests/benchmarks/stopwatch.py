@@ -22,7 +22,7 @@ PRODUCT_ROWS = 512
 
 
 class Reading(TypedDict):
-    """What one fit showed.
+    """The measurements of one fit.
 
     Attributes:
         train_sentences_per_second: From the end of the warm-up to the end of the last step, without evaluations.

@@ -84,7 +84,7 @@ def test_ratios_are_of_medians() -> None:
     ],
 )
 def test_mistakes(option: str, value: object, problem: str) -> None:
-    """What cannot be measured is said in one line before anything runs."""
+    """An option that cannot be measured is one line before anything runs."""
     with pytest.raises(UserError, match=re.escape(problem)):
         speed(**{**SIZES, option: value})
 

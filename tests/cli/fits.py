@@ -19,7 +19,7 @@ CALLBACKS = "lightning.pytorch.callbacks"
 
 @dataclass
 class Record:
-    """What the model was given, in the order of time."""
+    """The batches, losses and validations of a fit, in order of time."""
 
     batches: dict[str, list[list[int]]] = field(default_factory=dict)
     """By step, as ``training_step``: each batch's sentences."""
@@ -45,7 +45,7 @@ def keep(root: Path) -> list[str]:
 
 
 def weights(root: Path) -> dict[str, torch.Tensor]:
-    """What a fit left in its model folder."""
+    """Load the weights that a fit left in its model folder."""
     return load_file(root / "model" / "model.safetensors")
 
 
@@ -69,7 +69,7 @@ def logged(root: Path) -> list[dict[str, str]]:
 
 
 def files(folder: Path) -> list[str]:
-    """What is below a folder."""
+    """List the files below a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 

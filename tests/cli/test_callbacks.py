@@ -59,7 +59,7 @@ def test_lines_without_a_terminal(
 def test_few_lines(
     source: Path, tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
-    """What is over within seconds is not told step by step, and enable_progress_bar=false leaves stages alone."""
+    """A stage of a few seconds gets no line per epoch, and with enable_progress_bar=false it still gets its own."""
     transfer(source, tiny_backbone, tmp_path / "one")
     assert "epoch" not in capsys.readouterr().out
     transfer(source, tiny_backbone, tmp_path / "two", "--trainer.enable_progress_bar=false")

@@ -118,7 +118,7 @@ class TestCheckpoints:
         assert not (tmp_path / "run").exists()
 
     def test_no_checkpoint(self, run: Run, fitted: Path, source: Path, still_backbone: Path, tmp_path: Path) -> None:
-        """What is no checkpoint is one line: a model folder, another file, half a checkpoint, and ``best`` of none."""
+        """A path without a checkpoint is one line: a model folder, another file, half of one, ``best`` of none."""
         half = tmp_path / "half.ckpt"
         half.write_bytes((fitted / "checkpoints" / "last.ckpt").read_bytes()[:9000])
         flags = options(source, still_backbone, tmp_path / "run")

@@ -39,7 +39,7 @@ UNITS = {
     "seeds": "Seeds of",
     "gpus_per_stage": "GPUs that ray gives each stage",
 }
-"""What the help of each option that takes numbers says of their unit."""
+"""The unit in the help text of each option that takes numbers."""
 
 
 class TestConfiguration:
@@ -47,7 +47,7 @@ class TestConfiguration:
     def test_printed_configuration_is_the_command(
         self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path, command: str
     ) -> None:
-        """What ``--print_config`` prints of overlays and flags is all that the same command needs."""
+        """The same command needs no more than ``--print_config`` prints of overlays and flags."""
         seed = {"seeds": [5]} if command == "transfer" else {"seed_everything": 5}
         first = write_yaml(tmp_path / "first.yaml", {"data": {"batch_size": 7}, **seed})
         callback = {"class_path": f"{CALLBACKS}.EarlyStopping", "init_args": {"monitor": "val/f1", "mode": "max"}}

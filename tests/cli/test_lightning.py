@@ -625,7 +625,7 @@ class TestConfigurations:
             assert {"model", "data", "trainer"} <= yaml.safe_load(outcome.out).keys()
 
     def test_sweep(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What a W&B agent runs for ``sweep.yaml`` is a fit with the options that are swept, in a folder of its own."""
+        """A W&B agent runs, for ``sweep.yaml``, a fit with the options that are swept, in a folder of its own."""
         sweep = yaml.safe_load(SWEEP.read_text(encoding="utf-8"))
         chosen = {name: values["values"][-1] for name, values in sweep["parameters"].items()}
         *command, last = sweep["command"]

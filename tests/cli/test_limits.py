@@ -177,7 +177,7 @@ class TestLimits:
         assert not (tmp_path / "model").exists()
 
     def test_stochastic_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:
-        """What would average nothing is refused."""
+        """Weight averaging that would average nothing is refused."""
         averaging = [f"--trainer.callbacks={CALLBACKS}.StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=1e-5"]
         assert_one_line(run("fit", *flags, *averaging), 2, "StochasticWeightAveraging", "use EMAWeightAveraging")
 

@@ -72,5 +72,5 @@ def test_part_of_the_definition(run: Run, source: Path, tiny_backbone: str, tmp_
     ],
 )
 def test_mistakes(run: Run, value: str, told: str) -> None:
-    """What is not a class of the right kind is one line."""
+    """A value that is not a class of the right kind is one line."""
     assert_one_line(run("fit", f"--model={value}"), 2, f"model={value}", told)

@@ -205,7 +205,7 @@ def checkpoint(root: Path, stage: str) -> Callable[[], bool]:
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
-    """How a process ends, within a minute, and the lines of xner's that it leaves; no traceback is among the others."""
+    """Wait up to a minute for a process that prints no traceback; return its exit code and xner's lines."""
     out, err = process.communicate(timeout=60)
     assert "Traceback" not in err.partition("torch/distributed/elastic")[0], err
     return process.returncode, [line for line in (out + err).splitlines() if "xner: error: " in line]
@@ -225,7 +225,7 @@ def test_lost_process(source: Path, backbone: Path, tmp_path: Path) -> None:
 
 
 def test_errors_of_other_kinds() -> None:
-    """What is no loss of a process stays the error that it is; a lost connection keeps what was said of it."""
+    """An error other than a lost process stays as it is; the error of a lost connection keeps its text."""
     trainer = pl.Trainer(logger=False)
     check_lost(RuntimeError("shapes differ"), trainer, "repeat")
     with pytest.raises(RunError, match=r"the connection to another process was lost \(.*closed by peer\); repeat"):
@@ -365,7 +365,7 @@ SLURM = {
     "SLURM_NODELIST": "localhost",
     "MASTER_ADDR": "127.0.0.1",
 }
-"""What srun tells its tasks, and an address that is this machine's whatever its name."""
+"""The environment variables that srun sets for its tasks, and an address of this machine that needs no host name."""
 
 
 @pytest.mark.slow

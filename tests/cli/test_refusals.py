@@ -1,4 +1,4 @@
-"""What would give a wrong or a misleading number ends with one line instead."""
+"""Options that would give a wrong or a misleading number end with one line instead."""
 
 import json
 import os
@@ -99,7 +99,7 @@ class TestTransferOptions:
         assert_one_line(run("transfer", f"--config={by_hand}", *flags), 2, "data.languages=['tr'] has no effect")
 
     def test_options_of_transfer(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
-        """What a configuration says to transfer alone is left out by the other commands, and nothing else is."""
+        """Other commands leave out a configuration's options of transfer, and nothing else."""
         path = tmp_path / "config.yaml"
         content: dict[str, Any] = {"sizes": [10], "seeds": [1, 2], "model": {"learning_rate": 0.25}}
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -138,7 +138,7 @@ class TestDefinition:
 
     @pytest.mark.parametrize("option", ["trainer.logger", "trainer.default_root_dir", "data.source", "trainer.devices"])
     def test_where_and_what_is_shown(self, scored_backbone: Path, option: str) -> None:
-        """What cannot change a result does not count."""
+        """Options that cannot change a result are not part of a stage's definition."""
         one, other = (self.definitions({option: value}, scored_backbone) for value in (1, 2))
         assert one == other
 

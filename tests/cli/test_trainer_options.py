@@ -142,7 +142,7 @@ class TestTrainer:
     def test_defects_keep_their_traceback(
         self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is no mistake of the user's is not made to look like one."""
+        """A defect keeps its traceback and is not reported as a mistake of the user."""
         for error in (ValueError("a defect"), ZeroDivisionError("a defect")):
 
             def fail(*args: object, error: Exception = error) -> None:

@@ -31,7 +31,7 @@ def test_folder_without_history(tmp_path: Path) -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    """What is written beside weights is read with them, whatever the folder is called."""
+    """A record written beside weights is read with them, whatever the folder is called."""
     lineage: Lineage = {"origin": "xlm-roberta-base", "episodes": [episode("en"), episode("tr")]}
     (tmp_path / FILE).write_text(json.dumps(lineage), encoding="utf-8")
     assert read_lineage(str(tmp_path)) == lineage

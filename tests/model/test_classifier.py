@@ -122,7 +122,7 @@ def laid_out(sentences: Encoded, *, packing: bool) -> Batch:
 
 
 def by_window(values: Tensor, batch: Batch) -> list[Tensor]:
-    """What a batch holds of each window, in the window's order. *Shapes:* (pieces, ...)."""
+    """Return a batch's values of each window, in the window's order. *Shapes:* (pieces, ...)."""
     return [values[batch.windows == window] for window in range(1, int(batch.windows.max()) + 1)]
 
 

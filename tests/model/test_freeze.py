@@ -192,7 +192,7 @@ def test_freeze_is_of_a_network(backbone: Path) -> None:
 
 @pytest.mark.parametrize("which", [0, -1, True, 1.0, "layers"])
 def test_values(backbone: Path, which: Any) -> None:  # noqa: ANN401 - wrong ones
-    """What is neither a number of layers nor a part of the encoder is refused when the classifier is made."""
+    """A value that is neither a number of layers nor a part of the encoder is refused when the classifier is made."""
     with pytest.raises(UserError, match=rf"model\.freeze={which} is not a number of encoder layers; use 1 or more"):
         TokenClassifier(backbone=str(backbone), freeze=which)
 
@@ -221,7 +221,7 @@ def test_with_adapters(backbone: Path) -> None:
 def test_one_line(
     run: Run, backbone: Path, tmp_path: Path, command: str, extra: list[str], expected: str
 ) -> None:  # fmt: skip
-    """What cannot be frozen is one line that names the option, before anything is written."""
+    """A part that cannot be frozen is one line that names the option, before anything is written."""
     sizes = ["--sizes=[10]"] if command == "transfer" else []
     assert_one_line(run(command, *options("sample", backbone, tmp_path / "run"), *sizes, *extra), 2, expected)
     assert not (tmp_path / "run").exists()

@@ -74,7 +74,7 @@ def fit_adapters(backbone: Path, *, epochs: int = 1, lora: LoRA | None = None, *
 
 
 def logits_of(network: nn.Module) -> Tensor:
-    """What a network says in evaluation."""
+    """Compute the logits of a network in evaluation mode."""
     training = network.training
     with torch.no_grad():
         logits: Tensor = network.eval()(input_ids=PIECES).logits

@@ -128,7 +128,7 @@ def test_batches_and_order_change_nothing(data: st.DataObject, sentences: list[S
 
 @given(st.lists(sentence, max_size=6))
 def test_states_are_sums_of_counts(sentences: list[Sentence]) -> None:
-    """What SpanF1 holds are the sums of the counts of sentences, in both modes."""
+    """The states of SpanF1 are the sums of the counts of sentences, in both modes."""
     metric = f1_of(sentences)
     counts = (span_counts(*tensors(sentences), len(sentences), strict=strict) for strict in (False, True))
     assert metric.spans.tolist() == [count.sum(0).tolist() for mode in counts for count in mode]
@@ -220,7 +220,7 @@ for shares in cases:
 torch.distributed.destroy_process_group()
 print(json.dumps(results))
 """
-"""What each process does; rank, number of ranks and meeting point come as arguments, the batches by stdin."""
+"""The script of each process; rank, number of ranks and rendezvous file come as arguments, the batches by stdin."""
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")

@@ -56,7 +56,7 @@ def write_split(path: Path, sentences: Sentences) -> None:
 
 @dataclass
 class Record(Callback):
-    """What each step of a fit did.
+    """The record of each step of a fit.
 
     Attributes:
         sentences: The numbers of each batch's sentences.

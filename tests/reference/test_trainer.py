@@ -114,7 +114,7 @@ def test_encode_first_piece(backbone: Path) -> None:
 
 
 def test_encode_truncates(backbone: Path) -> None:
-    """What lies beyond max_length is cut off, its labels with it."""
+    """Pieces beyond max_length are cut off, and their labels too."""
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     encoded = encode(words=[["Ali"] * 9], tags=[["B-PER"] * 9], tokenizer=tokenizer, max_length=5)
     assert encoded["labels"][:] == [[IGNORE, *[LABELS["B-PER"]] * 3, IGNORE]]

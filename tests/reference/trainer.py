@@ -50,7 +50,7 @@ class Sentences(NamedTuple):
 
 
 class Scores(TypedDict):
-    """What one evaluation says: seqeval's scores in its default mode, and the Trainer's mean of the batches' losses."""
+    """The result of one evaluation: seqeval's scores in default mode, and the Trainer's mean of the batches' losses."""
 
     precision: float
     recall: float

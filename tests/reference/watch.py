@@ -1,4 +1,4 @@
-"""What the reference adds to the Trainer: batches in a given order, and a record of each step.
+"""A sampler with a fixed order of batches, and Trainers and callbacks that measure each step.
 
 Neither changes what a step does.
 """

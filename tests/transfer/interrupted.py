@@ -35,7 +35,7 @@ def noted(work: Callable[..., Any], name_of: Callable[..., str]) -> Callable[...
 
 
 def part(descriptor: int) -> str:
-    """What an open file, as ``.last.ckpt.123.part``, is a part of."""
+    """Name the file that an open file, such as ``.last.ckpt.123.part``, is to become."""
     return f"part of {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name[1:].rsplit('.', 2)[0]}"
 
 

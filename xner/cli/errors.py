@@ -12,9 +12,9 @@ _LIBRARIES = ("lightning", "jsonargparse", "wandb")
 """Libraries whose errors about options arrive in the middle of a run."""
 
 _ABOUT_OPTIONS = (ValueError, TypeError, RuntimeError, ImportError)
-"""What these libraries raise for an option besides their own exceptions: a validation interval longer than the epoch is
-a ``ValueError``, a monitored score that is never logged a ``RuntimeError``, an accelerator without its package an
-``ImportError``."""
+"""Built-in exceptions that these libraries raise for a wrong option: ``ValueError`` for a validation interval longer
+than the epoch, ``RuntimeError`` for a monitored score that is never logged, ``ImportError`` for an accelerator without
+its package."""
 
 
 def exit_with_line(error: BaseException) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What commands print: log lines, tables, and words over their tags."""
+"""Format the output of commands: log lines, tables, and words aligned with their tags."""
 
 import logging
 import sys

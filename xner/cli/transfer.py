@@ -46,10 +46,18 @@ def transfer(cli: XnerCLI) -> None:
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
     options = TransferOptions(**{field.name: cli.options[field.name] for field in fields(TransferOptions)})
+    stages = plan(
+        source=options.source,
+        target=options.target,
+        sizes=options.sizes,
+        regimes=options.regimes,
+        seeds=options.seeds,
+    )
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
     cli.model.check()
-    stages, sentences = _stages(cli, options)
+    _check_all_scored(cli)
+    sentences = _count_sentences(cli, options)
     epochs, steps = limits(cli.options)
     if options.plan:
         batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
@@ -126,27 +134,32 @@ def plan_table(
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
 
 
-def _stages(cli: XnerCLI, options: TransferOptions) -> tuple[list[Stage], dict[str, int]]:
-    """List the stages of an experiment, and the number of training sentences of the source and the target."""
+def _check_all_scored(cli: XnerCLI) -> None:
+    """Refuse options with which words would be left unscored.
+
+    Raises:
+        UserError: If one is given.
+    """
     for name in ("limit_test_batches", "fast_dev_run"):
         value = cli.options.trainer[name]
         # To Lightning, 1.0 is all batches and 1 is one batch.
         if not (value is None or value is False or (isinstance(value, float) and value == 1)):
             raise UserError(f"trainer.{name}={value} would leave words unscored; leave the option out of transfer")
-    stages = plan(
-        source=options.source,
-        target=options.target,
-        sizes=options.sizes,
-        regimes=options.regimes,
-        seeds=options.seeds,
-    )
+
+
+def _count_sentences(cli: XnerCLI, options: TransferOptions) -> dict[str, int]:
+    """Count the training sentences of the source and the target.
+
+    Raises:
+        UserError: If the target has fewer than the largest size.
+    """
     splits = {language: cli.datamodule.training_split(language) for language in (options.source, options.target)}
     sentences = {language: len(split.sentences) for language, split in splits.items()}
     if options.sizes[-1] > sentences[options.target]:
         raise UserError(
             f"sizes={list(options.sizes)} exceeds the {sentences[options.target]} sentences of {splits[options.target]}"
         )
-    return stages, sentences
+    return sentences
 
 
 def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
@@ -164,8 +177,8 @@ def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
     does = {
         "data.languages": [options.source],
         "data.num_samples": None,
-        "data.subset_seed": [*options.seeds, None][0],
-        "seed_everything": [*options.seeds, None][0],
+        "data.subset_seed": options.seeds[0],
+        "seed_everything": options.seeds[0],
         "trainer.enable_checkpointing": None,
     }
     for name, instead in SET_BY_TRANSFER.items():

@@ -1,4 +1,4 @@
-"""What the weights of a model were trained on: episodes, and hashes of every sentence and word.
+"""The record of the data that a model was trained on: episodes, and hashes of every sentence and word.
 
 A model folder keeps both beside its weights, as ``lineage.json`` and ``seen.safetensors`` (about 0.1 MB per 10,000
 sentences). A zero-shot score is only as trustworthy as this record.

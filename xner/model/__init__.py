@@ -1,1 +1,1 @@
-"""What is trained and how it is scored: tensors in and out, no languages and no files."""
+"""The network, its training step and its metrics; they take and return tensors and know neither languages nor files."""

@@ -1,4 +1,4 @@
-"""What is watched during training: throughput, padding and memory, and that all numbers stay finite."""
+"""Measure throughput, padding and memory during training, and check that all numbers are finite."""
 
 import time
 from typing import NamedTuple

@@ -38,7 +38,7 @@ _PROBE = 64
 
 
 class StoredMatrix:
-    """A float32 matrix in a safetensors file, read block by block; the file may be deleted or replaced meanwhile.
+    """A float32 matrix in a safetensors file, read block by block, even after the file was deleted or replaced.
 
     It has those methods of a tensor that ``CompactEmbedding`` calls.
 

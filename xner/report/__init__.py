@@ -13,7 +13,7 @@ from xner.report.curve import draw_curve
 from xner.report.page import render_page
 from xner.report.runs import Run, load_run
 
-__all__ = ["FILES", "load_run", "write_report"]
+__all__ = ["FILES", "write_report"]
 
 FILES = {"html": "report.html", "png": "curve.png", "svg": "curve.svg"}
 """The files of a report, by the names of ``write_report``'s arguments."""

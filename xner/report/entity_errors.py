@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from xner.report import statistics
 from xner.tags import OUTSIDE, TYPES, Span
 
 Ints = npt.NDArray[np.int64]
@@ -58,7 +59,7 @@ class Score(NamedTuple):
     @property
     def f1(self) -> float:
         """F1 of the group, 0 where no span is predicted or gold."""
-        return 2 * self.correct / (self.predicted + self.gold) if self.predicted + self.gold else 0.0
+        return float(statistics.f1(self))
 
 
 class Example(NamedTuple):
@@ -121,8 +122,8 @@ def find_errors(word_gold: npt.ArrayLike, word_predicted: npt.ArrayLike, sentenc
     words = len(np.asarray(word_gold))
     owner, covering = _covering(gold, words), _covering(predicted, words)
     # Only the predicted span that covers an entity's first word can have the same boundaries.
-    rival = covering[gold.first]
-    right = np.logical_and.reduce([_pick(its, rival) == own for its, own in zip(predicted, gold, strict=True)])
+    at_first = covering[gold.first]
+    right = np.logical_and.reduce([_pick(its, at_first) == own for its, own in zip(predicted, gold, strict=True)])
     both = np.flatnonzero((owner >= 0) & (covering >= 0))
     same_type = both[gold.type[owner[both]] == predicted.type[covering[both]]]
     overlapped, overlapped_by_type = (np.zeros(len(gold.type), dtype=np.bool_) for _ in range(2))
@@ -134,7 +135,7 @@ def find_errors(word_gold: npt.ArrayLike, word_predicted: npt.ArrayLike, sentenc
         OUTCOMES.index("missed"),
     ).astype(np.int64)
     correct = np.zeros(len(predicted.type), dtype=np.bool_)
-    correct[rival[right]] = True
+    correct[at_first[right]] = True
     spurious = np.ones(len(predicted.type), dtype=np.bool_)
     spurious[covering[both]] = False
     starts = np.concatenate([[0], np.cumsum(np.asarray(sentence_words, dtype=np.int64))])

@@ -69,7 +69,7 @@ class Cell(NamedTuple):
 
 
 class RunView(NamedTuple):
-    """What the page shows of one run.
+    """The values that the page shows of one run.
 
     Attributes:
         id: Prefix of the ids of its sections.

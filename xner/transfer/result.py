@@ -109,8 +109,8 @@ def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Cou
     """
     arrays = {
         f"{language}/{split}/{name}": array
-        for (language, split), evidence in counts.items()
-        for name, array in evidence._asdict().items()
+        for (language, split), counted in counts.items()
+        for name, array in counted._asdict().items()
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

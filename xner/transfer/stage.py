@@ -49,7 +49,7 @@ class StageOptions:
 
 
 class Parts(NamedTuple):
-    """What trains and evaluates a model."""
+    """The trainer, model and data module of a stage."""
 
     trainer: pl.Trainer
     model: TokenClassifier
@@ -181,7 +181,7 @@ def evaluate(
         encoded = data.encoded(split)
         sentences = tested.sentences.numpy()
         words, _ = encoded.words_of(sentences)
-        evidence = counts[language, split.name] = Counts(
+        counted = counts[language, split.name] = Counts(
             correct=tested.counts.correct.numpy().astype(np.int32),
             predicted=tested.counts.predicted.numpy().astype(np.int32),
             gold=tested.counts.gold.numpy().astype(np.int32),
@@ -199,11 +199,11 @@ def evaluate(
                 "zero_shot": zero_shot(history.lineage, language),
                 **scores,  # type: ignore[typeddict-item] # the names are SpanF1's
                 "sentences": len(sentences),
-                "words": len(evidence.word_gold),
-                "entities": int(evidence.gold.sum()),
-                "unscored_words": len(encoded.word_label) - len(evidence.word_gold),
+                "words": len(counted.word_gold),
+                "entities": int(counted.gold.sum()),
+                "unscored_words": len(encoded.word_label) - len(counted.word_gold),
                 "seen_sentences": int(seen.sum()),
-                "f1_unseen": None if seen.all() else f1_of(evidence, ~seen),
+                "f1_unseen": None if seen.all() else f1_of(counted, ~seen),
                 "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
             }
         )

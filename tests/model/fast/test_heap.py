@@ -24,7 +24,7 @@ print(full, held, resident())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told how to hold memory")
 def test_held_and_given_back() -> None:
-    """What is freed stays with the process until it is released."""
+    """Freed memory stays with the process until it is released."""
     output = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
     full, held, released = map(int, output.split())
     assert held > full - 50

@@ -125,7 +125,7 @@ def test_copied_and_saved(layer: nn.Linear) -> None:
 
 
 class Watch(Callback):
-    """How many layers had their matrix laid out at the end of each batch of validation."""
+    """Count the layers with a packed matrix at the end of each validation batch."""
 
     def __init__(self) -> None:
         self.laid_out: list[int] = []

@@ -1,4 +1,4 @@
-"""Where sentences come from: PAN-X on the hub, a folder, or the sample in the package.
+"""Sources of sentences: PAN-X on the hub, a folder, or the sample in the package.
 
 PAN-X is WikiANN (Pan et al. 2017) with the balanced splits of Rahimi et al. 2019, as XTREME uses it (Hu et al. 2020).
 

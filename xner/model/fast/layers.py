@@ -150,11 +150,11 @@ class LastLayer:
 
 
 class PackedMatrices:
-    """Packed copies of a network's matrices, which must not change meanwhile.
+    """Packed copies of a network's weight matrices, valid until one of them changes.
 
     Args:
-        network: The network; its float32 linear layers that MKL multiplies are packed when that first pays. A copy
-            takes the memory of its matrix, and about 10 MB of addresses.
+        network: The network. A float32 linear layer that MKL multiplies is packed when two successive inputs have
+            as many vectors. A copy takes as much memory as its matrix, and about 10 MB of address space.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -184,8 +184,7 @@ class _Product:
     Attributes:
         layer: The layer.
         vectors: The number of vectors of the last input.
-        copy: The number of vectors that its matrix was packed for, the first that two successive inputs had, and the
-            packed matrix.
+        copy: The number of vectors that two successive inputs first agreed on, and the matrix, packed for that number.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
