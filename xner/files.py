@@ -16,6 +16,13 @@ STALE = 3600.0
 """Seconds without a change after which a part is assumed to belong to a process that no longer runs."""
 
 
+def cache_folder() -> Path:
+    """Return the folder of what can be computed again: ``$XNER_CACHE``, or ``xner`` in the user's cache folder."""
+    if folder := os.environ.get("XNER_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xner"
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file atomically; see ``file_atomically``."""
     with file_atomically(path) as file:

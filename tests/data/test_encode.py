@@ -14,9 +14,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.sources import FORMATS, random_sentences
 from xner.backbone import load_tokenizer
 from xner.data import encode as encode_module
-from xner.data.encode import Encoded, EncodingStats, default_cache, encode, encode_split, join
+from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
+from xner.files import cache_folder
 from xner.tags import IGNORE, LABELS, TAGS, invalid_tags
 
 TOKENIZER = load_tokenizer(str(SAMPLE / "backbone"))
@@ -398,10 +399,10 @@ class TestCache:
     def test_where_it_is(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """The cache is in ``XNER_CACHE``, or else in the user's cache folder."""
         monkeypatch.setenv("XNER_CACHE", str(tmp_path))
-        assert default_cache() == tmp_path
+        assert cache_folder() == tmp_path
         monkeypatch.delenv("XNER_CACHE")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-        assert default_cache() == tmp_path / "xdg" / "xner"
+        assert cache_folder() == tmp_path / "xdg" / "xner"
 
     def test_all_of_the_sample(self, sample_backbone: str, tmp_path: Path) -> None:
         """Every split of the sample is encoded, cached and read back equal, and every word of it has a piece."""

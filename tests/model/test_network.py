@@ -54,8 +54,8 @@ def test_accelerations_in_evaluation(backbone: Path, batch: Batch) -> None:
             torch.testing.assert_close(fast.word_logits(batch), expected, atol=1e-5, rtol=0)
         torch.testing.assert_close(fast(batch), plain(batch), atol=1e-5, rtol=0)
     assert expected.std() > 0.1
-    assert fast._packed is not None
-    assert plain._packed is None
+    assert fast._products is not None
+    assert plain._products is None
 
 
 def test_accelerations_in_training(backbone: Path, batch: Batch) -> None:

@@ -6,7 +6,6 @@ A word is labelled on its first piece, and a sentence longer than a window is sp
 import hashlib
 import json
 import logging
-import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from xner.backbone import load_tokenizer, tokenizer_digest
 from xner.data.sources import Sentences, Split
 from xner.errors import UserError
-from xner.files import write_atomically
+from xner.files import cache_folder, write_atomically
 from xner.tags import IGNORE, LABELS, invalid_tags
 
 if TYPE_CHECKING:
@@ -214,9 +213,9 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
         split: The split.
         backbone: Hub name or folder of the tokenizer, which is only loaded if the split is not in the cache.
         max_length: Maximum number of pieces per window, special tokens included.
-        cache: The folder of the cache; ``None`` stands for ``default_cache()``.
+        cache: The folder of the cache; ``None`` stands for ``cache_folder()``.
     """
-    cache = cache or default_cache()
+    cache = cache or cache_folder()
     parts = [_FORMAT, split.identity, tokenizer_digest(backbone), str(max_length)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     path = cache / f"{split.language}-{split.name}-{key}.safetensors"
@@ -261,13 +260,6 @@ def join(parts: Sequence[Encoded]) -> Encoded:
         digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest(),
         stats=EncodingStats(*map(sum, zip(*(astuple(part.stats) for part in parts), strict=True))),
     )
-
-
-def default_cache() -> Path:
-    """Return the cache folder of encoded splits: ``$XNER_CACHE``, or ``xner`` in the user's cache folder."""
-    if folder := os.environ.get("XNER_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xner"
 
 
 def offsets(lengths: npt.ArrayLike) -> Int64:

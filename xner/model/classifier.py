@@ -19,7 +19,7 @@ from xner.model.evaluation import CollectWords, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
 from xner.model.monitoring import Diverged, MonitoredModule
-from xner.model.network import Network, check_layers, check_trained
+from xner.model.network import Network, Precision, check_layers, check_trained
 from xner.model.optimizer import (
     Schedule,
     check_options,
@@ -56,6 +56,7 @@ class TokenClassifier(MonitoredModule):
             the first N encoder layers; null trains all. Dropout stays active in frozen layers.
         accelerate: Use faster implementations of attention, dropout, the last layer, matrix products and gradient
             clipping, equal up to rounding; false uses those of PyTorch, for comparison.
+        evaluation_precision: Precision of evaluation, 'float32' or 'bfloat16'; null is that of trainer.precision.
     """
 
     network: Network
@@ -74,6 +75,7 @@ class TokenClassifier(MonitoredModule):
         lora: LoRA | None = None,
         freeze: Literal["embeddings"] | int | None = None,
         accelerate: bool = True,
+        evaluation_precision: Precision | None = None,
     ) -> None:
         super().__init__()
         # A checkpoint holds primitives, because it is loaded with weights_only.
@@ -92,7 +94,7 @@ class TokenClassifier(MonitoredModule):
 
     def make_network(self) -> Network:
         """Load the network."""
-        names = ("compile", "gradient_checkpointing", "freeze", "accelerate")
+        names = ("compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision")
         return Network(self.backbone_name, lora=self.lora, **{name: self.hparams[name] for name in names})
 
     def configure_model(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +24,16 @@ from xner.backbone import (
 from xner.batch import Batch
 from xner.errors import UserError
 from xner.model.fast import hold_freed_memory, release_freed_memory
-from xner.model.fast.layers import LastLayer, PackedMatrices, patch_attention, row_mask
+from xner.model.fast.layers import LastLayer, patch_attention, row_mask
+from xner.model.fast.products import Products, warn_of_slow_bfloat16
 from xner.model.lora import LoRA, adapt, merge
 from xner.model.vocabulary import CompactEmbedding, compact, restore
 from xner.tags import OUTSIDE
 
 Freeze = Literal["embeddings"] | int
 """``embeddings``, or the number of the first encoder layers that are frozen as well."""
+
+Precision = Literal["float32", "bfloat16"]
 
 _RELATIVE_POSITIONS = ("encoder.rel_embeddings.", "encoder.LayerNorm.")
 """DeBERTa's embeddings of relative positions and their normalization, an input of every layer that comes last."""
@@ -49,6 +52,7 @@ class Network(nn.Module):
         lora: Low-rank adapters to train in place of the encoder's weights.
         freeze: Lower layers that are not trained.
         accelerate: Whether to use the exact accelerations of ``xner.model.fast``.
+        evaluation_precision: Precision of ``word_logits``, by autocast; ``None`` leaves it to the caller.
 
     Attributes:
         model: The network of transformers.
@@ -68,6 +72,7 @@ class Network(nn.Module):
         lora: LoRA | None = None,
         freeze: Freeze | None = None,
         accelerate: bool = True,
+        evaluation_precision: Precision | None = None,
     ) -> None:
         super().__init__()
         config = load_config(backbone)
@@ -75,11 +80,13 @@ class Network(nn.Module):
         self.lora = lora
         self.accelerate = accelerate
         self.compiled = compile
+        self.recomputes = gradient_checkpointing
+        self.evaluation_precision = evaluation_precision
         self.position_start = position_start(config)
         self.packable = packable(config)
         self.model, self.head_is_new = load_network(backbone)
         self.register_load_state_dict_pre_hook(_load_whole)  # type: ignore[no-untyped-call]
-        self._packed: PackedMatrices | None = None
+        self._products: Products | None = None
         self._last_layer: LastLayer | None = None
         if freeze is not None:
             freeze_layers(self.model, freeze)
@@ -116,6 +123,20 @@ class Network(nn.Module):
             return self._logits(batch)[0]
 
     def _logits(self, batch: Batch) -> Tensor:
+        with self._fast_products(batch):
+            return self._plain_logits(batch)
+
+    def _fast_products(self, batch: Batch) -> AbstractContextManager[None]:
+        if batch.pieces.is_cpu and torch.is_autocast_enabled("cpu"):
+            warn_of_slow_bfloat16()
+        # The recomputation of gradient checkpointing is outside of the block, but must do the same.
+        recomputes = self.training and self.recomputes
+        if not self.accelerate or self.compiled or recomputes or not batch.pieces.is_cpu:
+            return nullcontext()
+        self._products = self._products or Products(self.model)
+        return self._products.used()
+
+    def _plain_logits(self, batch: Batch) -> Tensor:
         if self.packable:
             output = self.model(
                 input_ids=batch.pieces,
@@ -135,11 +156,9 @@ class Network(nn.Module):
         Returns:
             Logits. *Shape:* (words, labels)
         """
-        if self.training or not self.accelerate or self.compiled:
-            self._packed = None
-        elif self._packed is None:
-            self._packed = PackedMatrices(self.model)
-        with self._packed.used() if self._packed else nullcontext():
+        device = batch.pieces.device.type
+        precise = self.evaluation_precision
+        with torch.autocast(device, torch.bfloat16, precise == "bfloat16") if precise else nullcontext():
             logits: Tensor = self(batch, batch.word_piece.clamp(min=0))
         certain = logits.new_full(logits.shape[1:], -math.inf)
         certain[OUTSIDE] = 0
@@ -151,7 +170,7 @@ class Network(nn.Module):
 
     def train(self, mode: bool = True) -> "Network":
         """Set the mode, and discard the packed matrices, which belong to one evaluation."""
-        self._packed = None
+        self._products = None
         super().train(mode)
         return self
 
@@ -163,6 +182,7 @@ class Network(nn.Module):
             convert: Converts the network to the precision of training. Rows that do not occur decay as they would in
                 that precision, so it comes first.
         """
+        self._products = None
         if self.lora:
             adapt(self.model, self.lora)
         if convert:
@@ -175,7 +195,7 @@ class Network(nn.Module):
 
     def end_training(self) -> None:
         """Restore the whole embedding matrix and merge the adapters, so that the network is an ordinary one again."""
-        self._packed = None
+        self._products = None
         release_freed_memory()
         restore(self.model)
         merge(self.model)
@@ -183,6 +203,7 @@ class Network(nn.Module):
 
     def load_trained(self, weights: Mapping[str, Any]) -> None:
         """Load the ``state_dict`` of a network in training, with adapters if it has any, after ``end_training``."""
+        self._products = None
         if self.lora:
             adapt(self.model, self.lora)
         self.load_state_dict(weights)

@@ -1,11 +1,9 @@
-"""Attention, dropout and linear layers that compute what those of PyTorch and transformers do, faster on a CPU.
+"""Attention, dropout and a last layer that compute what those of PyTorch and transformers do, faster on a CPU.
 
 - In training, PyTorch's scaled dot-product attention prepares the mask in every layer and draws the random numbers of
   dropout one by one. For sequences of 64 subwords that costs as much as the matrix products themselves.
 - After its attention, a layer of the BERT family transforms each piece independently, which is two thirds of its
   arithmetic. Nothing attends to the last layer, so pieces that are not scored can be left out there.
-- MKL's sgemm packs each matrix into the order in which it is read in every call, which takes 5 to 8 % of the time for a
-  batch of 1,024 pieces. In evaluation it can be given the packed matrix instead, for the same product up to rounding.
 """
 
 from collections.abc import Iterator
@@ -65,8 +63,9 @@ def row_attention(
     Returns:
         The attention output, *shape:* (rows, width, heads, head width), and no weights.
     """
-    # Without dropout, PyTorch's own attention is faster on a CPU as well.
-    if query.device.type != "cpu" or not dropout or attention_mask is None or scaling is None:
+    # Without dropout, PyTorch's own attention is faster on a CPU as well, but not in bfloat16.
+    own = not dropout and query.dtype != torch.bfloat16
+    if query.device.type != "cpu" or own or attention_mask is None or scaling is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         mixed: tuple[Tensor, None] = sdpa_attention_forward(
@@ -74,7 +73,9 @@ def row_attention(
         )
         return mixed
     scores = torch.add(attention_mask, query @ key.transpose(2, 3), alpha=scaling)
-    weights = _drop(scores.softmax(dim=-1), dropout)
+    weights = scores.softmax(dim=-1)
+    if dropout:
+        weights = _drop(weights, dropout)
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None
 
 
@@ -147,66 +148,3 @@ class LastLayer:
         if self.places is None:
             return None
         return tuple(each.flatten(0, 1).index_select(0, self.places)[None] for each in inputs)
-
-
-class PackedMatrices:
-    """Packed copies of a network's weight matrices, valid until one of them changes.
-
-    Args:
-        network: The network. A float32 linear layer that MKL multiplies is packed when two successive inputs have
-            as many vectors. A copy takes as much memory as its matrix, and about 10 MB of address space.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        has_mkl = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        multiplies = has_mkl and torch.get_float32_matmul_precision() == "highest"
-        self.products = [
-            _Product(layer)
-            for layer in network.modules()
-            if multiplies and type(layer) is nn.Linear and layer.weight.is_cpu and layer.weight.dtype == torch.float32
-        ]
-
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """Multiply by the copies within a block."""
-        for product in self.products:
-            product.layer.__dict__["forward"] = product
-        try:
-            yield
-        finally:
-            for product in self.products:
-                del product.layer.__dict__["forward"]
-
-
-class _Product:
-    """The product that a linear layer computes.
-
-    Attributes:
-        layer: The layer.
-        vectors: The number of vectors of the last input.
-        copy: The number of vectors that two successive inputs first agreed on, and the matrix, packed for that number.
-    """
-
-    def __init__(self, layer: nn.Linear) -> None:
-        self.layer = layer
-        self.vectors = -1
-        self.copy: tuple[int, Tensor] | None = None
-
-    def __call__(self, input: Tensor) -> Tensor:
-        """Compute what ``torch.nn.Linear`` does. *Shapes:* (..., input features) and (..., output features)."""
-        layer = self.layer
-        plain = input.dtype == torch.float32 and input.shape[-1] == layer.in_features and input.numel() > 0
-        if not plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-            return nn.Linear.forward(layer, input)
-        vectors, before = input.numel() // layer.in_features, self.vectors
-        self.vectors = vectors
-        if self.copy is None and vectors == before:
-            self.copy = vectors, torch.ops.mkl._mkl_reorder_linear_weight(layer.weight, vectors)
-        if self.copy is None or self.copy[0] != vectors:
-            return nn.Linear.forward(layer, input)
-        product: Tensor = torch.ops.mkl._mkl_linear(input, self.copy[1], layer.weight, layer.bias, vectors)
-        return product
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the packed matrix, which PyTorch can neither copy nor save."""
-        return {**self.__dict__, "copy": None}
