@@ -3,11 +3,16 @@
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
+from xner.model.fast.products import MKL, OWN, PACK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,40 +62,44 @@ def _values(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def product_rate(
-    *, rows: int, width: int, inner: int, device: str, dtype: torch.dtype = torch.float32, repeats: int = 20
-) -> float:
-    """Measure what a plain matrix product, (rows, width) by (width, inner), reaches at its best.
+def product_rates(*, rows: int, width: int, inner: int, device: str, repeats: int = 10) -> dict[str, float]:
+    """Measure how fast every library multiplies (rows, width) by (width, inner), in float32 and in bfloat16.
 
     Args:
-        rows: Pieces, as it were.
-        width: As of a piece's vector.
-        inner: As of the feed-forward layers.
+        rows: Number of vectors.
+        width: Their width, of the network's layers.
+        inner: Width of the feed-forward layers.
         device: ``cpu`` or ``cuda``.
-        dtype: Type of the numbers.
-        repeats: Measurements, of which the fastest counts.
+        repeats: Measurements of each, of which the fastest counts.
 
     Returns:
-        Floating-point operations a second.
+        Floating-point operations per second by precision and library, such as ``float32, oneDNN``.
     """
-    # Numbers of their own, so that those of training are not drawn on.
-    generator = torch.Generator().manual_seed(0)
-    left, right = (
-        torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
-        for shape in ((rows, width), (width, inner))
-    )
-    result = torch.empty(rows, inner, device=device, dtype=dtype)
+    products: dict[str, Callable[[], Tensor]] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        # Random numbers of its own, so that those of training are not drawn on.
+        generator = torch.Generator().manual_seed(0)
+        left, right = (
+            torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
+            for shape in ((rows, width), (inner, width))
+        )
+        name = str(dtype).removeprefix("torch.")
+        own = "MKL" if (device, dtype) == ("cpu", torch.float32) and MKL in PACK else OWN
+        for library, pack in PACK.items():
+            # MKL, as PyTorch has it, multiplies float32 only.
+            if library == OWN or (device == "cpu" and not (dtype == torch.bfloat16 and library == MKL)):
+                products[f"{name}, {own if library == OWN else library}"] = partial(pack(right, None, rows), left)
     # Enough products that reading the clock, and waiting for a GPU, do not count.
-    products = max(1, round((1e11 if device == "cuda" else 2e9) / (2 * rows * width * inner)))
-    seconds = []
-    for _ in range(repeats):
-        _wait(device)
-        started = time.perf_counter()
-        for _ in range(products):
-            torch.mm(left, right, out=result)
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
-    return 2 * rows * width * inner * products / min(seconds)
+    count = max(1, round((1e11 if device == "cuda" else 2e9) / (2 * rows * width * inner)))
+    seconds: dict[str, list[float]] = {name: [] for name in products}
+    with torch.inference_mode():
+        for _ in range(repeats):
+            for name, multiply in products.items():
+                started = clock(device)
+                for _ in range(count):
+                    multiply()
+                seconds[name].append(clock(device) - started)
+    return {name: 2 * rows * width * inner * count / min(values) for name, values in seconds.items()}
 
 
 def clock(device: str) -> float:

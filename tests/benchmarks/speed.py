@@ -19,9 +19,11 @@ from jsonargparse import auto_cli
 from tests.benchmarks.machine import Machine, this_machine
 from tests.benchmarks.sides import GEOMETRIES, ROOT, Run, Side, Task, prepare, run_trainer, run_xner
 from xner.errors import UserError
+from xner.model.fast.products import has_bfloat16
 
 FIGURES = ("train_sentences_per_second", "evaluation_sentences_per_second", "peak_memory_bytes")
 OURS = "xner"
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Comparison:
     Attributes:
         title: What was done.
         machine: On what.
-        runs: The runs of each side, in the order of the rounds; ``OURS`` is the last side.
+        runs: The runs of each side, in the order of the rounds; the names of xner's sides begin with ``OURS``.
     """
 
     title: str
@@ -42,16 +44,34 @@ class Comparison:
         """A side's median of each of ``FIGURES``."""
         return {figure: median(getattr(run, figure) for run in self.runs[side]) for figure in FIGURES}
 
-    def ratios(self) -> dict[str, dict[str, float]]:
-        """By peer, xner's medians over the peer's."""
-        ours = self.medians(OURS)
-        peers = [side for side in self.runs if side != OURS]
-        return {peer: {name: ours[name] / value for name, value in self.medians(peer).items()} for peer in peers}
+    @property
+    def ours(self) -> list[str]:
+        """Xner's sides."""
+        return [side for side in self.runs if side.startswith(OURS)]
 
-    def shares(self) -> dict[str, float]:
-        """The share of the machine's rate of matrix products that xner's useful arithmetic reaches, and that rate."""
-        names = ("train_share", "evaluation_share", "product_rate")
-        return {name: median(run.reading[name] for run in self.runs[OURS]) for name in names}
+    def ratios(self) -> dict[str, dict[str, float]]:
+        """The medians of each of xner's sides over those of each peer, by ``side / peer``."""
+        return {
+            f"{side} / {peer}": {name: self.medians(side)[name] / value for name, value in self.medians(peer).items()}
+            for peer in self.runs
+            if peer not in self.ours
+            for side in self.ours
+        }
+
+    def shares(self) -> dict[str, dict[str, float]]:
+        """The shares of the best product rate of its precision that the arithmetic of each of xner's sides reaches."""
+        names = ("train_share", "evaluation_share")
+        return {
+            side: {name: median(run.reading[name] for run in self.runs[side]) for name in names} for side in self.ours
+        }
+
+    def product_rates(self) -> dict[str, float]:
+        """The median product rate of each precision and library, over xner's runs."""
+        runs = [run for side in self.ours for run in self.runs[side]]
+        return {
+            name: median(run.reading["product_rates"][name] for run in runs)
+            for name in runs[0].reading["product_rates"]
+        }
 
     def table(self) -> str:
         """A table in Markdown, and what machine it is of."""
@@ -65,15 +85,14 @@ class Comparison:
                 for figure, unit in zip(FIGURES, (1, 1, 1e9), strict=True)
             )
             lines.append(f"| {side} | {' | '.join(cells)} |")
-        for peer, ratios in self.ratios().items():
-            lines.append(f"| {OURS} / {peer} | {' | '.join(f'**{ratio:.2f}**' for ratio in ratios.values())} |")
-        shares = self.shares()
-        lines.append(
-            f"| {OURS}, useful share of the matrix-product rate | {shares['train_share']:.0%} "
-            f"| {shares['evaluation_share']:.0%} | |"
-        )
-        rate = f"plain matrix products reach {shares['product_rate'] / 1e9:,.0f} GFLOP/s"
-        return "\n".join([f"{self.title}.", "", *lines, "", f"Measured on: {self.machine}; {rate}."])
+        for pair, ratios in self.ratios().items():
+            lines.append(f"| {pair} | {' | '.join(f'**{ratio:.2f}**' for ratio in ratios.values())} |")
+        for side, shares in self.shares().items():
+            cells = " | ".join(f"{share:.0%}" for share in shares.values())
+            lines.append(f"| {side}, share of the best product rate of its precision | {cells} | |")
+        rates = "; ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in self.product_rates().items())
+        measured = f"Measured on: {self.machine}. Matrix products, GFLOP/s: {rates}."
+        return "\n".join([f"{self.title}.", "", *lines, "", measured])
 
     def to_json(self) -> str:
         """Everything."""
@@ -83,6 +102,7 @@ class Comparison:
             "medians": {side: self.medians(side) for side in self.runs},
             "ratios": self.ratios(),
             "shares": self.shares(),
+            "product_rates": self.product_rates(),
             "runs": {side: [run._asdict() for run in runs] for side, runs in self.runs.items()},
         }
         return json.dumps(content, indent=2) + "\n"
@@ -101,22 +121,28 @@ def _three_digits(value: float) -> str:
     return f"{value:.{max(0, 2 - max(0, len(str(int(value))) - 1))}f}"
 
 
-def sides_of(device: str, config: Sequence[str]) -> dict[str, Side]:
-    """The sides of a comparison, xner last; on a GPU the Trainer has two, as it comes and at its best."""
-    if device == "cpu":
-        overlays, peers = list(config), {"Trainer": run_trainer}
-    elif device == "cuda":
-        shipped = ROOT / "configs" / "gpu.yaml"
-        overlays = list(config) or ([str(shipped)] if shipped.is_file() else [])
-        # Its AdamW is the fused one in any case.
-        best = partial(_with, run_trainer, ["--precision", "bf16", "--group_by_length"])
-        peers = {"Trainer, float32": run_trainer, "Trainer, bf16, by length, fused": best}
-    else:
-        raise UserError(f"device={device!r} is neither cpu nor cuda")
-    extra = [f"--config={Path(overlay).resolve()}" for overlay in overlays]
-    if device == "cuda" and not overlays:
-        extra = ["--trainer.precision=bf16-mixed"]
-    return {**peers, OURS: partial(_with, run_xner, extra)}
+def sides_of(device: str, precisions: Sequence[str], config: Sequence[str], peers: Sequence[str]) -> dict[str, Side]:
+    """Return the sides of a comparison: the Trainer as it comes and at its best, and xner in each precision."""
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"device={device!r} is not a device; use cpu or cuda")
+    # AdamW is the fused one by default.
+    best = ["--group_by_length", *(["--precision", "bf16"] if device == "cuda" or has_bfloat16() else [])]
+    theirs = {"as it comes": [], "at its best": best}
+    overlays = [*config] or ([str(ROOT / "configs" / "gpu.yaml")] if device == "cuda" else [])
+    sides: dict[str, Side] = {}
+    for peer in peers:
+        if peer not in theirs:
+            raise UserError(f"peers has {peer!r}; use {' and '.join(theirs)}")
+        sides[f"Trainer {peer}"] = partial(_with, run_trainer, theirs[peer])
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise UserError(f"precisions has {precision!r}; use {' and '.join(PRECISIONS)}")
+        options = [f"--config={Path(overlay).resolve()}" for overlay in overlays]
+        options.append(f"--trainer.precision={PRECISIONS[precision]}")
+        sides[f"{OURS}, {precision}"] = partial(_with, run_xner, options)
+    if len(sides) == len(peers):
+        raise UserError(f"precisions=[] is empty; use {' and '.join(PRECISIONS)}")
+    return sides
 
 
 def _with(run: Side, extra: Sequence[str], task: Task) -> Run:
@@ -143,8 +169,8 @@ def compare(task: Task, sides: dict[str, Side], *, rounds: int, title: str) -> C
         seen = {side: [getattr(run, name) for run in runs[side]] for side in runs}
         if len({value for values in seen.values() for value in values}) != 1:
             raise RuntimeError(f"the sides did not do the same: {name} are {seen}")
-    machine = this_machine(device=task.device, threads=runs[OURS][0].threads)
-    return Comparison(title=title, machine=machine, runs=runs)
+    [threads] = {run.threads for side in runs.values() for run in side}
+    return Comparison(title=title, machine=this_machine(device=task.device, threads=threads), runs=runs)
 
 
 def speed(
@@ -158,6 +184,8 @@ def speed(
     evaluation_sentences: int = 400,
     batch_size: int = 32,
     threads: int | None = None,
+    precisions: Sequence[str] = ("float32", "bfloat16"),
+    peers: Sequence[str] = ("as it comes", "at its best"),
     overlays: Sequence[str] = (),
     output: str | None = None,
 ) -> None:
@@ -167,17 +195,20 @@ def speed(
         data: Folder that holds <language>/{train,validation}.{tsv,conll,txt,jsonl,parquet}, or 'sample'.
         tokenizer: Folder with a tokenizer's files.
         language: Language whose sentences are used.
-        geometry: Size of the network, of random weights: base, mini or tiny.
+        geometry: Size of the network, of random weights: base, e5-small, mini or tiny.
         device: cpu or cuda.
         rounds: Runs of each side.
-        steps: Optimizer steps a run, in two epochs; the first step is not timed.
+        steps: Optimizer steps per run, in two epochs; the first step is not timed.
         evaluation_sentences: Sentences of the validation split that are evaluated after each epoch; the second counts.
         batch_size: Sentences an optimizer step.
         threads: Threads of torch on both sides; those it chooses by itself unless given.
-        overlays: Configuration files for xner's side; on cuda configs/gpu.yaml unless given.
+        precisions: Precisions of xner's sides: float32, bfloat16 or both.
+        peers: The Trainer's sides: 'as it comes' in float32, 'at its best' in bfloat16 where the device multiplies it
+            in hardware and in batches of similar length, or both.
+        overlays: Configuration files for xner's sides; on cuda configs/gpu.yaml unless given.
         output: JSON file for all figures.
     """
-    sides = sides_of(device, overlays)
+    sides = sides_of(device, precisions, overlays, peers)
     if rounds < 1:
         raise UserError(f"rounds={rounds} must be 1 or more")
     with tempfile.TemporaryDirectory(prefix="xner-speed-") as folder:

@@ -1,14 +1,15 @@
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.benchmarks.dashboard import dashboard
-from tests.benchmarks.machine import product_rate, this_machine
+from tests.benchmarks.machine import product_rates, this_machine
 from tests.benchmarks.sides import Run
-from tests.benchmarks.speed import Comparison, speed
+from tests.benchmarks.speed import Comparison, sides_of, speed
 from tests.benchmarks.startup import startup
 from xner.data.sources import SAMPLE
 from xner.errors import UserError
@@ -30,29 +31,33 @@ def test_both_sides_do_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[st
     output = tmp_path / "speed.json"
     speed(**SIZES, rounds=1, steps=STEPS, evaluation_sentences=40, batch_size=16, output=str(output))
     content: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    trainer, ours = (content["runs"][side][0] for side in ("Trainer", "xner"))
+    names = ["Trainer as it comes", "Trainer at its best", "xner, float32", "xner, bfloat16"]
+    trainer, _, ours, _ = sides = [content["runs"][side][0] for side in names]
     for name in ("train_sentences", "train_pieces", "evaluation_pieces", "threads"):
-        assert trainer[name] == ours[name]
+        assert len({side[name] for side in sides}) == 1
     assert ours["train_sentences"] == STEPS * 16
     assert trainer["reading"]["steps"] == STEPS
     assert ours["reading"]["evaluation_sentences"] == 40
     # Trained on 32 sentences, but with the rows of all that the sample's splits use.
     assert ours["reading"]["embedding_rows"] > 500
-    for part in (content["medians"], content["ratios"], content["shares"], ours):
+    for part in (content["medians"], content["ratios"], content["shares"], content["product_rates"], ours):
         assert all(figure > 0 for figure in figures(part))
-    for ratio, value in content["ratios"]["Trainer"].items():
-        assert value == pytest.approx(content["medians"]["xner"][ratio] / content["medians"]["Trainer"][ratio])
+    pairs = [(side, peer) for peer in names[:2] for side in names[2:]]
+    assert [*content["ratios"]] == [f"{side} / {peer}" for side, peer in pairs]
+    for side, peer in pairs:
+        for ratio, value in content["ratios"][f"{side} / {peer}"].items():
+            assert value == pytest.approx(content["medians"][side][ratio] / content["medians"][peer][ratio])
     table = capsys.readouterr().out
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
-    assert [row[0].strip() for row in rows[2:5]] == ["Trainer", "xner", "xner / Trainer"]
+    assert [row[0].strip() for row in rows[2:10]] == [*names, *content["ratios"]]
     assert {len(row) for row in rows} == {4}
-    assert all(re.search(r"\d", cell) for row in rows[2:5] for cell in row[1:])
+    assert all(re.search(r"\d", cell) for row in rows[2:10] for cell in row[1:])
     assert f"1 threads, {content['machine']['memory_gb']:.0f} GB; torch" in table
 
 
 def run(train: float, evaluation: float, memory: float) -> Run:
     """A run as it might have been."""
-    reading = {"train_share": 0.5, "evaluation_share": 0.25, "product_rate": 2e11}
+    reading = {"train_share": 0.5, "evaluation_share": 0.25, "product_rates": {"float32, MKL": 2e11}}
     return Run(train, evaluation, int(memory * 1e9), 1, 64, 900, 500, reading)
 
 
@@ -69,8 +74,8 @@ def test_ratios_are_of_medians() -> None:
     table = comparison.table().splitlines()
     assert table[4] == "| Trainer | 8.00 (2.00 to 9.00) | 40.0 (10.0 to 41.0) | 6.00 (6.00 to 6.00) |"
     assert table[6] == "| xner / Trainer | **3.00** | **3.00** | **0.50** |"
-    assert table[7] == "| xner, useful share of the matrix-product rate | 50% | 25% | |"
-    assert "200 GFLOP/s" in table[-1]
+    assert table[7] == "| xner, share of the best product rate of its precision | 50% | 25% | |"
+    assert table[-1].endswith("Matrix products, GFLOP/s: float32, MKL 200.")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +86,9 @@ def test_ratios_are_of_medians() -> None:
         ("rounds", 0, "rounds=0"),
         ("device", "tpu", "device='tpu'"),
         ("geometry", "huge", "geometry='huge'"),
+        ("peers", ["ours"], "peers has 'ours'"),
+        ("precisions", ["int8"], "precisions has 'int8'"),
+        ("precisions", [], "precisions=[]"),
     ],
 )
 def test_mistakes(option: str, value: object, problem: str) -> None:
@@ -89,9 +97,24 @@ def test_mistakes(option: str, value: object, problem: str) -> None:
         speed(**{**SIZES, option: value})
 
 
-def test_product_rate() -> None:
-    """A matrix product's rate is that of a machine made after 1990."""
-    assert product_rate(rows=64, width=64, inner=64, device="cpu", repeats=2) > 1e7
+def test_product_rates() -> None:
+    """Both precisions are measured, and every library's rate is that of a machine made after 1990."""
+    rates = product_rates(rows=64, width=64, inner=64, device="cpu", repeats=2)
+    assert {name.partition(",")[0] for name in rates} == {"float32", "bfloat16"}
+    assert all(rate > 1e7 for rate in rates.values())
+
+
+def test_gpu_sides() -> None:
+    """On a GPU, one command compares both precisions with the Trainer as it comes and at its best."""
+    sides = sides_of("cuda", ["float32", "bfloat16"], [], ["as it comes", "at its best"])
+    options = {name: side.args[1] for name, side in sides.items() if isinstance(side, partial)}
+    assert options["Trainer as it comes"] == []
+    assert options["Trainer at its best"] == ["--group_by_length", "--precision", "bf16"]
+    config, precision = options["xner, bfloat16"]
+    assert config.startswith("--config=")
+    assert config.endswith("gpu.yaml")
+    assert precision == "--trainer.precision=bf16-mixed"
+    assert options["xner, float32"][1] == "--trainer.precision=32-true"
 
 
 def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
