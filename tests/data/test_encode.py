@@ -1,5 +1,6 @@
 import json
 import logging
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import chain, pairwise
@@ -14,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.sources import FORMATS, random_sentences
 from xner.backbone import load_tokenizer
 from xner.data import encode as encode_module
-from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join
+from xner.data.encode import Encoded, EncodingStats, encode, encode_in_blocks, encode_split, join
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
 from xner.files import cache_folder
@@ -226,6 +227,36 @@ def test_join(parts: list[Sentences], max_length: int) -> None:
     joined = join([encode(part, TOKENIZER, max_length) for part in parts])
     whole = Sentences([each for part in parts for each in part.words], [each for part in parts for each in part.tags])
     assert_equal(replace(joined, digest=whole.digest), encode(whole, TOKENIZER, max_length))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 100])
+def test_in_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences encoded some at a time are encoded as all at once."""
+    sentences = Split("sample", "tr", "validation").sentences
+    few = Sentences(sentences.words[:7], sentences.tags[:7])
+    monkeypatch.setattr(encode_module, "_BLOCK", block)
+    assert_equal(encode_in_blocks(few, TOKENIZER, 12), encode(few, TOKENIZER, 12))
+
+
+def test_memory(sample_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and encoding need less than 200 bytes per further word; what the tokenizer needs has a limit."""
+    monkeypatch.setattr(encode_module, "_BLOCK", 200)
+    sample = Split("sample", "en", "train").sentences
+    lines = [
+        "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True))
+        for words, tags in zip(sample.words, sample.tags, strict=True)
+    ]
+    peaks = []
+    for times in (1, 4):
+        folder = tmp_path / str(times) / "en"
+        folder.mkdir(parents=True)
+        (folder / "train.tsv").write_text("\n".join(lines * times), encoding="utf-8")
+        tracemalloc.start()
+        encoded = encode_split(Split(str(folder.parent), "en", "train"), sample_backbone, 64, tmp_path / "cache")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    words = encoded.stats.words * 3 // 4
+    assert (peaks[1] - peaks[0]) / words < 200
 
 
 def test_join_keeps_digests_apart() -> None:

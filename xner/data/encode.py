@@ -8,7 +8,7 @@ import json
 import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Int64 = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
+
+_BLOCK = 20_000
+"""Sentences that are encoded at a time."""
 
 _FORMAT = "4"
 """Part of every cache key; increase it when the cached content changes."""
@@ -225,13 +228,27 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
         except Exception as error:  # a damaged file makes safetensors and torch raise exceptions of many types
             reason = " ".join(str(error).split()) or type(error).__name__
             logger.warning("%s is damaged (%s); %s is encoded again", path, reason, split)
-    encoded = encode(split.sentences, load_tokenizer(backbone), max_length)
+    encoded = encode_in_blocks(split.sentences, load_tokenizer(backbone), max_length)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _dump(encoded))
     except OSError as error:
         logger.warning("%s cannot be cached in %s (%s); every run encodes it again", split, cache, error.strerror)
     return encoded
+
+
+def encode_in_blocks(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
+    """Encode sentences as ``encode`` does, some thousands at a time: a tokenizer's results are large."""
+    starts = range(0, max(len(sentences), 1), _BLOCK)
+    parts = [
+        encode(
+            Sentences(sentences.words[first : first + _BLOCK], sentences.tags[first : first + _BLOCK]),
+            tokenizer,
+            max_length,
+        )
+        for first in starts
+    ]
+    return replace(join(parts), digest=sentences.digest)
 
 
 def join(parts: Sequence[Encoded]) -> Encoded:

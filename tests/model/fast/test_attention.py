@@ -33,6 +33,23 @@ def test_attention_is_torchs() -> None:
         torch.testing.assert_close(found, theirs, atol=1e-12, rtol=0)
 
 
+def test_attention_in_bfloat16() -> None:
+    """In bfloat16, evaluation is right to that precision, and what another window holds changes nothing."""
+    torch.manual_seed(0)
+    exact = [torch.randn(3, 2, 6, 8) for _ in range(3)]
+    expected = scaled_dot_product_attention(*exact, attn_mask=row_mask(WINDOWS) == 0).transpose(1, 2)
+    inputs = [each.bfloat16() for each in exact]
+    mixed, _ = row_attention(nn.Module(), *inputs, attention_mask=row_mask(WINDOWS), scaling=8**-0.5)
+    assert mixed.dtype == torch.bfloat16
+    torch.testing.assert_close(mixed.float(), expected, atol=0.05, rtol=0)
+    # In the first row, other keys and values of window 4 change no piece of window 1.
+    for each in inputs[1:]:
+        each[0, :, 3:5] = 99
+    changed, _ = row_attention(nn.Module(), *inputs, attention_mask=row_mask(WINDOWS), scaling=8**-0.5)
+    assert torch.equal(changed[0, :3], mixed[0, :3])
+    assert not torch.equal(changed[0, 3:5], mixed[0, 3:5])
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("shape", [(999, 1001), (7, 3, 20001)])
 def test_dropout(p: float, shape: tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import pickle
+from dataclasses import asdict
 from itertools import product as combinations
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(),
     reason="this PyTorch has no oneDNN",
 )
+UNKNOWN = json.dumps({"a": {"b": {**asdict(Libraries()), "forward": "BLAS"}}}).encode()
 EVALUATIONS = [each for each in PACK if each != OWN]
 TRAINS = [Libraries(*names) for names in combinations(FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT)]
 
@@ -229,7 +231,7 @@ class TestFastest:
         [shapes] = json.loads(cache.read_bytes()).values()
         assert [*shapes] == ["64 x 96", "96 x 64"]
 
-    @pytest.mark.parametrize("content", [b"", b"[1]", b'{"a": {"b": {"c": "d"}}}', b"\xff", b'{"a": 1}'])
+    @pytest.mark.parametrize("content", [b"", b"[1]", b'{"a": {"b": {"c": "d"}}}', b"\xff", b'{"a": 1}', UNKNOWN])
     def test_damaged(self, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         """A damaged file is measured again and replaced."""
         cache.write_bytes(content)

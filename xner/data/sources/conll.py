@@ -4,13 +4,14 @@ from pathlib import Path
 
 from xner.data.sources.sentences import Sentences, read_lines, remove_prefix, unknown_tag
 from xner.errors import RunError
-from xner.tags import LABELS
+from xner.tags import LABELS, TAGS
 
 
 def read_conll(path: Path, language: str) -> Sentences:
     """Read a file with lines of the form ``word<TAB>tag``."""
     words: list[list[str]] = []
     tags: list[list[str]] = []
+    forms: dict[str, str] = {}
     after_blank = True
     for number, line in enumerate(read_lines(path), start=1):
         if not line or line == "\r":
@@ -28,6 +29,8 @@ def read_conll(path: Path, language: str) -> Sentences:
             words.append([])
             tags.append([])
             after_blank = False
-        words[-1].append(remove_prefix(word, language))
-        tags[-1].append(tag)
+        word = remove_prefix(word, language)
+        # One object per word form and per tag: in a large file, words alone would take 60 bytes each.
+        words[-1].append(forms.setdefault(word, word))
+        tags[-1].append(TAGS[LABELS[tag]])
     return Sentences(words, tags)

@@ -1,6 +1,7 @@
 """Sentences with tags, and what the readers of all formats share."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,10 +57,17 @@ def read_bytes(path: Path) -> bytes:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 file without their newlines, or raise ``RunError``."""
+def read_lines(path: Path) -> Iterator[str]:
+    """Read the lines of a UTF-8 file one by one, without their newlines, or raise ``RunError``."""
+    offset = 0
     try:
-        # str.splitlines also splits at U+2028 and similar characters, which a word may contain.
-        return read_bytes(path).decode("utf-8").split("\n")
+        # In binary, because a word may contain U+2028 and similar characters.
+        with path.open("rb") as file:
+            for line in file:
+                yield line.removesuffix(b"\n").decode("utf-8")
+                offset += len(line)
     except UnicodeDecodeError as error:
-        raise RunError(f"{path} is not UTF-8 (invalid byte at offset {error.start}); convert it") from error
+        offset += error.start
+        raise RunError(f"{path} is not UTF-8 (invalid byte at offset {offset}); convert it") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error

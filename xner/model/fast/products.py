@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -87,20 +87,26 @@ def _fastest(path: Path, machine: str, inputs: int, outputs: int) -> Libraries:
                 write_atomically(path, json.dumps(known, indent=1))
             return Libraries(**kept[shape])
     except OSError as error:
-        logger.warning("%s cannot be written (%s); matrix products are measured at every start", path, error.strerror)
+        logger.warning(
+            "%s cannot be written (%s); matrix products are measured at every start and may round differently",
+            path,
+            error.strerror,
+        )
         return measure(inputs, outputs)
 
 
 def _read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
     """Read what was measured; a damaged file is one without measurements."""
     try:
-        known = json.loads(path.read_bytes())
-        for shapes in known.values():
-            for kept in shapes.values():
-                Libraries(**kept)
+        known: dict[str, dict[str, dict[str, str]]] = json.loads(path.read_bytes())
+        whole = all(
+            {*kept} == {*_KINDS} and all(library in _KINDS[kind] for kind, library in kept.items())
+            for shapes in known.values()
+            for kept in shapes.values()
+        )
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
-    return known  # type: ignore[no-any-return] # checked above
+    return known if whole else {}
 
 
 @cache
@@ -182,6 +188,15 @@ PACK: dict[str, Pack] = {OWN: _keep, "oneDNN": _keep_onednn, ONEDNN: _pack_onedn
 """How each library prepares a matrix and its bias for inputs of a number of vectors. *Shape:* (outputs, inputs)"""
 if torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
     PACK[MKL] = _pack_mkl
+
+
+_KINDS: dict[str, Mapping[str, object]] = {
+    "forward": FORWARD,
+    "input_gradient": INPUT_GRADIENT,
+    "weight_gradient": WEIGHT_GRADIENT,
+    "evaluation": PACK,
+}
+"""The libraries of each attribute of ``Libraries``."""
 
 
 class _Multiply(torch.autograd.Function):
