@@ -12,6 +12,7 @@ from xner.errors import UserError
 SAMPLE_OF = {"data": str(SAMPLE), "tokenizer": str(SAMPLE / "backbone"), "threads": 1}
 
 
+@pytest.mark.slow
 def test_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each size is encoded, loaded from the cache and tagged, and its time and memory are measured."""
     output = tmp_path / "scale.json"

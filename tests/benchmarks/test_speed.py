@@ -26,13 +26,33 @@ def figures(content: object) -> list[float]:
     return [content] if isinstance(content, int | float) else []
 
 
-def test_both_sides_do_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("peers", "precisions"),
+    [
+        (["as it comes"], ["float32"]),
+        pytest.param(["as it comes", "at its best"], ["float32", "bfloat16"], marks=pytest.mark.slow),
+    ],
+)
+def test_all_sides_do_the_same(
+    peers: list[str], precisions: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trainer and xner train on and evaluate the same sentences and pieces, and no figure of table or JSON is empty."""
     output = tmp_path / "speed.json"
-    speed(**SIZES, rounds=1, steps=STEPS, evaluation_sentences=40, batch_size=16, output=str(output))
+    speed(
+        **SIZES,
+        rounds=1,
+        steps=STEPS,
+        evaluation_sentences=40,
+        batch_size=16,
+        peers=peers,
+        precisions=precisions,
+        output=str(output),
+    )
     content: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    names = ["Trainer as it comes", "Trainer at its best", "xner, float32", "xner, bfloat16"]
-    trainer, _, ours, _ = sides = [content["runs"][side][0] for side in names]
+    theirs, ours_of = [f"Trainer {peer}" for peer in peers], [f"xner, {precision}" for precision in precisions]
+    names = [*theirs, *ours_of]
+    sides = [content["runs"][side][0] for side in names]
+    trainer, ours = sides[0], sides[len(theirs)]
     for name in ("train_sentences", "train_pieces", "evaluation_pieces", "threads"):
         assert len({side[name] for side in sides}) == 1
     assert ours["train_sentences"] == STEPS * 16
@@ -42,16 +62,16 @@ def test_both_sides_do_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert ours["reading"]["embedding_rows"] > 500
     for part in (content["medians"], content["ratios"], content["shares"], content["product_rates"], ours):
         assert all(figure > 0 for figure in figures(part))
-    pairs = [(side, peer) for peer in names[:2] for side in names[2:]]
+    pairs = [(side, peer) for peer in theirs for side in ours_of]
     assert [*content["ratios"]] == [f"{side} / {peer}" for side, peer in pairs]
     for side, peer in pairs:
         for ratio, value in content["ratios"][f"{side} / {peer}"].items():
             assert value == pytest.approx(content["medians"][side][ratio] / content["medians"][peer][ratio])
     table = capsys.readouterr().out
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
-    assert [row[0].strip() for row in rows[2:10]] == [*names, *content["ratios"]]
+    assert [row[0].strip() for row in rows[2 : 2 + len(names) + len(pairs)]] == [*names, *content["ratios"]]
     assert {len(row) for row in rows} == {4}
-    assert all(re.search(r"\d", cell) for row in rows[2:10] for cell in row[1:])
+    assert all(re.search(r"\d", cell) for row in rows[2 : 2 + len(names) + len(pairs)] for cell in row[1:])
     assert f"1 threads, {content['machine']['memory_gb']:.0f} GB; torch" in table
 
 
