@@ -30,8 +30,8 @@ from xner.files import cache_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
-# oneDNN keeps the code that it generates for each shape of a product, by default of 1,024: hundreds of megabytes, because
-# packed batches have many shapes. One step needs ten. It reads this at its first product.
+# oneDNN keeps the code that it generates for each shape of a product, by default of 1,024. Packed batches have many
+# shapes, so that this takes hundreds of megabytes. One step needs ten. It reads this at its first product.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 OWN = "PyTorch's own"
