@@ -1,6 +1,7 @@
 """Fixtures of all tests: no network, a cache of their own, few warnings, and a tiny backbone."""
 
 import atexit
+import gc
 import json
 import logging
 import os
@@ -39,6 +40,12 @@ from xner.data.sources import SAMPLE  # noqa: E402
 # A machine that others use as well has no deadlines; fixtures here are never changed by an example.
 settings.register_profile("xner", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("xner")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every later garbage collection, as the command itself does."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
