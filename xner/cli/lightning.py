@@ -24,7 +24,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
-from xner.cli import TOOLS
+from xner.cli import COMMANDS, TOOLS
 from xner.cli.callbacks import check_callbacks, monitoring, own_callbacks
 from xner.cli.output import configure_logging
 from xner.cli.processes import check_strategy, end_with_parent
@@ -146,6 +146,7 @@ class XnerCLI(LightningCLI):
         model_class: The class of the model; its arguments are the options ``--model.*``.
 
     Attributes:
+        words: The command and its options, as they were given.
         options: All options of the command.
         root: The folder of the run.
         build: Instantiates the parts of a stage.
@@ -156,10 +157,11 @@ class XnerCLI(LightningCLI):
     def __init__(self, args: Sequence[str], model_class: type[TokenClassifier] = TokenClassifier) -> None:
         configure_logging()
         end_with_parent()
+        self.words = list(args)
         super().__init__(
             model_class,
             PanxDataModule,
-            args=list(args),
+            args=self.words,
             trainer_class=Trainer,
             trainer_defaults={
                 "max_epochs": 3,
@@ -197,6 +199,9 @@ class XnerCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:  # noqa: ANN401 - as in the base class
         """Add the options of transfer, and say which options of a configuration are not for a command."""
+        if self.words and self.words[0] in COMMANDS and self.words[0] != subcommand:
+            # The options of one command are parsed; those of the others would take longer to add than to parse.
+            return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         assert isinstance(parser, Parser)
         if subcommand == "transfer":
@@ -209,7 +214,6 @@ class XnerCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401 - as in the base class
         """Parse the words of the command, without Lightning's warning that ``sys.argv`` has words as well."""
-        self.words = args
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
