@@ -91,12 +91,16 @@ def _fastest(path: Path, machine: str, inputs: int, outputs: int) -> Libraries:
                 write_atomically(path, json.dumps(known, indent=1))
             return Libraries(**kept[shape])
     except OSError as error:
-        logger.warning(
-            "%s cannot be written (%s); matrix products are measured at every start and may round differently",
-            path,
-            error.strerror,
-        )
+        _warn_of_cache(path, error.strerror)
         return measure(inputs, outputs)
+
+
+@cache
+def _warn_of_cache(path: Path, reason: str | None) -> None:
+    """Log a warning, once per process, that measurements cannot be kept."""
+    logger.warning(
+        "%s cannot be written (%s); matrix products are measured at every start and may round differently", path, reason
+    )
 
 
 def _read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
