@@ -252,12 +252,15 @@ def test_bad_line(folder: Path, content: str, expected: str) -> None:
     assert message(folder).startswith(f"{path}, {expected}")
 
 
-@pytest.mark.parametrize("name", ["train.tsv", "train.jsonl"])
-def test_bad_encoding(folder: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [("train.tsv", "İstanbul\tB-LOC\n"), ("train.jsonl", '{"tokens": ["İstanbul"], "ner_tags": ["B-LOC"]}\n')],
+)
+def test_bad_encoding(folder: Path, name: str, valid: str) -> None:
     """The error of a file that is not UTF-8 gives the offset of the first invalid byte."""
     path = folder / "tr" / name
-    path.write_bytes("İstanbul".encode() + "\tB-LOC\nIğdir\tB-LOC\n".encode("iso-8859-9"))
-    assert message(folder) == f"{path} is not UTF-8 (invalid byte at offset {len('İstanbul'.encode()) + 8}); convert it"
+    path.write_bytes(valid.encode() + "Iğdir\tB-LOC\n".encode("iso-8859-9"))
+    assert message(folder) == f"{path} is not UTF-8 (invalid byte at offset {len(valid.encode()) + 1}); convert it"
 
 
 @pytest.mark.parametrize(
