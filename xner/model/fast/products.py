@@ -41,7 +41,7 @@ _REPEATS = 3
 _SMALLEST = 2**16
 """Numbers in the smallest matrix that is measured. Calling another library costs a smaller one more than it gains."""
 _GAIN = 0.9
-"""Fraction of the time of PyTorch's own product that another library has to stay below, as calling it costs time too."""
+"""Fraction of the time of PyTorch's own product that another library must stay below, as its call costs time too."""
 
 
 @dataclass(frozen=True)
