@@ -1,16 +1,13 @@
 """Measure what W&B costs a training with an unreachable server: ``python -m tests.benchmarks.dashboard --help``."""
 
-import json
-import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 import torch
-from jsonargparse import auto_cli
 
+from tests.benchmarks.command import run_as_command, write_figures
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import ROOT, environment, fit
 from xner.errors import UserError
@@ -55,13 +52,8 @@ def dashboard(epochs: int = 10, rounds: int = 3, threads: int | None = None, out
     ]
     head = ["| train.py fit | seconds, median (least to most) |", "| --- | ---: |"]
     print("\n".join([*head, *lines, f"| with / without | **{ratio:.2f}** |", "", f"Measured on: {machine}."]))
-    if output:
-        content = {"machine": asdict(machine), "seconds": seconds, "ratio": ratio}
-        Path(output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_figures(output, machine, {"seconds": seconds, "ratio": ratio})
 
 
 if __name__ == "__main__":
-    try:
-        auto_cli(dashboard, as_positional=False, prog="python -m tests.benchmarks.dashboard")
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_as_command(dashboard)

@@ -1,7 +1,6 @@
 """Describe this machine, and measure how fast it multiplies matrices."""
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xner.model.fast.products import MKL, OWN, PACK
+from xner.model.fast.products import MKL, OWN, PACK, cpu_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +42,9 @@ class Machine:
 
 def this_machine(*, device: str, threads: int) -> Machine:
     """Describe this machine as a process with that many threads has it."""
-    info = _values(Path("/proc/cpuinfo"))
     memory = _values(Path("/proc/meminfo")).get("MemTotal", "0 kB")
     return Machine(
-        processor=info.get("model name") or platform.processor() or platform.machine(),
+        processor=cpu_model(),
         cores=len(os.sched_getaffinity(0)),
         threads=threads,
         memory_gb=int(memory.split()[0]) * 1024 / 1e9,

@@ -9,14 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import TypedDict
 
 import torch
-from jsonargparse import auto_cli
 
+from tests.benchmarks.command import run_as_command, write_figures
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import WINDOW, environment, fresh_process, new_classifier
 from tests.reference.trainer import peak_memory
@@ -131,14 +130,9 @@ def scale(
         print(f"| {what} | {size:,} | {words:,} | {seconds} | {megabytes} | {further} |")
     machine = this_machine(device="cpu", threads=threads or torch.get_num_threads())
     print(f"\nMeasured on: {machine}.")
-    if output:
-        readings = [{"what": what, "sentences": size, "words": words, **each} for what, size, words, each in rows]
-        content = {"machine": asdict(machine), "readings": readings}
-        Path(output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    readings = [{"what": what, "sentences": size, "words": words, **each} for what, size, words, each in rows]
+    write_figures(output, machine, {"readings": readings})
 
 
 if __name__ == "__main__":
-    try:
-        auto_cli(scale, as_positional=False, prog="python -m tests.benchmarks.scale")
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_as_command(scale)

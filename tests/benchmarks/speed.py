@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from jsonargparse import auto_cli
-
+from tests.benchmarks.command import run_as_command
 from tests.benchmarks.machine import Machine, this_machine
 from tests.benchmarks.sides import GEOMETRIES, ROOT, Run, Side, Task, prepare, run_trainer, run_xner
 from xner.errors import UserError
@@ -237,7 +236,4 @@ def speed(
 
 
 if __name__ == "__main__":
-    try:
-        auto_cli(speed, as_positional=False, prog="python -m tests.benchmarks.speed")
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_as_command(speed)

@@ -1,16 +1,13 @@
 """Measure the start-up time of commands: ``python -m tests.benchmarks.startup --help``."""
 
-import json
-import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 import torch
-from jsonargparse import auto_cli
 
+from tests.benchmarks.command import run_as_command, write_figures
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import ROOT, WINDOW, environment, fit, fresh_process, new_classifier
 from xner.data.encode import encode_split
@@ -101,13 +98,8 @@ def startup(
         for what, values in seconds.items()
     ]
     print("\n".join(["| | seconds, median (least to most) |", "| --- | --- |", *lines, "", f"Measured on: {machine}."]))
-    if output:
-        content = {"machine": asdict(machine), "seconds": seconds}
-        Path(output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_figures(output, machine, {"seconds": seconds})
 
 
 if __name__ == "__main__":
-    try:
-        auto_cli(startup, as_positional=False, prog="python -m tests.benchmarks.startup")
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_as_command(startup)

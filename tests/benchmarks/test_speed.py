@@ -69,9 +69,10 @@ def test_all_sides_do_the_same(
             assert value == pytest.approx(content["medians"][side][ratio] / content["medians"][peer][ratio])
     table = capsys.readouterr().out
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
-    assert [row[0].strip() for row in rows[2 : 2 + len(names) + len(pairs)]] == [*names, *content["ratios"]]
+    full = rows[2 : 2 + len(names) + len(pairs)]
+    assert [row[0].strip() for row in full] == [*names, *content["ratios"]]
     assert {len(row) for row in rows} == {4}
-    assert all(re.search(r"\d", cell) for row in rows[2 : 2 + len(names) + len(pairs)] for cell in row[1:])
+    assert all(re.search(r"\d", cell) for row in full for cell in row[1:])
     assert f"1 threads, {content['machine']['memory_gb']:.0f} GB; torch" in table
 
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.sources import FORMATS, random_sentences
 from xner.backbone import load_tokenizer
 from xner.data import encode as encode_module
-from xner.data.encode import Encoded, EncodingStats, encode, encode_in_blocks, encode_split, join
+from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
 from xner.files import cache_folder
@@ -234,8 +234,10 @@ def test_in_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sentences encoded some at a time are encoded as all at once."""
     sentences = Split("sample", "tr", "validation").sentences
     few = Sentences(sentences.words[:7], sentences.tags[:7])
+    at_once = encode(few, TOKENIZER, 12)
+    assert at_once.digest == few.digest
     monkeypatch.setattr(encode_module, "_BLOCK", block)
-    assert_equal(encode_in_blocks(few, TOKENIZER, 12), encode(few, TOKENIZER, 12))
+    assert_equal(encode(few, TOKENIZER, 12), at_once)
 
 
 def test_memory(sample_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

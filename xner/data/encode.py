@@ -136,6 +136,8 @@ class Encoded:
 def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
     """Tokenize sentences, label the first piece of each word, and split long sentences at word boundaries.
 
+    Some thousands of sentences are encoded at a time, because a tokenizer's results are large.
+
     Args:
         sentences: The sentences.
         tokenizer: The fast tokenizer of the backbone.
@@ -144,6 +146,14 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
     Raises:
         UserError: If ``max_length`` leaves no room for a piece.
     """
+    words, tags = sentences.words, sentences.tags
+    blocks = [slice(first, first + _BLOCK) for first in range(0, max(len(sentences), 1), _BLOCK)]
+    parts = [_encode_block(Sentences(words[block], tags[block]), tokenizer, max_length) for block in blocks]
+    return replace(join(parts), digest=sentences.digest)
+
+
+def _encode_block(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
+    """Encode sentences all at once, without their digest."""
     before, after = _special_tokens(tokenizer)
     room = max_length - len(before) - len(after)
     if room < 1:
@@ -193,7 +203,7 @@ def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_lengt
         word_label=word_label,
         word_hash=_hash(chain.from_iterable(sentences.words)),
         sentence_hash=_hash(map("\t".join, sentences.words)),
-        digest=sentences.digest,
+        digest="",
         stats=EncodingStats(
             sentences=len(sentences),
             words=len(word_label),
@@ -228,27 +238,13 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
         except Exception as error:  # a damaged file makes safetensors and torch raise exceptions of many types
             reason = " ".join(str(error).split()) or type(error).__name__
             logger.warning("%s is damaged (%s); %s is encoded again", path, reason, split)
-    encoded = encode_in_blocks(split.sentences, load_tokenizer(backbone), max_length)
+    encoded = encode(split.sentences, load_tokenizer(backbone), max_length)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _dump(encoded))
     except OSError as error:
         logger.warning("%s cannot be cached in %s (%s); every run encodes it again", split, cache, error.strerror)
     return encoded
-
-
-def encode_in_blocks(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
-    """Encode sentences as ``encode`` does, some thousands at a time: a tokenizer's results are large."""
-    starts = range(0, max(len(sentences), 1), _BLOCK)
-    parts = [
-        encode(
-            Sentences(sentences.words[first : first + _BLOCK], sentences.tags[first : first + _BLOCK]),
-            tokenizer,
-            max_length,
-        )
-        for first in starts
-    ]
-    return replace(join(parts), digest=sentences.digest)
 
 
 def join(parts: Sequence[Encoded]) -> Encoded:

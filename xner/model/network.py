@@ -34,6 +34,7 @@ Freeze = Literal["embeddings"] | int
 """``embeddings``, or the number of the first encoder layers that are frozen as well."""
 
 Precision = Literal["float32", "bfloat16"]
+"""Type of the numbers that are multiplied in evaluation."""
 
 _RELATIVE_POSITIONS = ("encoder.rel_embeddings.", "encoder.LayerNorm.")
 """DeBERTa's embeddings of relative positions and their normalization, an input of every layer that comes last."""
@@ -124,7 +125,18 @@ class Network(nn.Module):
 
     def _logits(self, batch: Batch) -> Tensor:
         with self._fast_products(batch):
-            return self._plain_logits(batch)
+            if self.packable:
+                output = self.model(
+                    input_ids=batch.pieces,
+                    attention_mask=row_mask(batch.windows, additive=self.accelerate),
+                    position_ids=batch.positions + self.position_start,
+                )
+            else:
+                if bool((batch.windows != batch.windows[:, :1]).logical_and(batch.windows > 0).any()):
+                    raise ValueError(f"{self.backbone} cannot keep sentences of a row apart; use data.packing=false")
+                output = self.model(input_ids=batch.pieces, attention_mask=(batch.windows > 0).long())
+        logits: Tensor = output.logits
+        return logits
 
     def _fast_products(self, batch: Batch) -> AbstractContextManager[None]:
         if batch.pieces.is_cpu and torch.is_autocast_enabled("cpu"):
@@ -135,20 +147,6 @@ class Network(nn.Module):
             return nullcontext()
         self._products = self._products or Products(self.model)
         return self._products.used()
-
-    def _plain_logits(self, batch: Batch) -> Tensor:
-        if self.packable:
-            output = self.model(
-                input_ids=batch.pieces,
-                attention_mask=row_mask(batch.windows, additive=self.accelerate),
-                position_ids=batch.positions + self.position_start,
-            )
-        else:
-            if bool((batch.windows != batch.windows[:, :1]).logical_and(batch.windows > 0).any()):
-                raise ValueError(f"{self.backbone} cannot keep sentences of a row apart; use data.packing=false")
-            output = self.model(input_ids=batch.pieces, attention_mask=(batch.windows > 0).long())
-        logits: Tensor = output.logits
-        return logits
 
     def word_logits(self, batch: Batch) -> Tensor:
         """Score every label on every word, by its first piece; a word without pieces is certainly ``O``.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from xner.data.sources.sentences import Sentences, read_lines, remove_prefix, unknown_tag
 from xner.errors import RunError
-from xner.tags import LABELS, TAGS
+from xner.tags import LABELS
 
 
 def read_conll(path: Path, language: str) -> Sentences:
@@ -30,7 +30,7 @@ def read_conll(path: Path, language: str) -> Sentences:
             tags.append([])
             after_blank = False
         word = remove_prefix(word, language)
-        # One object per word form and per tag: in a large file, words alone would take 60 bytes each.
+        # Equal words, and equal tags, are one object: in a large file, words alone would take 60 bytes each.
         words[-1].append(forms.setdefault(word, word))
-        tags[-1].append(TAGS[LABELS[tag]])
+        tags[-1].append(forms.setdefault(tag, tag))
     return Sentences(words, tags)

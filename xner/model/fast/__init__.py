@@ -1,6 +1,7 @@
 """Accelerations that compute what PyTorch and transformers do; ``model.accelerate=false`` turns all of them off.
 
-- ``layers``: attention, dropout, the last layer for the scored pieces only, and packed weight matrices, on a CPU.
+- ``layers``: attention, dropout, and the last layer for the scored pieces only, on a CPU.
+- ``products``: matrix products by the fastest library, on a CPU.
 - ``optimizer.clip_in_step``: gradient clipping within a fused optimizer's step.
 - memory that is kept between steps, below.
 """

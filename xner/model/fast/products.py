@@ -1,9 +1,9 @@
 """Linear layers that multiply by the fastest of the libraries that PyTorch has on this CPU, found by measuring.
 
 PyTorch multiplies float32 matrices by MKL, which does not use AVX-512 on CPUs of AMD. There oneDNN, another library of
-PyTorch, can be twice as fast. Both also multiply by weight matrices that were packed before,
-into the order in which they are read; evaluation can use that, because its weights do not change. In bfloat16,
-evaluation keeps its weights converted and packed instead of converting them for every batch.
+PyTorch, can be twice as fast. Both also multiply by weight matrices that were packed before, into the
+order in which they are read; evaluation can use that, because its weights do not change. In bfloat16, evaluation keeps
+its weights converted and packed instead of converting them for every batch.
 
 Libraries round differently. So that a run can be repeated to the last digit, measurements are kept in the cache folder.
 """
@@ -73,8 +73,10 @@ def fastest(inputs: int, outputs: int) -> Libraries:
         inputs: Input features.
         outputs: Output features.
     """
-    machine = f"{_cpu()}, {torch.get_num_threads()} threads"
-    return _fastest(cache_folder() / "products.json", f"{machine}, PyTorch {torch.__version__}", inputs, outputs)
+    # Virtual machines may call different CPUs by one name.
+    cpu = f"{cpu_model()} ({torch.backends.cpu.get_cpu_capability()})"
+    machine = f"{cpu}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    return _fastest(cache_folder() / "products.json", machine, inputs, outputs)
 
 
 @cache
@@ -118,12 +120,12 @@ def _read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
 
 
 @cache
-def _cpu() -> str:
-    """Return the model of the CPU; virtual machines may call different CPUs by one name."""
+def cpu_model() -> str:
+    """Return the model of the CPU."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or [platform.machine()])[0]} ({torch.backends.cpu.get_cpu_capability()})"
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def measure(inputs: int, outputs: int) -> Libraries:
