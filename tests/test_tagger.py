@@ -1,5 +1,6 @@
 import io
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -234,6 +235,20 @@ def test_prints_json_lines(
         for entity in each["entities"]:
             assert list(entity) == ["type", "text", "start", "end", "score"]
             assert each["text"][entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_input_is_read_lazily(folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are printed while standard input is read, so that it may be larger than the memory."""
+    ahead = [0]
+
+    def lines() -> Iterator[str]:
+        for _ in range(600):
+            ahead.append(ahead[-1] + 1 - capsys.readouterr().out.count("\n"))
+            yield "Ankara\n"
+
+    monkeypatch.setattr("sys.stdin", lines())
+    main(["tag", "--json", "--model", folder])
+    assert max(ahead) <= 256
 
 
 def test_input_that_is_no_text(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -229,17 +229,6 @@ def test_join(parts: list[Sentences], max_length: int) -> None:
     assert_equal(replace(joined, digest=whole.digest), encode(whole, TOKENIZER, max_length))
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 100])
-def test_in_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sentences encoded some at a time are encoded as all at once."""
-    sentences = Split("sample", "tr", "validation").sentences
-    few = Sentences(sentences.words[:7], sentences.tags[:7])
-    at_once = encode(few, TOKENIZER, 12)
-    assert at_once.digest == few.digest
-    monkeypatch.setattr(encode_module, "_BLOCK", block)
-    assert_equal(encode(few, TOKENIZER, 12), at_once)
-
-
 def test_memory(sample_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading and encoding need less than 200 bytes per further word; what the tokenizer needs has a limit."""
     monkeypatch.setattr(encode_module, "_BLOCK", 200)
@@ -304,6 +293,17 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "type": lambda content: content.replace(b'"I64"', b'"F64"', 1),
 }
 """Ways to damage a cached split, with and without a change of its length."""
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sentences=some_sentences, size=st.integers(1, 4))
+def test_blocks_change_nothing(sentences: Sentences, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoding in blocks of a few sentences, taken from an iterator, gives the same arrays, counts and digest."""
+    monkeypatch.setattr(encode_module, "_BLOCK", len(sentences))
+    whole = encode(sentences, TOKENIZER, 12)
+    assert whole.digest == sentences.digest
+    monkeypatch.setattr(encode_module, "_BLOCK", size)
+    assert_equal(encode(iter(sentences), TOKENIZER, 12), whole)
 
 
 class TestCache:

@@ -6,6 +6,7 @@ import pytest
 from tests.sources import FORMATS, as_dataset, as_jsonl, as_rows, as_tsv, random_sentences, write_hub
 from xner.data import sources
 from xner.data.sources import LANGUAGES, SPLITS, Sentences, Split
+from xner.data.sources import sentences as sentences_module
 from xner.errors import RunError, UserError
 
 ODD = Sentences(
@@ -250,6 +251,23 @@ def test_bad_line(folder: Path, content: str, expected: str) -> None:
     path = folder / "tr" / "train.tsv"
     path.write_bytes(content.encode())
     assert message(folder).startswith(f"{path}, {expected}")
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 40])
+@pytest.mark.parametrize("form", ["tsv", "jsonl of strings"])
+def test_chunks_change_nothing(folder: Path, form: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentences, and the offset of an invalid byte, do not depend on how much of a file is read at once."""
+    FORMATS[form](folder / "tr", "train", ODD)
+    identity = Split(str(folder), "tr", "train").identity
+    monkeypatch.setattr(sentences_module, "_CHUNK", chunk)
+    split = Split(str(folder), "tr", "train")
+    assert [*split.read()] == [*ODD]
+    assert split.sentences == ODD
+    assert split.identity == identity
+    [path] = (folder / "tr").iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content + b"\xff\n")
+    assert f"offset {len(content)})" in message(folder)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.backbone import load_tokenizer, tokenizer_digest
-from xner.data.sources import Sentences, Split
+from xner.data.sources import Sentence, Sentences, Split
+from xner.data.sources.sentences import content_of
 from xner.errors import UserError
 from xner.files import cache_folder, write_atomically
 from xner.tags import IGNORE, LABELS, invalid_tags
@@ -29,11 +30,11 @@ Int64 = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 20_000
-"""Sentences that are encoded at a time."""
-
 _FORMAT = "4"
 """Part of every cache key; increase it when the cached content changes."""
+
+_BLOCK = 4096
+"""Number of sentences that are encoded at once, and so held in memory as words and as the tokenizer's objects."""
 
 
 @dataclass(frozen=True)
@@ -133,27 +134,28 @@ class Encoded:
         return _concatenate_ranges(self.window_start, windows)
 
 
-def encode(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
+def encode(sentences: Iterable[Sentence], tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
     """Tokenize sentences, label the first piece of each word, and split long sentences at word boundaries.
 
-    Some thousands of sentences are encoded at a time, because a tokenizer's results are large.
-
     Args:
-        sentences: The sentences.
+        sentences: One or more sentences. They are taken one by one and encoded in blocks, so an iterator may read them
+            from a file that does not fit into memory.
         tokenizer: The fast tokenizer of the backbone.
         max_length: Maximum number of pieces per window, special tokens included.
 
     Raises:
         UserError: If ``max_length`` leaves no room for a piece.
     """
-    words, tags = sentences.words, sentences.tags
-    blocks = [slice(first, first + _BLOCK) for first in range(0, max(len(sentences), 1), _BLOCK)]
-    parts = [_encode_block(Sentences(words[block], tags[block]), tokenizer, max_length) for block in blocks]
-    return replace(join(parts), digest=sentences.digest)
+    content, parts, remaining = hashlib.sha256(), [], iter(sentences)
+    while block := [*islice(remaining, _BLOCK)]:
+        for sentence in block:
+            content.update(content_of(sentence))
+        parts.append(_encode_block(Sentences.of(block), tokenizer, max_length))
+    return replace(join(parts), digest=content.hexdigest())
 
 
 def _encode_block(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
-    """Encode sentences all at once, without their digest."""
+    """Encode some of the sentences of a split, without a digest."""
     before, after = _special_tokens(tokenizer)
     room = max_length - len(before) - len(after)
     if room < 1:
@@ -238,7 +240,7 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
         except Exception as error:  # a damaged file makes safetensors and torch raise exceptions of many types
             reason = " ".join(str(error).split()) or type(error).__name__
             logger.warning("%s is damaged (%s); %s is encoded again", path, reason, split)
-    encoded = encode(split.sentences, load_tokenizer(backbone), max_length)
+    encoded = encode(split.read(), load_tokenizer(backbone), max_length)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _dump(encoded))

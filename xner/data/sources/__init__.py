@@ -6,19 +6,19 @@ To add a file format, write a module with a function like ``read_conll`` and add
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from xner.data.sources.conll import read_conll
 from xner.data.sources.records import read_jsonl, read_parquet, read_saved, read_table
-from xner.data.sources.sentences import Sentences, read_bytes
+from xner.data.sources.sentences import Sentence, Sentences, read_chunks
 from xner.errors import RunError, UserError, did_you_mean
 
-__all__ = ["READERS", "SAMPLE", "SPLITS", "Sentences", "Split"]
+__all__ = ["READERS", "SAMPLE", "SPLITS", "Sentence", "Sentences", "Split"]
 
-READERS: dict[str, Callable[[Path, str], Sentences]] = {
+READERS: dict[str, Callable[[Path, str], Iterator[Sentence]]] = {
     ".tsv": read_conll,
     ".conll": read_conll,
     ".txt": read_conll,
@@ -96,26 +96,37 @@ class Split:
         digest = hashlib.sha256(f"{self.language}\n{self._path.name}\n".encode())
         for file in sorted(self._path.rglob("*")) if self._path.is_dir() else [self._path]:
             if file.is_file():
-                digest.update(read_bytes(file))
+                for chunk in read_chunks(file):
+                    digest.update(chunk)
         return digest.hexdigest()
 
     @cached_property
     def sentences(self) -> Sentences:
-        """Read the sentences of the split, in the order of the source.
+        """Read all sentences of the split into memory; see ``read``."""
+        return Sentences.of(self._read())
+
+    def read(self) -> Iterator[Sentence]:
+        """Read the sentences of the split one by one, in the order of the source, unless they are in memory.
 
         Raises:
             RunError: If the hub or a file cannot be read, or contains something other than sentences with known tags.
         """
+        return iter(self.sentences) if "sentences" in vars(self) else self._read()
+
+    def _read(self) -> Iterator[Sentence]:
         if self.source == "panx":
             where, sentences = f"{HUB} PAN-X.{self.language} {self.name}", read_hub(self.language, self.name)
         else:
             where, sentences = str(self._path), READERS[self._path.suffix](self._path, self.language)
-        if not len(sentences):
+        empty = True
+        for sentence in sentences:
+            empty = False
+            yield sentence
+        if empty:
             raise RunError(f"{where} contains no sentences")
-        return sentences
 
 
-def read_hub(language: str, split: str) -> Sentences:
+def read_hub(language: str, split: str) -> Iterator[Sentence]:
     """Download a split of PAN-X, or read it from the cache of ``datasets``."""
     import datasets
     import datasets.exceptions

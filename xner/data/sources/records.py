@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xner.data.sources.sentences import Sentences, read_lines, remove_prefix, unknown_tag
+from xner.data.sources.sentences import Sentence, read_lines, remove_prefix, unknown_tag
 from xner.errors import RunError
 from xner.tags import LABELS, TAGS
 
@@ -14,7 +14,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 """JSON may contain one half of an escaped surrogate pair."""
 
 
-def read_jsonl(path: Path, language: str) -> Sentences:
+def read_jsonl(path: Path, language: str) -> Iterator[Sentence]:
     """Read a file with one JSON object per line."""
 
     def rows() -> Iterator[tuple[str, Any, Any]]:
@@ -31,7 +31,7 @@ def read_jsonl(path: Path, language: str) -> Sentences:
     return _check_rows(rows(), language)
 
 
-def read_parquet(path: Path, language: str) -> Sentences:
+def read_parquet(path: Path, language: str) -> Iterator[Sentence]:
     """Read a Parquet file."""
     import datasets
     import pyarrow
@@ -44,20 +44,20 @@ def read_parquet(path: Path, language: str) -> Sentences:
     return read_table(datasets.Dataset(table), str(path), language)
 
 
-def read_saved(path: Path, language: str) -> Sentences:
+def read_saved(path: Path, language: str) -> Iterator[Sentence]:
     """Read a folder written by ``datasets.Dataset.save_to_disk``."""
     import datasets
 
     try:
         dataset = datasets.load_from_disk(str(path))
     except IndexError:  # datasets 5.2 saves a data set without rows, but cannot load it
-        return Sentences([], [])
+        return iter(())
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{path} cannot be loaded as a folder written by save_to_disk: {error}") from error
     return read_table(dataset, str(path), language)
 
 
-def read_table(dataset: Any, where: str, language: str) -> Sentences:  # noqa: ANN401 - datasets ships no types
+def read_table(dataset: Any, where: str, language: str) -> Iterator[Sentence]:  # noqa: ANN401 - datasets ships no types
     """Read a ``datasets.Dataset`` with the columns ``tokens`` and ``ner_tags``.
 
     Args:
@@ -69,14 +69,13 @@ def read_table(dataset: Any, where: str, language: str) -> Sentences:  # noqa: A
         raise RunError(f"{where} has no column {sorted(missing)[0]!r}, only {', '.join(dataset.column_names)}")
     feature = getattr(dataset.features["ner_tags"], "feature", None)
     names: Sequence[str] = getattr(feature, "names", None) or TAGS
-    # A column is lazy: without [:], each row would be read on its own.
-    columns = zip(dataset["tokens"][:], dataset["ner_tags"][:], strict=True)
-    return _check_rows(((f"{where}, row {row}", *pair) for row, pair in enumerate(columns)), language, names)
+    batches = dataset.select_columns(["tokens", "ner_tags"]).iter(batch_size=1000)
+    pairs = (pair for batch in batches for pair in zip(batch["tokens"], batch["ner_tags"], strict=True))
+    return _check_rows(((f"{where}, row {row}", *pair) for row, pair in enumerate(pairs)), language, names)
 
 
-def _check_rows(rows: Iterable[tuple[str, Any, Any]], language: str, names: Sequence[str] = TAGS) -> Sentences:
+def _check_rows(rows: Iterable[tuple[str, Any, Any]], language: str, names: Sequence[str] = TAGS) -> Iterator[Sentence]:
     """Check rows of (where, words, tags); tags are strings, or integers that are looked up in ``names``."""
-    sentences = Sentences([], [])
     for where, words, tags in rows:
         if not isinstance(words, list) or not isinstance(tags, list):
             raise RunError(f"{where}: tokens and ner_tags must be lists")
@@ -92,6 +91,4 @@ def _check_rows(rows: Iterable[tuple[str, Any, Any]], language: str, names: Sequ
         named = [names[tag] if type(tag) is int and 0 <= tag < len(names) else tag for tag in tags]
         if unknown := [tag for tag in named if not isinstance(tag, str) or tag not in LABELS]:
             raise RunError(f"{where}: {unknown_tag(unknown[0])}, or 0 to {len(names) - 1}")
-        sentences.words.append([remove_prefix(word, language) for word in words])
-        sentences.tags.append(named)
-    return sentences
+        yield Sentence([remove_prefix(word, language) for word in words], named)

@@ -1,13 +1,24 @@
 """Sentences with tags, and what the readers of all formats share."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from xner.errors import RunError
 from xner.tags import TAGS
+
+_CHUNK = 1 << 20
+"""Number of bytes that are read from a file at once."""
+
+
+class Sentence(NamedTuple):
+    """A sentence: its words, and as many tags."""
+
+    words: list[str]
+    tags: list[str]
 
 
 @dataclass(frozen=True)
@@ -22,17 +33,33 @@ class Sentences:
     words: list[list[str]]
     tags: list[list[str]]
 
+    @classmethod
+    def of(cls, sentences: Iterable[Sentence]) -> "Sentences":
+        """Collect sentences."""
+        collected = cls([], [])
+        for words, tags in sentences:
+            collected.words.append(words)
+            collected.tags.append(tags)
+        return collected
+
     def __len__(self) -> int:
         return len(self.words)
+
+    def __iter__(self) -> Iterator[Sentence]:
+        return map(Sentence._make, zip(self.words, self.tags, strict=True))
 
     @cached_property
     def digest(self) -> str:
         """Compute a SHA-256 of words and tags, which does not depend on the format that they were read from."""
         digest = hashlib.sha256()
-        for words, tags in zip(self.words, self.tags, strict=True):
-            digest.update("".join(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True)).encode())
-            digest.update(b"\n")
+        for sentence in self:
+            digest.update(content_of(sentence))
         return digest.hexdigest()
+
+
+def content_of(sentence: Sentence) -> bytes:
+    """Format a sentence as in a ``.tsv`` file; the digest of a split is the SHA-256 of its sentences in this form."""
+    return ("".join(f"{word}\t{tag}\n" for word, tag in zip(*sentence, strict=True)) + "\n").encode()
 
 
 def unknown_tag(tag: object) -> str:
@@ -49,10 +76,12 @@ def remove_prefix(word: str, language: str) -> str:
     return word.removeprefix(f"{language}:") or word
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file, or raise ``RunError``."""
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Read a file in chunks of whole lines, or raise ``RunError``."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk + file.readline()
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -60,14 +89,12 @@ def read_bytes(path: Path) -> bytes:
 def read_lines(path: Path) -> Iterator[str]:
     """Read the lines of a UTF-8 file one by one, without their newlines, or raise ``RunError``."""
     offset = 0
-    try:
-        # In binary, because a word may contain U+2028 and similar characters.
-        with path.open("rb") as file:
-            for line in file:
-                yield line.removesuffix(b"\n").decode("utf-8")
-                offset += len(line)
-    except UnicodeDecodeError as error:
-        offset += error.start
-        raise RunError(f"{path} is not UTF-8 (invalid byte at offset {offset}); convert it") from error
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    for chunk in read_chunks(path):
+        try:
+            # str.splitlines also splits at U+2028 and similar characters, which a word may contain.
+            lines = chunk.removesuffix(b"\n").decode("utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            invalid = offset + error.start
+            raise RunError(f"{path} is not UTF-8 (invalid byte at offset {invalid}); convert it") from error
+        yield from lines
+        offset += len(chunk)
