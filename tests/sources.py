@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xner.data.sources import Sentences
-from xner.tags import LABELS, TAGS
+from xner.tags import PANX
 
 HUB_TAGS = ["B-ORG", "O", "I-LOC", "B-PER", "I-PER", "I-ORG", "B-LOC"]
 """The tags in another order than in xner, so that integers have another meaning."""
@@ -81,10 +81,10 @@ FORMATS: dict[str, Callable[[Path, str, Sentences], None]] = {
     "conll": _write_text(".conll", as_tsv),
     "txt": _write_text(".txt", as_tsv),
     "jsonl of strings": _write_text(".jsonl", lambda sentences: as_jsonl(as_rows(sentences))),
-    "jsonl of integers": _write_text(".jsonl", lambda sentences: as_jsonl(as_rows(sentences, LABELS.__getitem__))),
+    "jsonl of integers": _write_text(".jsonl", lambda sentences: as_jsonl(as_rows(sentences, PANX.labels.__getitem__))),
     "parquet of strings": lambda folder, split, sentences: _write_parquet(sentences, folder / f"{split}.parquet", str),
     "parquet of integers": lambda folder, split, sentences: _write_parquet(
-        sentences, folder / f"{split}.parquet", LABELS.__getitem__
+        sentences, folder / f"{split}.parquet", PANX.labels.__getitem__
     ),
     "parquet of datasets": lambda folder, split, sentences: as_dataset(sentences, HUB_TAGS).to_parquet(
         folder / f"{split}.parquet"
@@ -120,7 +120,7 @@ def write_hub(folder: Path, language: str, splits: dict[str, Sentences]) -> Path
     config.mkdir(parents=True)
     files = []
     for split, sentences in splits.items():
-        table = as_dataset(sentences, TAGS)
+        table = as_dataset(sentences, PANX.tags)
         prefixed = [[f"{language}:{word}" for word in words] for words in sentences.words]
         features = table.features
         rows = {

@@ -56,9 +56,9 @@ def test_load_from_checkpoint(tmp_path: Path, options: dict[str, object]) -> Non
 class WeightedClassifier(TokenClassifier):
     """A classifier with a loss and a head of its own, as CONTRIBUTING shows."""
 
-    def make_network(self) -> xner.Network:
+    def make_network(self, tag_set: xner.TagSet | None) -> xner.Network:
         """Put a layer under the head."""
-        network = super().make_network()
+        network = super().make_network(tag_set)
         hidden = network.model.config.hidden_size
         network.model.classifier = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), network.model.classifier)
         return network
@@ -74,7 +74,7 @@ def test_subclass() -> None:
     data = PanxDataModule(source="sample", backbone="sample", num_samples=40)
     model = WeightedClassifier(backbone="sample", learning_rate=1e-3)
     trainer = quiet_trainer(max_epochs=1)
-    before = model.make_network().model.classifier[0].weight.detach().clone()
+    before = model.make_network(xner.PANX).model.classifier[0].weight.detach().clone()
     trainer.fit(model, datamodule=data)
     after = model.network.model.classifier[0].weight
     assert not torch.equal(before, after)
@@ -83,7 +83,7 @@ def test_subclass() -> None:
 
 def test_metric_takes_tags() -> None:
     """SpanF1 takes lists of tags as seqeval does, and refuses what does not match."""
-    metric = SpanF1()
+    metric = SpanF1(xner.PANX)
     metric.update([["B-PER", "O"], ["B-LOC"]], [["B-PER", "O"], ["B-ORG"]])
     assert metric.compute()["f1"] == 0.5
     with pytest.raises(ValueError, match="'B-CAR' is unknown"):

@@ -22,7 +22,7 @@ from xner.data.packing import RowDataset
 from xner.data.sampler import BatchIndices
 from xner.data.sources import Split
 from xner.errors import RunError
-from xner.tags import TAGS
+from xner.tags import PANX
 from xner.transfer.result import read_result
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def test_model_folder(family: str, backbone: Path, root: Path) -> None:
     network = AutoModelForTokenClassification.from_pretrained(root / "model")
     before = loaded(backbone).network.model
     assert type(network) is type(before)
-    assert network.config.id2label == dict(enumerate(TAGS))
+    assert network.config.id2label == dict(enumerate(PANX.tags))
     weights = dict(before.named_parameters())
     assert {name: weight.shape for name, weight in network.named_parameters()} == {
         name: weight.shape for name, weight in weights.items()
@@ -118,7 +118,7 @@ def test_special_pieces(backbone: Path) -> None:
     """Padding is piece 0, positions count from 0, and a window lies between [CLS] and [SEP]."""
     config, tokenizer = load_config(str(backbone)), load_tokenizer(str(backbone))
     assert (config.pad_token_id, tokenizer.pad_token_id, position_start(config)) == (0, 0, 0)
-    pieces = encode(Split("sample", "tr", "test").sentences, tokenizer, 64)
+    pieces = encode(Split("sample", "tr", "test").sentences, tokenizer, 64, PANX)
     windows = np.split(pieces.pieces, pieces.window_start[1:-1])
     assert {tokenizer.convert_ids_to_tokens(int(window[0])) for window in windows} == {"[CLS]"}
     assert {tokenizer.convert_ids_to_tokens(int(window[-1])) for window in windows} == {"[SEP]"}
@@ -128,7 +128,7 @@ def test_special_pieces(backbone: Path) -> None:
 def test_rows_change_nothing(tmp_path: Path) -> None:
     """Logits of mBERT in shared rows are the padded ones and those of each sentence alone in the bare network."""
     model = loaded(make("mbert", tmp_path / "mbert"))
-    data = encode(Split("sample", "tr", "validation").sentences, load_tokenizer(model.backbone_name), 64)
+    data = encode(Split("sample", "tr", "validation").sentences, load_tokenizer(model.backbone_name), 64, PANX)
     share = BatchIndices(np.arange(60), int(data.sentence_labelled[:60].sum()))
     packed, padded = (RowDataset(data, padding_id=0, row_length=length)[share] for length in (64, None))
     assert len(packed.pieces) < len(padded.pieces) / 3
@@ -174,7 +174,7 @@ def test_tokenizer_without_a_file_of_its_own(tmp_path: Path) -> None:
     save_tokenizer(str(folder), tmp_path / "saved")
     (folder / "config.json").replace(tmp_path / "saved" / "config.json")
     sentences = Split("sample", "tr", "test").sentences
-    first, again = (encode(sentences, load_tokenizer(str(each)), 64) for each in (folder, tmp_path / "saved"))
+    first, again = (encode(sentences, load_tokenizer(str(each)), 64, PANX) for each in (folder, tmp_path / "saved"))
     assert np.array_equal(first.pieces, again.pieces)
     assert np.array_equal(first.labels, again.labels)
 

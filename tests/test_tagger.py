@@ -13,7 +13,7 @@ from tests.model.tiny import pretrained_backbone
 from xner.cli.main import main
 from xner.data.sources import Split
 from xner.tagger import Tagged, Tagger, split_words
-from xner.tags import TAGS, spans
+from xner.tags import PANX, spans
 
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 ENVER = "Vardar Kapısı'ndan çıkarken nişanlarımı söktüm, biraz müteessirdim. Böyle yakındı Enver Paşa"
@@ -99,7 +99,7 @@ def test_entities_lie_where_they_say(tagger: Tagger, texts: list[str]) -> None:
         for entity in tagged.entities:
             assert entity.text == tagged.text[entity.start : entity.end]
             assert entity.text == entity.text.strip() != ""
-            assert 1 / len(TAGS) <= entity.score <= 1
+            assert 1 / len(PANX.tags) <= entity.score <= 1
 
 
 def test_tags_are_the_networks(tagger: Tagger, folder: str) -> None:
@@ -113,7 +113,7 @@ def test_tags_are_the_networks(tagger: Tagger, folder: str) -> None:
             probabilities = network(**pieces).logits[0].softmax(-1)
         word_ids = pieces.word_ids()
         best = [probabilities[word_ids.index(word)].max(-1) for word in range(len(tagged.words))]
-        assert tagged.tags == [TAGS[one.indices] for one in best]
+        assert tagged.tags == [PANX.tags[one.indices] for one in best]
         for entity, span in zip(tagged.entities, spans(tagged.tags), strict=True):
             assert entity.score == pytest.approx(
                 min(one.values.item() for one in best[span.first : span.last + 1]), abs=1e-5

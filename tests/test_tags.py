@@ -2,19 +2,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from xner.tags import IGNORE, LABELS, OUTSIDE, TAGS, TYPES, Span, invalid_tags, spans
+from xner.tags import IGNORE, OUTSIDE, PANX, Span, invalid_tags, spans
 
-tag_sequences = st.lists(st.sampled_from(TAGS), max_size=12)
+tag_sequences = st.lists(st.sampled_from(PANX.tags), max_size=12)
 
 
 def test_tag_set() -> None:
-    """The labels are those of the hub, and each type has the B and I labels that ``TYPES`` documents."""
-    assert TAGS == ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-    assert {TAGS[label]: label for label in range(7)} == LABELS
-    for number, kind in enumerate(TYPES):
-        assert TAGS[2 * number + 1 : 2 * number + 3] == (f"B-{kind}", f"I-{kind}")
-    assert TAGS[OUTSIDE] == "O"
-    assert IGNORE not in LABELS.values()
+    """The labels are those of the hub, and each type has the B and I labels that ``PANX.types`` documents."""
+    assert PANX.tags == ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+    assert {PANX.tags[label]: label for label in range(7)} == PANX.labels
+    for number, kind in enumerate(PANX.types):
+        assert PANX.tags[2 * number + 1 : 2 * number + 3] == (f"B-{kind}", f"I-{kind}")
+    assert PANX.tags[OUTSIDE] == "O"
+    assert IGNORE not in PANX.labels.values()
 
 
 @given(tag_sequences)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xner.model.network import Network
     from xner.report import write_report
     from xner.tagger import Tagger
-    from xner.tags import TAGS, TYPES, Span, spans
+    from xner.tags import PANX, Span, TagSet, spans
     from xner.transfer.plan import Stage, plan
 
 _MODULES = {
@@ -29,14 +29,13 @@ _MODULES = {
     "xner.model.network": ("Network",),
     "xner.report": ("write_report",),
     "xner.tagger": ("Tagger",),
-    "xner.tags": ("TAGS", "TYPES", "Span", "spans"),
+    "xner.tags": ("PANX", "Span", "TagSet", "spans"),
     "xner.transfer.plan": ("Stage", "plan"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "TAGS",
-    "TYPES",
+    "PANX",
     "LoRA",
     "Network",
     "PanxDataModule",
@@ -44,6 +43,7 @@ __all__ = [
     "Span",
     "SpanF1",
     "Stage",
+    "TagSet",
     "Tagger",
     "TokenClassifier",
     "UserError",

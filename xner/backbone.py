@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xner.errors import RunError, UserError, options_called
 from xner.files import folder_atomically
-from xner.tags import TAGS
+from xner.tags import PANX, TagSet
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Linear
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 _ROBERTA = ("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl")
@@ -39,7 +40,7 @@ def load_config(backbone: str) -> "PreTrainedConfig":
         backbone: A hub name, a folder in Hugging Face layout, or ``sample``.
 
     Raises:
-        UserError: If the folder holds no backbone, or a token classifier with other tags.
+        UserError: If the folder holds no backbone.
         RunError: If the hub cannot be reached, or does not know the name.
     """
     from transformers import AutoConfig
@@ -48,20 +49,51 @@ def load_config(backbone: str) -> "PreTrainedConfig":
         raise UserError(
             f"model.backbone={backbone!r} holds no config.json; use a folder in Hugging Face layout or a hub name"
         )
-    config = _from_pretrained(AutoConfig, backbone)
-    if has_head(config):
-        tags = tuple(config.id2label[label] for label in sorted(config.id2label))
-        if tags != TAGS:
-            raise UserError(
-                f"model.backbone={backbone!r} is a token classifier with the tags {', '.join(tags)}; use one with "
-                f"{', '.join(TAGS)} in this order, or an encoder without a head"
-            )
-    return config  # type: ignore[no-any-return]
+    return _from_pretrained(AutoConfig, backbone)  # type: ignore[no-any-return]
 
 
 def has_head(config: "PreTrainedConfig") -> bool:
     """Return whether a configuration is that of a token classifier, which has a head."""
     return any(name.endswith("ForTokenClassification") for name in config.architectures or ())
+
+
+def head_tags(backbone: str) -> TagSet | None:
+    """Return the tag set of a backbone's head, types in the order of their labels; ``None`` where it has no head.
+
+    Raises:
+        UserError: If its labels are not those of entity types under IOB2.
+    """
+    config = load_config(backbone)
+    if not has_head(config):
+        return None
+    tags = [tag for _, tag in sorted(_labels(config).items())]
+    found = TagSet.of_tags(tags)
+    if found is None:
+        raise UserError(
+            f"model.backbone={backbone!r} is a token classifier with the labels {', '.join(tags)}, which are not O, B- "
+            "and I- tags of entity types; use another one, or replace its head with model.new_head=true"
+        )
+    return found
+
+
+def _labels(config: "PreTrainedConfig") -> dict[int, str]:
+    """Return the tag of each label of a token classifier."""
+    return {int(label): str(tag) for label, tag in (config.id2label or {}).items()}
+
+
+def check_types(backbone: str, tag_set: TagSet, *, new_head: bool = False) -> None:
+    """Check that a backbone's head, if it is to be kept, has the entity types of the data, in whichever order.
+
+    Raises:
+        UserError: If it has others.
+    """
+    own = None if new_head else head_tags(backbone)
+    if own and {*own.types} != {*tag_set.types}:
+        raise UserError(
+            f"model.backbone={backbone!r} has the entity types {own}, but the data has {tag_set}; rename or drop types "
+            "of the data with data.map_types, name types that do not occur in it with data.types, or replace the head "
+            "with model.new_head=true"
+        )
 
 
 def check_head(backbone: str) -> None:
@@ -108,25 +140,35 @@ class Loaded(NamedTuple):
     """A network that was loaded.
 
     Attributes:
-        network: The encoder under a head for xner's tags.
-        head_is_new: Whether the head has random weights because the backbone has none.
+        network: The encoder under a head.
+        tag_set: The tag set of the head, in the order of its labels.
+        head_is_new: Whether the head has random weights.
     """
 
     network: "PreTrainedModel"
+    tag_set: TagSet
     head_is_new: bool
 
 
-def load_network(backbone: str) -> Loaded:
-    """Load a backbone's weights under a head for xner's tags; the head is new if the backbone has none.
+def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool = False) -> Loaded:
+    """Load a backbone's weights under a head for a tag set; the head is new if the backbone has none.
+
+    Args:
+        backbone: A hub name, a folder in Hugging Face layout, or ``sample``.
+        tag_set: The tag set, whose order the labels get; ``None`` stands for that of the backbone's head, or PAN-X's.
+        new_head: Whether to replace a head that the backbone has.
 
     Raises:
-        UserError: If the folder holds a token classifier with other tags, or no weights.
+        UserError: If the backbone's head has other entity types, or the folder holds no weights.
         RunError: If the weights cannot be loaded, or are not all finite.
     """
     import torch
     from transformers import AutoModelForTokenClassification
 
-    load_config(backbone)
+    own = None if new_head else head_tags(backbone)
+    tag_set = tag_set or own or PANX
+    check_types(backbone, tag_set, new_head=new_head)
+    names = _labels(load_config(backbone))
     folder = folder_of(backbone)
     if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
         raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
@@ -135,20 +177,52 @@ def load_network(backbone: str) -> Loaded:
         network, info = _from_pretrained(
             AutoModelForTokenClassification,
             backbone,
-            id2label=dict(enumerate(TAGS)),
-            label2id={tag: label for label, tag in enumerate(TAGS)},
+            id2label=dict(enumerate(tag_set.tags)),
+            label2id=tag_set.labels,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=new_head,
         )
+    if new_head:
+        _reset_head(network)
+    elif own:
+        places = {name: label for label, name in names.items()}
+        _permute_head(network, [places[tag] for tag in tag_set.tags])
     if name := first_not_finite(network.state_dict()):
         raise RunError(
             f"model.backbone={backbone!r} has weights that are not finite ({name}), as after a training that diverged; "
             "use another model folder"
         )
     encoder = f"{network.base_model_prefix}."
-    head_is_new = any(not name.startswith(encoder) for name in info["missing_keys"])
+    head_is_new = new_head or any(not name.startswith(encoder) for name in info["missing_keys"])
     # from_pretrained returns a network in evaluation mode, in which Lightning would train it without dropout.
-    return Loaded(network.train(), head_is_new)
+    return Loaded(network.train(), tag_set, head_is_new)
+
+
+def _head_layers(network: "PreTrainedModel") -> "list[Linear]":
+    """Return the linear layers of a head, the one that scores labels last."""
+    from torch.nn import Linear
+
+    encoder = f"{network.base_model_prefix}."
+    return [each for name, each in network.named_modules() if isinstance(each, Linear) and not name.startswith(encoder)]
+
+
+def _reset_head(network: "PreTrainedModel") -> None:
+    """Give a head random weights, as transformers initialises a new one."""
+    from torch import nn
+
+    for layer in _head_layers(network):
+        nn.init.normal_(layer.weight, std=network.config.initializer_range)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _permute_head(network: "PreTrainedModel", places: Sequence[int]) -> None:
+    """Reorder the labels of a head; ``places`` is the former label of each."""
+    if [*places] != [*range(len(places))]:
+        layer = _head_layers(network)[-1]
+        for weight in layer.parameters():
+            weight.data = weight.data[[*places]]
 
 
 def first_not_finite(weights: Mapping[str, "Tensor"]) -> str | None:

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xner.tags import TagSet
+
 
 class Batch(NamedTuple):
     """Whole sentences, packed into rows of pieces, and their words.
@@ -48,6 +50,7 @@ class BatchSource(Protocol):
     """The attributes and methods of a data module, other than its data loaders, that the model uses."""
 
     test_languages: list[str]
+    tag_set: TagSet
 
     def used_pieces(self) -> npt.NDArray[np.int64]:
         """Return the ids of the pieces that training and validation look up, ascending. *Shape:* (used,)."""

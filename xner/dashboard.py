@@ -21,7 +21,7 @@ from xner.report.runs import before_adaptation
 from xner.tags import Span
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
-from xner.transfer.result import CSV_COLUMNS, Evaluation, Result, csv_rows, read_sentences
+from xner.transfer.result import Evaluation, Result, csv_columns, csv_rows, flat, read_sentences
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def _summarize(dashboard: Dashboard, evaluations: Sequence[Evaluation], **others
     scores = {
         f"test/{name}/{evaluation['language']}": value
         for evaluation in evaluations
-        for name, value in evaluation.items()
+        for name, value in flat(evaluation).items()
         if isinstance(value, int | float)
     }
     with dashboard.surviving():
@@ -293,11 +293,12 @@ def _write_overview(experiment: Any, analysis: Analysis, curve: Path) -> None:  
             key = f"few-shot/{point.regime}"
             experiment.define_metric(f"{key}/*", step_metric="sentences")
             experiment.log({"sentences": point.size, f"{key}/f1": point.target.seeds.mean})
-    rows = [[row[name] for name in CSV_COLUMNS] for row in csv_rows(analysis.run.results)]
+    columns: list[str | int] = [*csv_columns(analysis.run.results)]
+    rows = [[row.get(str(name)) for name in columns] for row in csv_rows(analysis.run.results)]
     experiment.log(
         {
             "few-shot/table": wandb.Table(columns=list(FEW_SHOT), data=few_shot_rows(analysis)),
-            "results": wandb.Table(columns=list(CSV_COLUMNS), data=rows),
+            "results": wandb.Table(columns=columns, data=rows),
             "curve": wandb.Image(str(curve)),
             "errors": wandb.Table(columns=list(ERRORS), data=error_rows(analysis)),
         }

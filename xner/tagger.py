@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, overload
 
 from xner.errors import UserError, options_called
-from xner.tags import TAGS, spans
+from xner.tags import spans
 
 
 class Word(NamedTuple):
@@ -23,7 +23,7 @@ class Entity(NamedTuple):
     """An entity and its place in the text.
 
     Attributes:
-        type: PER, ORG or LOC.
+        type: The entity type, such as PER.
         text: The text from its first word to its last, ``text[start:end]``.
         start: Index of its first character.
         end: Index after its last character.
@@ -132,7 +132,7 @@ class Tagger:
         longest: Words that a text is cut into ranges of before it is tagged, which bounds the memory it needs.
 
     Raises:
-        UserError: If the folder has no token classifier with PAN-X's tags, or no tokenizer.
+        UserError: If the folder has no token classifier with tags under IOB2, or no tokenizer.
         RunError: If its content cannot be loaded.
     """
 
@@ -214,7 +214,7 @@ class Tagger:
             return [], []
         words = [[word.text for word in sentence] for sentence in sentences]
         untagged = [["O"] * len(sentence) for sentence in words]
-        encoded = encode(Sentences(words, untagged), self.tokenizer, self.max_length)
+        encoded = encode(Sentences(words, untagged), self.tokenizer, self.max_length, self.network.tag_set)
         rows = RowDataset(encoded, padding_id=self.padding_id)
         labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
         scores = np.zeros(len(encoded.word_piece))
@@ -225,7 +225,7 @@ class Tagger:
             places, _ = encoded.words_of(share.sentences)
             labels[places] = best.indices.cpu().numpy()
             scores[places] = best.values.cpu().numpy()
-        return [TAGS[label] for label in labels], scores.tolist()
+        return [self.network.tag_set.tags[label] for label in labels], scores.tolist()
 
 
 def _entities(text: str, words: Sequence[Word], tags: Sequence[str], scores: Sequence[float]) -> list[Entity]:

@@ -1,22 +1,96 @@
-"""The tag set of PAN-X, the labels of its tags, and the spans of a tag sequence."""
+"""Tag sets: entity types, their IOB2 tags and labels; and the spans of a tag sequence."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-"""The tags in the order of their labels, as in ``google/xtreme`` on the Hugging Face Hub (Hu et al. 2020)."""
+from xner.errors import UserError
 
-TYPES = ("PER", "ORG", "LOC")
-"""The entity types; type ``t`` has the labels ``2 * t + 1`` (B) and ``2 * t + 2`` (I)."""
-
-LABELS = {tag: label for label, tag in enumerate(TAGS)}
-"""The label of each tag."""
-
-OUTSIDE = LABELS["O"]
-"""The label of a word outside all entities, which is also predicted for a word without pieces."""
+OUTSIDE = 0
+"""The label of ``O``, of a word outside all entities, which is also predicted for a word without pieces."""
 
 IGNORE = -100
 """The label of a piece that is not scored."""
+
+_MOST_TYPES = 63
+"""With more, a label would not fit into 8 bits."""
+
+_TYPE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]+")
+"""A type is part of file formats that separate by white space."""
+
+
+@dataclass(frozen=True)
+class TagSet:
+    """Entity types in a fixed order, their tags under IOB2 (Ramshaw and Marcus 1995), and the labels of the tags.
+
+    ``O`` has the label 0, and type ``t`` the labels ``2 * t + 1`` (``B-``) and ``2 * t + 2`` (``I-``).
+
+    Args:
+        types: The entity types, such as ``("PER", "ORG", "LOC")``.
+
+    Raises:
+        UserError: If there is no type, a type occurs twice or cannot be part of a tag, or there are more than 63.
+
+    >>> TagSet(("PER", "LOC")).tags
+    ('O', 'B-PER', 'I-PER', 'B-LOC', 'I-LOC')
+    >>> TagSet(("PER", "LOC")).labels["I-LOC"]
+    4
+    """
+
+    types: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        types = list(self.types)
+        if not 1 <= len(types) <= _MOST_TYPES:
+            raise UserError(f"data.types={types} has {len(types)} entity types; use 1 to {_MOST_TYPES}")
+        for each in types:
+            if not isinstance(each, str) or each == "O" or not _TYPE.fullmatch(each):
+                raise UserError(f"data.types={types}: {each!r} is not an entity type; use a name without spaces, not O")
+        if len({*types}) < len(types):
+            raise UserError(f"data.types={types} names a type twice; name each once")
+
+    def __str__(self) -> str:
+        return ", ".join(self.types)
+
+    @cached_property
+    def tags(self) -> tuple[str, ...]:
+        """The tags in the order of their labels."""
+        return ("O", *(f"{prefix}-{each}" for each in self.types for prefix in "BI"))
+
+    @cached_property
+    def labels(self) -> dict[str, int]:
+        """The label of each tag."""
+        return {tag: label for label, tag in enumerate(self.tags)}
+
+    @classmethod
+    def of_types(cls, types: Iterable[str]) -> "TagSet":
+        """Make the tag set of types whose order is unknown: PAN-X's come first, in PAN-X's order, then the others.
+
+        >>> TagSet.of_types({"MISC", "LOC", "PER", "DATE"}).types
+        ('PER', 'LOC', 'DATE', 'MISC')
+        """
+        order = {each: place for place, each in enumerate(PANX.types)}
+        return cls(tuple(sorted({*types}, key=lambda each: (order.get(each, len(order)), each))))
+
+    @classmethod
+    def of_tags(cls, tags: Iterable[str]) -> "TagSet | None":
+        """Return the tag set that has exactly these tags, types in the order of their first tag; ``None`` without one.
+
+        >>> TagSet.of_tags(["B-LOC", "I-LOC", "B-PER", "I-PER", "O"])
+        TagSet(types=('LOC', 'PER'))
+        >>> TagSet.of_tags(["O", "I-PER"]) is None
+        True
+        """
+        tags = list(tags)
+        types = tuple(dict.fromkeys(tag[2:] for tag in tags if tag[:2] in ("B-", "I-") and tag[2:]))
+        found = cls(types) if types and len(types) <= _MOST_TYPES and all(map(_TYPE.fullmatch, types)) else None
+        return found if found and sorted(found.tags) == sorted(tags) else None
+
+
+PANX = TagSet(("PER", "ORG", "LOC"))
+"""The tag set of PAN-X, with the labels of ``google/xtreme`` on the Hugging Face Hub (Hu et al. 2020)."""
 
 
 class Span(NamedTuple):

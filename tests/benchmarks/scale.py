@@ -22,6 +22,7 @@ from tests.reference.trainer import peak_memory
 from xner.data.encode import encode_split
 from xner.data.sources import Split
 from xner.errors import UserError
+from xner.tags import PANX
 
 
 class Reading(TypedDict):
@@ -39,7 +40,7 @@ class Reading(TypedDict):
 def encode_once(data: str, language: str, backbone: str, cache: str, output: str) -> None:
     """Encode a training split or find it in the cache, and write a ``Reading``."""
     started = time.perf_counter()
-    encoded = encode_split(Split(data, language, "train"), backbone, WINDOW, Path(cache))
+    encoded = encode_split(Split(data, language, "train"), backbone, WINDOW, PANX, Path(cache))
     assert len(encoded)
     _write(output, time.perf_counter() - started)
 

@@ -24,6 +24,7 @@ from xner.backbone import load_network, load_tokenizer, new_backbone, save_token
 from xner.data.encode import Encoded, encode_split
 from xner.data.sources import Sentences, Split
 from xner.errors import UserError
+from xner.tags import PANX
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 2
@@ -124,14 +125,14 @@ def prepare(
     pieces = {}
     for name, number in numbers.items():
         split = Split(data, language, name)
-        encoded = encode_split(split, backbone, WINDOW, folder / "cache")
+        encoded = encode_split(split, backbone, WINDOW, PANX, folder / "cache")
         sentences = _choose(split, encoded, number)
         path = folder / "data" / language / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_tsv(sentences), encoding="utf-8")
         peer = encode(words=sentences.words, tags=sentences.tags, tokenizer=load_tokenizer(backbone), max_length=WINDOW)
         pieces[name] = sum(map(len, peer["input_ids"][:]))
-        encode_split(Split(str(folder / "data"), language, name), backbone, WINDOW, folder / "cache")
+        encode_split(Split(str(folder / "data"), language, name), backbone, WINDOW, PANX, folder / "cache")
     return Task(
         folder=folder,
         source=str(Path(data).resolve()) if Path(data).is_dir() else data,

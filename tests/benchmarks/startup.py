@@ -13,6 +13,7 @@ from tests.benchmarks.sides import ROOT, WINDOW, environment, fit, fresh_process
 from xner.data.encode import encode_split
 from xner.data.sources import Split
 from xner.errors import UserError
+from xner.tags import PANX
 
 
 def time_help(told: dict[str, str]) -> float:
@@ -25,7 +26,7 @@ def time_help(told: dict[str, str]) -> float:
 def time_load(data: str, language: str, backbone: str, cache: Path) -> float:
     """Seconds until a training split is found in the cache, by its content, and each of its numbers was read."""
     started = time.monotonic()
-    encoded = encode_split(Split(data, language, "train"), backbone, WINDOW, cache)
+    encoded = encode_split(Split(data, language, "train"), backbone, WINDOW, PANX, cache)
     for values in (encoded.pieces, encoded.labels, encoded.window_start, encoded.word_piece, encoded.word_label):
         values.sum()
     return time.monotonic() - started
@@ -82,7 +83,7 @@ def startup(
         told = environment(cache=cache, threads=threads)
         new_classifier(tokenizer, geometry, folder / "backbone")
         sentences = {
-            split: len(encode_split(Split(data, language, split), backbone, WINDOW, cache))
+            split: len(encode_split(Split(data, language, split), backbone, WINDOW, PANX, cache))
             for split in ("train", "validation")
         }
         for _ in range(repeats):

@@ -117,6 +117,8 @@ def test_remaining_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         backbone="sample",
         backbone_digest="",
         train_split="train",
+        test_split="test",
+        types=["PER"],
         batch_sentences=32,
         digests={},
         work={"a": 500, "b": 100, "c": 900},

@@ -23,7 +23,7 @@ from tests.sources import as_jsonl, as_rows, random_sentences
 from xner.cli import TOOLS
 from xner.cli.main import main
 from xner.data.sources import Split
-from xner.tags import TAGS
+from xner.tags import PANX
 from xner.transfer.result import CSV_COLUMNS, read_result
 
 SWEEP = Path(__file__).parents[2] / "configs" / "sweep.yaml"
@@ -46,7 +46,7 @@ class TestFit:
             *("lineage.json", "seen.safetensors"),
         }
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        assert config["id2label"] == {str(label): tag for label, tag in enumerate(TAGS)}
+        assert config["id2label"] == {str(label): tag for label, tag in enumerate(PANX.tags)}
         assert config["architectures"] == ["XLMRobertaForTokenClassification"]
         lineage = json.loads((model / "lineage.json").read_text(encoding="utf-8"))
         assert lineage["origin"] == tiny_backbone
@@ -171,7 +171,7 @@ class TestEvaluation:
         assert [row["tokens"] for row in rows] == sentences.words
         assert [row["ner_tags"] for row in rows] == sentences.tags
         assert all(len(row["predicted_tags"]) == len(row["tokens"]) for row in rows)
-        assert {tag for row in rows for tag in row["predicted_tags"]} <= {*TAGS}
+        assert {tag for row in rows for tag in row["predicted_tags"]} <= {*PANX.tags}
 
     def test_nothing_to_find(self, run: Run, model: Path, tmp_path: Path) -> None:
         """A test split without an entity is reported like any other."""
@@ -585,7 +585,7 @@ class TestBadInput:
         (copied / "config.json").write_text(json.dumps(config), encoding="utf-8")
         sizes = ["--sizes=[10]"] if command == "transfer" else []
         outcome = run(command, *options(source, copied, tmp_path / "run"), *sizes)
-        assert_one_line(outcome, 2, f"with the tags {', '.join(tags)}", ", ".join(TAGS))
+        assert_one_line(outcome, 2, f"with the tags {', '.join(tags)}", ", ".join(PANX.tags))
         assert not (tmp_path / "run" / "config.yaml").exists()
 
     @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

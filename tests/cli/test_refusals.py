@@ -123,7 +123,8 @@ class TestDefinition:
         splits = [f"{language}/{split}" for language in ("en", "tr") for split in ("train", "validation", "test")]
         experiment = Experiment(
             root=folder, stages=stages, evaluated=["en", "tr"], options=base | settings, backbone=str(folder),
-            backbone_digest="0b", train_split="train", batch_sentences=32, digests=dict.fromkeys(splits, "0a"), work={},
+            backbone_digest="0b", train_split="train", test_split="test", types=["PER"], batch_sentences=32,
+            digests=dict.fromkeys(splits, "0a"), work={},
         )  # fmt: skip
         return define(experiment)
 

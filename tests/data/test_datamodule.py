@@ -17,7 +17,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.data.sampler import subset
 from xner.data.sources import Sentences
 from xner.errors import RunError, UserError
-from xner.tags import LABELS
+from xner.tags import PANX
 
 PADDING = 1
 
@@ -51,7 +51,7 @@ def gold(loader: DataLoader[Batch]) -> dict[int, list[int]]:
 
 def expected_gold(*parts: Sentences) -> dict[int, list[int]]:
     tags = [tags for part in parts for tags in part.tags]
-    return {number: [LABELS[tag] for tag in sentence] for number, sentence in enumerate(tags)}
+    return {number: [PANX.labels[tag] for tag in sentence] for number, sentence in enumerate(tags)}
 
 
 class TestOptions:

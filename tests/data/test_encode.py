@@ -19,7 +19,7 @@ from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
 from xner.files import cache_folder
-from xner.tags import IGNORE, LABELS, TAGS, invalid_tags
+from xner.tags import IGNORE, PANX, invalid_tags
 
 TOKENIZER = load_tokenizer(str(SAMPLE / "backbone"))
 SPECIALS = 2
@@ -32,7 +32,7 @@ word = st.one_of(
     st.sampled_from(["\u200b", "\ufeff", "\u200b\ufeff"]),
     st.text(st.characters(codec="utf-8", exclude_characters="\t\n"), min_size=1, max_size=12),
 )
-sentence = st.lists(st.tuples(word, st.sampled_from(TAGS)), min_size=1, max_size=12)
+sentence = st.lists(st.tuples(word, st.sampled_from(PANX.tags)), min_size=1, max_size=12)
 some_sentences = st.lists(sentence, min_size=1, max_size=5).map(
     lambda sentences: Sentences(
         [[word for word, _ in words] for words in sentences], [[tag for _, tag in words] for words in sentences]
@@ -76,7 +76,7 @@ def tokenized(sentences: Sequence[str]) -> list[list[int]]:
 @given(some_sentences)
 def test_short_sentences_are_cut_as_the_tokenizer_does(sentences: Sentences) -> None:
     """A sentence within one window has the tokenizer's pieces, and the first piece of each word has its label."""
-    encoded = encode(sentences, TOKENIZER, max_length=512)
+    encoded = encode(sentences, TOKENIZER, max_length=512, tag_set=PANX)
     assert len(encoded) == len(sentences)
     for number, (words, tags) in enumerate(zip(sentences.words, sentences.tags, strict=True)):
         expected = TOKENIZER(words, is_split_into_words=True)
@@ -85,7 +85,7 @@ def test_short_sentences_are_cut_as_the_tokenizer_does(sentences: Sentences) -> 
         labels = [IGNORE] * len(window)
         for place, (before, here) in enumerate(pairwise(expected.word_ids()), start=1):
             if here is not None and here != before:
-                labels[place] = LABELS[tags[here]]
+                labels[place] = PANX.labels[tags[here]]
         assert encoded.labels[window].tolist() == labels
     assert encoded.stats.windows == len(sentences)
     assert encoded.stats.split_sentences == encoded.stats.cut_words == 0
@@ -94,8 +94,8 @@ def test_short_sentences_are_cut_as_the_tokenizer_does(sentences: Sentences) -> 
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
 def test_every_word_is_scored_once(sentences: Sentences, max_length: int) -> None:
     """Whatever the window length, each word with pieces has one labelled piece, the first; other words have none."""
-    encoded = encode(sentences, TOKENIZER, max_length)
-    assert encoded.word_label.tolist() == [LABELS[tag] for tags in sentences.tags for tag in tags]
+    encoded = encode(sentences, TOKENIZER, max_length, PANX)
+    assert encoded.word_label.tolist() == [PANX.labels[tag] for tags in sentences.tags for tag in tags]
     assert np.diff(encoded.sentence_word).tolist() == [len(words) for words in sentences.words]
     pieces = [found for words in sentences.words for found in tokenized(words)]
     placed = encoded.word_piece[encoded.word_piece >= 0]
@@ -111,7 +111,7 @@ def test_every_word_is_scored_once(sentences: Sentences, max_length: int) -> Non
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
 def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
     """Windows are not too long, start and end with special tokens, and contain whole words, truncated if too long."""
-    encoded = encode(sentences, TOKENIZER, max_length)
+    encoded = encode(sentences, TOKENIZER, max_length, PANX)
     room = max_length - SPECIALS
     for number, words in enumerate(sentences.words):
         windows = windows_of(encoded, number)
@@ -141,7 +141,7 @@ def test_windows_end_at_words(sentences: Sentences, max_length: int) -> None:
 @given(some_sentences, st.integers(SPECIALS + 1, 30))
 def test_windows_are_as_few_as_can_be(sentences: Sentences, max_length: int) -> None:
     """The first word of a window does not fit into the window before."""
-    encoded = encode(sentences, TOKENIZER, max_length)
+    encoded = encode(sentences, TOKENIZER, max_length, PANX)
     for number, words in enumerate(sentences.words):
         pieces = [len(found) for found in tokenized(words) if found]
         placed = [place for place in word_pieces(encoded, number) if place >= 0]
@@ -155,10 +155,10 @@ def test_windows_are_as_few_as_can_be(sentences: Sentences, max_length: int) -> 
 def test_words_without_pieces() -> None:
     """Zero-width characters have no pieces: such words only have their gold label."""
     sentences = Sentences([["\u200b", "Ankara", "\ufeff"], ["\u200b"]], [["B-PER", "B-LOC", "O"], ["I-ORG"]])
-    encoded = encode(sentences, TOKENIZER, max_length=512)
+    encoded = encode(sentences, TOKENIZER, max_length=512, tag_set=PANX)
     assert encoded.stats.words_without_pieces == 3
     assert (encoded.word_piece >= 0).tolist() == [False, True, False, False]
-    assert encoded.word_label.tolist() == [LABELS[tag] for tag in ("B-PER", "B-LOC", "O", "I-ORG")]
+    assert encoded.word_label.tolist() == [PANX.labels[tag] for tag in ("B-PER", "B-LOC", "O", "I-ORG")]
     assert encoded.sentence_labelled.tolist() == [1, 0]
     assert encoded.pieces[encoded.window_start[1] :].tolist() == [TOKENIZER.bos_token_id, TOKENIZER.eos_token_id]
 
@@ -169,7 +169,9 @@ def test_word_longer_than_a_window() -> None:
     [short, long, none, _] = tokenized(words)
     assert (len(short), len(none)) == (1, 0)
     assert len(long) > 6
-    encoded = encode(Sentences([words], [["O", "B-PER", "O", "B-LOC"]]), TOKENIZER, max_length=6 + SPECIALS)
+    encoded = encode(
+        Sentences([words], [["O", "B-PER", "O", "B-LOC"]]), TOKENIZER, max_length=6 + SPECIALS, tag_set=PANX
+    )
     assert [len(window) - SPECIALS for window in windows_of(encoded, 0)] == [1, 6, 1]
     assert encoded.stats.cut_words == 1
     assert encoded.stats.split_sentences == 1
@@ -179,7 +181,7 @@ def test_word_longer_than_a_window() -> None:
 @given(some_sentences, st.integers(SPECIALS + 1, 30), st.data())
 def test_words_and_pieces_of_sentences(sentences: Sentences, max_length: int, data: st.DataObject) -> None:
     """The words and pieces of chosen sentences come in the order of choice, with their numbers; none give none."""
-    encoded = encode(sentences, TOKENIZER, max_length)
+    encoded = encode(sentences, TOKENIZER, max_length, PANX)
     chosen = data.draw(st.lists(st.integers(0, len(encoded) - 1)))
     words, sentence_words = encoded.words_of(np.array(chosen, dtype=np.int64))
     assert words.tolist() == [*chain(*(range(*encoded.sentence_word[number:][:2]) for number in chosen))]
@@ -193,7 +195,7 @@ def test_words_and_pieces_of_sentences(sentences: Sentences, max_length: int, da
 def test_hashes() -> None:
     """Words and sentences have equal hashes exactly if they are equal, and a tab separates words."""
     words = [["İzmir", "ve"], ["izmir", "ve"], ["ve", "İzmir"], ["İzmir", "ve"], ["İzmir ve"], ["İzmirve"], ["ve"]]
-    encoded = encode(Sentences(words, [["O"] * len(each) for each in words]), TOKENIZER, 512)
+    encoded = encode(Sentences(words, [["O"] * len(each) for each in words]), TOKENIZER, 512, PANX)
     for hashes, texts in ((encoded.word_hash, [*chain(*words)]), (encoded.sentence_hash, [*map("\t".join, words)])):
         assert hashes.dtype == np.int64
         assert len({*zip(hashes.tolist(), texts, strict=True)}) == len({*hashes.tolist()}) == len({*texts})
@@ -202,14 +204,14 @@ def test_hashes() -> None:
 
 def test_hashes_are_stable() -> None:
     """Hashes are those of BLAKE2b on every machine, since model folders contain them."""
-    assert encode(Sentences([["Ankara"]], [["O"]]), TOKENIZER, 512).word_hash.tolist() == [255209965438879208]
+    assert encode(Sentences([["Ankara"]], [["O"]]), TOKENIZER, 512, PANX).word_hash.tolist() == [255209965438879208]
 
 
 @pytest.mark.parametrize("max_length", [2, 1, 0, -4])
 def test_no_room(max_length: int) -> None:
     """A window without room for a piece is an error that names the minimum length."""
     with pytest.raises(UserError, match=rf"^data.max_length={max_length} leaves no room for a piece; use 3 or more$"):
-        encode(random_sentences("tr", 2), TOKENIZER, max_length)
+        encode(random_sentences("tr", 2), TOKENIZER, max_length, PANX)
 
 
 def test_truncation_and_padding_are_ignored() -> None:
@@ -218,15 +220,15 @@ def test_truncation_and_padding_are_ignored() -> None:
     tokenizer.backend_tokenizer.enable_truncation(4)
     tokenizer.backend_tokenizer.enable_padding(length=20)
     sentences = random_sentences("tr", 10)
-    assert_equal(encode(sentences, tokenizer, 512), encode(sentences, TOKENIZER, 512))
+    assert_equal(encode(sentences, tokenizer, 512, PANX), encode(sentences, TOKENIZER, 512, PANX))
 
 
 @given(st.lists(some_sentences, min_size=1, max_size=4), st.integers(SPECIALS + 1, 20))
 def test_join(parts: list[Sentences], max_length: int) -> None:
     """Joined splits equal the encoding of all their sentences, except for the digest."""
-    joined = join([encode(part, TOKENIZER, max_length) for part in parts])
+    joined = join([encode(part, TOKENIZER, max_length, PANX) for part in parts])
     whole = Sentences([each for part in parts for each in part.words], [each for part in parts for each in part.tags])
-    assert_equal(replace(joined, digest=whole.digest), encode(whole, TOKENIZER, max_length))
+    assert_equal(replace(joined, digest=whole.digest), encode(whole, TOKENIZER, max_length, PANX))
 
 
 def test_memory(sample_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +245,7 @@ def test_memory(sample_backbone: str, tmp_path: Path, monkeypatch: pytest.Monkey
         folder.mkdir(parents=True)
         (folder / "train.tsv").write_text("\n".join(lines * times), encoding="utf-8")
         tracemalloc.start()
-        encoded = encode_split(Split(str(folder.parent), "en", "train"), sample_backbone, 64, tmp_path / "cache")
+        encoded = encode_split(Split(str(folder.parent), "en", "train"), sample_backbone, 64, PANX, tmp_path / "cache")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     words = encoded.stats.words * 3 // 4
@@ -252,14 +254,14 @@ def test_memory(sample_backbone: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_join_keeps_digests_apart() -> None:
     """The digest of joined splits depends on the splits and their order."""
-    one, two = (encode(random_sentences(language, 3), TOKENIZER, 512) for language in ("en", "tr"))
+    one, two = (encode(random_sentences(language, 3), TOKENIZER, 512, PANX) for language in ("en", "tr"))
     assert len({join(parts).digest for parts in ([one, two], [two, one], [one, one], [one], [two])}) == 5
 
 
 def test_real_data(shared: Path) -> None:
     """In real English data, the two sentences longer than 512 pieces are split, and every word is scored."""
     tokenizer = load_tokenizer(str(shared / "xlmr-tokenizer"))
-    encoded = encode(Split(str(shared / "panx"), "en", "train").sentences, tokenizer, 512)
+    encoded = encode(Split(str(shared / "panx"), "en", "train").sentences, tokenizer, 512, PANX)
     stats = encoded.stats
     assert (stats.sentences, stats.words) == (20_000, 160_394)
     assert round(stats.pieces / stats.sentences, 1) == 14.1
@@ -300,10 +302,10 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_blocks_change_nothing(sentences: Sentences, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding in blocks of a few sentences, taken from an iterator, gives the same arrays, counts and digest."""
     monkeypatch.setattr(encode_module, "_BLOCK", len(sentences))
-    whole = encode(sentences, TOKENIZER, 12)
+    whole = encode(sentences, TOKENIZER, 12, PANX)
     assert whole.digest == sentences.digest
     monkeypatch.setattr(encode_module, "_BLOCK", size)
-    assert_equal(encode(iter(sentences), TOKENIZER, 12), whole)
+    assert_equal(encode(iter(sentences), TOKENIZER, 12, PANX), whole)
 
 
 class TestCache:
@@ -324,23 +326,23 @@ class TestCache:
         self, split: Split, sample_backbone: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
         """The second time, an equal object comes from the cache, without loading the tokenizer or parsing the file."""
-        first = encode_split(split, sample_backbone, 32, tmp_path / "cache")
-        assert_equal(first, encode(split.sentences, TOKENIZER, 32))
+        first = encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache")
+        assert_equal(first, encode(split.sentences, TOKENIZER, 32, PANX))
         request.getfixturevalue("no_tokenizer")
         again = Split(split.source, split.language, split.name)
-        assert_equal(encode_split(again, sample_backbone, 32, tmp_path / "cache"), first)
+        assert_equal(encode_split(again, sample_backbone, 32, PANX, tmp_path / "cache"), first)
         assert "sentences" not in vars(again)
 
     def test_what_makes_another(self, split: Split, tiny_backbone: str, sample_backbone: str, tmp_path: Path) -> None:
         """Each window length and content has a file; backbones with the same tokenizer share it."""
         cache = tmp_path / "cache"
-        encode_split(split, sample_backbone, 32, cache)
-        encode_split(split, tiny_backbone, 32, cache)
+        encode_split(split, sample_backbone, 32, PANX, cache)
+        encode_split(split, tiny_backbone, 32, PANX, cache)
         assert len([*cache.iterdir()]) == 1
-        encode_split(split, sample_backbone, 33, cache)
+        encode_split(split, sample_backbone, 33, PANX, cache)
         assert len([*cache.iterdir()]) == 2
         FORMATS["tsv"](Path(split.source) / "tr", "train", random_sentences("tr", 30, seed=1))
-        changed = encode_split(Split(split.source, "tr", "train"), sample_backbone, 32, cache)
+        changed = encode_split(Split(split.source, "tr", "train"), sample_backbone, 32, PANX, cache)
         assert len([*cache.iterdir()]) == 3
         assert changed.digest == random_sentences("tr", 30, seed=1).digest
 
@@ -349,21 +351,21 @@ class TestCache:
         self, split: Split, sample_backbone: str, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A damaged file is reported in one warning and written again; the encoded split is the same."""
-        fresh = encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        fresh = encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache")
         [path] = (tmp_path / "cache").iterdir()
         written = path.read_bytes()
         damaged = DAMAGES[damage](written)
         assert damaged != written
         path.write_bytes(damaged)
         with caplog.at_level(logging.WARNING):
-            assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
+            assert_equal(encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache"), fresh)
         [record] = caplog.records
         assert record.getMessage().startswith(f"{path} is damaged (")
         assert record.getMessage().endswith("); tr/train is encoded again")
         assert "\n" not in record.getMessage()
         assert [*path.parent.iterdir()] == [path]
         caplog.clear()
-        assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
+        assert_equal(encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache"), fresh)
         assert not caplog.records
 
     @pytest.mark.parametrize("name", [field.name for field in fields(Encoded) if field.name not in ("digest", "stats")])
@@ -371,7 +373,7 @@ class TestCache:
         self, split: Split, sample_backbone: str, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Changed bytes of any array are detected: the first, the last, forty in the middle."""
-        fresh = encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        fresh = encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache")
         [path] = (tmp_path / "cache").iterdir()
         written = path.read_bytes()
         length = int.from_bytes(written[:8], "little")
@@ -383,7 +385,7 @@ class TestCache:
             with caplog.at_level(logging.WARNING):
                 # The second time from the repaired file.
                 for _ in range(2):
-                    assert_equal(encode_split(split, sample_backbone, 32, tmp_path / "cache"), fresh)
+                    assert_equal(encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache"), fresh)
             assert [record.getMessage() for record in caplog.records] == [
                 f"{path} is damaged (its checksum does not match); tr/train is encoded again"
             ]
@@ -396,7 +398,7 @@ class TestCache:
         """Whichever byte is changed, in the header or an array, the encoded split is the same."""
         folder = tmp_path_factory.getbasetemp() / "any-byte"
         split = Split("sample", "tr", "validation")
-        fresh = encode_split(split, sample_backbone, 512, folder)
+        fresh = encode_split(split, sample_backbone, 512, PANX, folder)
         [path] = folder.iterdir()
         content = bytearray(path.read_bytes())
         # The header is a small part of the file, but what most can go wrong with.
@@ -404,12 +406,12 @@ class TestCache:
         content[place % (header if place % 2 else len(content))] ^= bits
         path.unlink()  # ``fresh`` lies in it
         path.write_bytes(content)
-        assert_equal(encode_split(split, sample_backbone, 512, folder), fresh)
+        assert_equal(encode_split(split, sample_backbone, 512, PANX, folder), fresh)
 
     def test_stays_in_the_mapped_file(self, split: Split, sample_backbone: str, tmp_path: Path) -> None:
         """Arrays from the cache stay in the memory-mapped file, in spite of the checksum."""
-        encode_split(split, sample_backbone, 32, tmp_path / "cache")
-        encoded = encode_split(split, sample_backbone, 32, tmp_path / "cache")
+        encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache")
+        encoded = encode_split(split, sample_backbone, 32, PANX, tmp_path / "cache")
         [path] = (tmp_path / "cache").iterdir()
         maps = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
         ranges = [[int(place, 16) for place in line[0].split("-")] for line in maps if line[-1] == str(path)]
@@ -423,8 +425,8 @@ class TestCache:
         """A cache that cannot be written is a warning, and the split is encoded nevertheless."""
         (tmp_path / "file").write_text("no folder", encoding="utf-8")
         with caplog.at_level(logging.WARNING):
-            encoded = encode_split(split, sample_backbone, 32, tmp_path / "file" / "cache")
-        assert_equal(encoded, encode(split.sentences, TOKENIZER, 32))
+            encoded = encode_split(split, sample_backbone, 32, PANX, tmp_path / "file" / "cache")
+        assert_equal(encoded, encode(split.sentences, TOKENIZER, 32, PANX))
         [record] = caplog.records
         assert "tr/train cannot be cached in" in record.getMessage()
         assert "Not a directory" in record.getMessage()
@@ -442,8 +444,8 @@ class TestCache:
         for language in ("en", "tr"):
             for name in SPLITS:
                 split = Split("sample", language, name)
-                first = encode_split(split, sample_backbone, 512, tmp_path)
-                assert_equal(encode_split(split, sample_backbone, 512, tmp_path), first)
+                first = encode_split(split, sample_backbone, 512, PANX, tmp_path)
+                assert_equal(encode_split(split, sample_backbone, 512, PANX, tmp_path), first)
                 expected = EncodingStats(**{**dict.fromkeys(asdict(first.stats), 0), **{
                     "sentences": len(split.sentences), "windows": len(split.sentences),
                     "words": sum(map(len, split.sentences.words)), "pieces": len(first.pieces),

@@ -11,7 +11,7 @@ from xner.data.encode import Encoded, encode
 from xner.data.packing import RowDataset, fit_rows
 from xner.data.sampler import BatchIndices
 from xner.data.sources import SAMPLE, Sentences
-from xner.tags import IGNORE
+from xner.tags import IGNORE, PANX
 
 PADDING = 1
 
@@ -28,7 +28,7 @@ def random_encoded() -> Encoded:
         sentences.tags[number].insert(1, "B-PER")
     sentences.words.append(["\u200b"])
     sentences.tags.append(["O"])
-    return encode(sentences, load_tokenizer(str(SAMPLE / "backbone")), max_length=9)
+    return encode(sentences, load_tokenizer(str(SAMPLE / "backbone")), max_length=9, tag_set=PANX)
 
 
 ENCODED = random_encoded()
@@ -169,7 +169,7 @@ def test_words_without_any_piece() -> None:
 
 def test_one_sentence_of_one_word() -> None:
     """The smallest data set has one row."""
-    encoded = encode(Sentences([["London"]], [["B-LOC"]]), load_tokenizer(str(SAMPLE / "backbone")), 512)
+    encoded = encode(Sentences([["London"]], [["B-LOC"]]), load_tokenizer(str(SAMPLE / "backbone")), 512, PANX)
     rows = RowDataset(encoded, padding_id=PADDING)
     assert len(rows) == 1
     assert rows[BatchIndices(np.array([0]), 1)].word_piece.tolist() == [1]

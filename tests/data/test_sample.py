@@ -8,7 +8,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrai
 
 from tests.make_sample import backbone, sentences, turkish
 from xner.data.sources import SAMPLE
-from xner.tags import TYPES, invalid_tags, spans
+from xner.tags import PANX, invalid_tags, spans
 
 BACKBONE = SAMPLE / "backbone"
 LANGUAGES = ("en", "tr")
@@ -60,7 +60,7 @@ def test_tags_are_valid(splits: dict[str, dict[str, list[sentences.Sentence]]], 
     for made in splits[language].values():
         assert not any(invalid_tags(sentence.tags) for sentence in made)
         types = [type_ for type_, _ in entities(made)]
-        assert all(types.count(type_) >= 30 for type_ in TYPES)
+        assert all(types.count(type_) >= 30 for type_ in PANX.types)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

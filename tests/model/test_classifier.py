@@ -35,7 +35,7 @@ from xner.data.packing import RowDataset
 from xner.data.sampler import BatchIndices
 from xner.data.sources import Sentences
 from xner.model.classifier import TokenClassifier
-from xner.tags import IGNORE, OUTSIDE, TAGS
+from xner.tags import IGNORE, OUTSIDE, PANX
 
 MAX_LENGTH = 40
 """Pieces a window here: little, so that sentences of several windows are quick."""
@@ -59,7 +59,7 @@ def random_sentences(draw: st.DrawFn) -> Sentences:
     generator = random.Random(draw(st.integers(0, 9999)))
     return Sentences(
         words=[generator.choices(WORDS, k=size) for size in sizes],
-        tags=[generator.choices(TAGS, k=size) for size in sizes],
+        tags=[generator.choices(PANX.tags, k=size) for size in sizes],
     )
 
 
@@ -112,7 +112,7 @@ def plain(model: TokenClassifier) -> PreTrainedModel:
 
 
 def encoded(model: TokenClassifier, sentences: Sentences) -> Encoded:
-    return encode(sentences, load_tokenizer(model.backbone_name), MAX_LENGTH)
+    return encode(sentences, load_tokenizer(model.backbone_name), MAX_LENGTH, PANX)
 
 
 def laid_out(sentences: Encoded, *, packing: bool) -> Batch:

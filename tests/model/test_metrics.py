@@ -18,12 +18,12 @@ from torch import Tensor
 
 from xner.model.evaluation import WordCollection
 from xner.model.metrics import SpanF1, span_counts
-from xner.tags import TAGS, TYPES, spans
+from xner.tags import PANX, spans
 
 Sentence = list[tuple[int, int]]
 """The predicted and the gold label of each word."""
 
-label = st.integers(0, len(TAGS) - 1)
+label = st.integers(0, len(PANX.tags) - 1)
 # Half of the predictions are right, so that long spans are too.
 word = st.tuples(label, label) | label.map(lambda gold: (gold, gold))
 sentence = st.lists(word, max_size=9)
@@ -38,7 +38,7 @@ def tensors(sentences: Sequence[Sentence], numbers: Sequence[int] | None = None)
 
 
 def tags(sentences: Sequence[Sentence], column: int) -> list[list[str]]:
-    return [[TAGS[word[column]] for word in words] for words in sentences]
+    return [[PANX.tags[word[column]] for word in words] for words in sentences]
 
 
 def states(metric: SpanF1) -> dict[str, list[int]]:
@@ -46,7 +46,7 @@ def states(metric: SpanF1) -> dict[str, list[int]]:
 
 
 def f1_of(*batches: Sequence[Sentence]) -> SpanF1:
-    metric = SpanF1()
+    metric = SpanF1(PANX)
     for batch in batches:
         metric.update(*tensors(batch))
     return metric
@@ -65,7 +65,7 @@ def seqeval_scores(sentences: Sequence[Sentence]) -> dict[str, float]:
         scores["f1_macro"] = float(f1_score(gold, predicted, average="macro")) if occurring else 0.0
         for name, scorer in scorers.items():
             of_types = dict(zip(occurring, scorer(gold, predicted, average=None), strict=True))
-            scores |= {f"{name}_{kind}": float(of_types.get(kind, 0.0)) for kind in TYPES}
+            scores |= {f"{name}_{kind}": float(of_types.get(kind, 0.0)) for kind in PANX.types}
     return scores
 
 
@@ -92,7 +92,7 @@ def test_scores_are_seqevals_on_many_words() -> None:
 @given(st.lists(label, max_size=12))
 def test_strict_spans_are_those_that_start_with_b(labels: list[int]) -> None:
     """Seqeval's strict spans are its default spans whose first word has a B-."""
-    tags = [TAGS[label] for label in labels]
+    tags = [PANX.tags[label] for label in labels]
     strict = [(entity.tag, entity.start, entity.end - 1) for entity in Entities([tags], IOB2).entities[0]]
     assert strict == [span for span in get_entities(tags) if tags[span[1]].startswith("B-")]
 
@@ -107,13 +107,13 @@ def test_counts_of_each_sentence(sentences: list[Sentence], strict: bool) -> Non
             for tags in (tags([words], 0)[0], tags([words], 1)[0])
         )
         for found in (predicted & gold, predicted, gold):
-            yield [sum(span.type == kind for span in found) for kind in TYPES]
+            yield [sum(span.type == kind for span in found) for kind in PANX.types]
 
-    counts = span_counts(*tensors(sentences), len(sentences), strict=strict)
+    counts = span_counts(*tensors(sentences), len(sentences), 3, strict=strict)
     assert [list(of_sentence) for of_sentence in zip(*(count.tolist() for count in counts), strict=True)] == [
         list(plain(words)) for words in sentences
     ]
-    assert all(count.dtype == torch.long and count.shape == (len(sentences), len(TYPES)) for count in counts)
+    assert all(count.dtype == torch.long and count.shape == (len(sentences), len(PANX.types)) for count in counts)
 
 
 @given(st.data(), st.lists(sentence, max_size=8))
@@ -130,14 +130,14 @@ def test_batches_and_order_change_nothing(data: st.DataObject, sentences: list[S
 def test_states_are_sums_of_counts(sentences: list[Sentence]) -> None:
     """The states of SpanF1 are the sums of the counts of sentences, in both modes."""
     metric = f1_of(sentences)
-    counts = (span_counts(*tensors(sentences), len(sentences), strict=strict) for strict in (False, True))
+    counts = (span_counts(*tensors(sentences), len(sentences), 3, strict=strict) for strict in (False, True))
     assert metric.spans.tolist() == [count.sum(0).tolist() for mode in counts for count in mode]
 
 
 @pytest.mark.parametrize("sentences", [[], [[]], [[], []]])
 def test_no_words(sentences: list[Sentence]) -> None:
     """Without words all counts and scores are 0 and no word is predicted."""
-    counts = span_counts(*tensors(sentences), len(sentences))
+    counts = span_counts(*tensors(sentences), len(sentences), 3)
     assert [count.tolist() for count in counts] == [[[0, 0, 0]] * len(sentences)] * 3
     assert all(score == 0 for score in f1_of(sentences).compute().values())
     words = WordCollection()
@@ -154,18 +154,18 @@ def test_only_outside() -> None:
 def test_update_reads_no_value() -> None:
     """An update works on tensors without values, so it never makes a GPU wait."""
     labels = torch.zeros(5, dtype=torch.long, device="meta")
-    metric, words = SpanF1().to("meta"), WordCollection().to("meta")
+    metric, words = SpanF1(PANX).to("meta"), WordCollection().to("meta")
     metric.update(labels, labels, labels)
     words.update(labels, labels, labels)
     assert metric.spans.device.type == "meta"
-    assert span_counts(labels, labels, labels, 2, strict=True).gold.shape == (2, 3)
+    assert span_counts(labels, labels, labels, 2, 3, strict=True).gold.shape == (2, 3)
 
 
 def test_shapes_that_differ() -> None:
     """Labels of different numbers of words are an error that names the shapes."""
     two, three = torch.zeros(2, dtype=torch.long), torch.zeros(3, dtype=torch.long)
     with pytest.raises(ValueError, match=r"shapes \(2,\), \(3,\) and \(3,\)"):
-        SpanF1().update(two, three, three)
+        SpanF1(PANX).update(two, three, three)
 
 
 def test_reset_after_inference() -> None:
@@ -208,7 +208,7 @@ warnings.filterwarnings("ignore", ".*called before the ``update`` method.*")
 torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=ranks)
 results = []
 for shares in cases:
-    metric, words = SpanF1(), WordCollection()
+    metric, words = SpanF1(PANX), WordCollection()
     for batch in shares[rank]:
         predicted, gold, sentence = (torch.tensor(values, dtype=torch.long) for values in batch)
         metric.update(predicted, gold, sentence)
@@ -273,7 +273,7 @@ def test_ranks_change_nothing(tmp_path: Path) -> None:
 
     expected = []
     for shares in cases:
-        metric, words = SpanF1(), WordCollection()
+        metric, words = SpanF1(PANX), WordCollection()
         for predicted, gold, sentence in chain(*shares):
             metric.update(predicted, gold, sentence)
             words.update(predicted, gold, sentence)

@@ -18,7 +18,7 @@ from xner.model import optimizer
 from xner.model.fast.layers import NAME, Dropout
 from xner.model.network import Network
 from xner.model.vocabulary import CompactEmbedding
-from xner.tags import IGNORE
+from xner.tags import IGNORE, PANX
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batch(backbone: Path) -> Batch:
     """Sixty Turkish sentences in rows of 64 pieces."""
-    data = encode(Split("sample", "tr", "validation").sentences, load_tokenizer(str(backbone)), 64)
+    data = encode(Split("sample", "tr", "validation").sentences, load_tokenizer(str(backbone)), 64, PANX)
     rows = RowDataset(data, padding_id=load_config(str(backbone)).pad_token_id, row_length=64)
     return rows[BatchIndices(np.arange(60), int(data.sentence_labelled[:60].sum()))]
 

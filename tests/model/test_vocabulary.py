@@ -312,7 +312,7 @@ def test_whole_vocabulary_after_fit(backbone: Path, sources: Sources, runs: Runs
 
     # The folder's test split is Turkish, its train and validation are English.
     data = PanxDataModule(source=str(sources.one), backbone=str(tmp_path / "model"))
-    read = data.encoded(data.split("en", "test")).pieces
+    read = data.encoded(data.split_of("en", "test")).pieces
     assert len(np.setdiff1d(read, runs.compact.data.used_pieces())) > 100
     tested = []
     for model in (TokenClassifier(backbone=str(tmp_path / "model")), runs.compact.model, runs.whole.model):

@@ -17,15 +17,15 @@ from xner.batch import Batch
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import SAMPLE, Sentences
 from xner.model.classifier import TokenClassifier
-from xner.tags import LABELS, TAGS
+from xner.tags import PANX
 
 SAMPLE_BACKBONE = SAMPLE / "backbone"
 
 
 def make_backbone(folder: Path, config: PreTrainedConfig, *, tokenizer: Path = SAMPLE_BACKBONE, seed: int = 0) -> Path:
     """Write a token classifier of random weights, with its head, under a tokenizer that another folder has."""
-    config.id2label = dict(enumerate(TAGS))
-    config.label2id = dict(LABELS)
+    config.id2label = dict(enumerate(PANX.tags))
+    config.label2id = dict(PANX.labels)
     torch.manual_seed(seed)
     AutoModelForTokenClassification.from_config(config).save_pretrained(folder)
     for path in tokenizer.glob("tokenizer*"):
@@ -35,7 +35,9 @@ def make_backbone(folder: Path, config: PreTrainedConfig, *, tokenizer: Path = S
 
 def pretrained_backbone(folder: Path, *, source: Path = SAMPLE_BACKBONE, seed: int = 0, dropout: float = 0.0) -> Path:
     """Write a backbone that another folder has, with a head of random weights, and with dropout as asked."""
-    config = AutoConfig.from_pretrained(source, id2label=dict(enumerate(TAGS)), label2id=dict(LABELS), dtype="float32")
+    config = AutoConfig.from_pretrained(
+        source, id2label=dict(enumerate(PANX.tags)), label2id=dict(PANX.labels), dtype="float32"
+    )
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     torch.manual_seed(seed)
     AutoModelForTokenClassification.from_pretrained(source, config=config).save_pretrained(folder)

@@ -16,6 +16,7 @@ from xner.data.encode import encode
 from xner.data.sources import Split
 from xner.model.evaluation import run_test
 from xner.model.vocabulary import CompactEmbedding
+from xner.tags import PANX
 
 SCORES = ("f1", "precision", "recall", "accuracy")
 
@@ -32,7 +33,7 @@ class WhatIsTrained(Callback):
 
 def joined(fitted: Fitted, name: str) -> Sentences:
     """One split of a fit's languages, end to end, numbered as in its batches."""
-    splits = [fitted.data.split(language, name).sentences for language in fitted.data.languages]
+    splits = [fitted.data.split_of(language, name).sentences for language in fitted.data.languages]
     return Sentences(
         words=[words for split in splits for words in split.words],
         tags=[tags for split in splits for tags in split.tags],
@@ -60,7 +61,7 @@ def reference(fitted: Fitted, output_dir: Path) -> Outcome:
 
 def assert_parity(fitted: Fitted, outcome: Outcome) -> None:
     """Losses to 1e-4, learning rates and scores to the last digit that Lightning logs."""
-    for placement in (fitted.data.encoded(fitted.data.split(*split)).stats for split in splits_of(fitted)):
+    for placement in (fitted.data.encoded(fitted.data.split_of(*split)).stats for split in splits_of(fitted)):
         # The reference would leave these out.
         assert placement.words_without_pieces == placement.split_sentences == placement.cut_words == 0
     assert len(fitted.record.losses) == len(outcome.losses)
@@ -156,7 +157,7 @@ def test_parity_on_real_sentences(tmp_path: Path, shared: Path, record_property:
 def placeable(shared: Path, name: str, number: int) -> Sentences:
     """The first real sentences all of whose words have pieces in one window; others the reference would cut."""
     sentences = Split(str(shared / "panx"), "en", name).sentences
-    encoded = encode(sentences, load_tokenizer(str(shared / "xlmr-tokenizer")), 512)
+    encoded = encode(sentences, load_tokenizer(str(shared / "xlmr-tokenizer")), 512, PANX)
     whole = np.minimum.reduceat(encoded.word_piece, encoded.sentence_word[:-1]) >= 0
     whole &= np.diff(encoded.sentence_window) == 1
     chosen = np.flatnonzero(whole)[:number]

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from tests.reference.trainer import Outcome, Sentences, encode, main, read_tsv, train_and_evaluate
-from xner.tags import IGNORE, LABELS, TAGS
+from xner.tags import IGNORE, PANX
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 PIECES = ["▁", "▁Ank", "ara", "'", "da", "▁Ali", "▁geldi", "▁London", "▁Bank", "s", "▁in"]
@@ -39,8 +39,8 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=1,
         bos_token_id=0,
         eos_token_id=2,
-        id2label=dict(enumerate(TAGS)),
-        label2id=LABELS,
+        id2label=dict(enumerate(PANX.tags)),
+        label2id=PANX.labels,
     )
     XLMRobertaForTokenClassification(config).save_pretrained(folder)
     return folder
@@ -52,7 +52,7 @@ def random_sentences(number: int, *, seed: int) -> Sentences:
         generator.choices(["Ankara'da", "Ali", "geldi", "London", "Banks", "in"], k=generator.randint(1, 9))
         for _ in range(number)
     ]
-    return Sentences(words=words, tags=[generator.choices(TAGS, k=len(sentence)) for sentence in words])
+    return Sentences(words=words, tags=[generator.choices(PANX.tags, k=len(sentence)) for sentence in words])
 
 
 def word_logits(backbone: Path, words: Sequence[str]) -> torch.Tensor:
@@ -69,7 +69,7 @@ def word_logits(backbone: Path, words: Sequence[str]) -> torch.Tensor:
 def mean_loss(backbone: Path, sentences: Sentences, batch: Sequence[int]) -> float:
     """The mean over all words of a batch of the negative log-likelihood of their tags."""
     losses = [
-        -word.log_softmax(dim=0)[LABELS[tag]].item()
+        -word.log_softmax(dim=0)[PANX.labels[tag]].item()
         for sentence in batch
         for word, tag in zip(word_logits(backbone, sentences.words[sentence]), sentences.tags[sentence], strict=True)
     ]
@@ -107,8 +107,8 @@ def test_encode_first_piece(backbone: Path) -> None:
     pieces = ["<s>", "▁Ali", "▁Ank", "ara", "'", "da", "</s>"]
     assert tokenizer.convert_ids_to_tokens(encoded[0]["input_ids"]) == pieces
     assert encoded["labels"][:] == [
-        [IGNORE, LABELS["B-PER"], LABELS["B-LOC"], IGNORE, IGNORE, IGNORE, IGNORE],
-        [IGNORE, LABELS["O"], IGNORE, IGNORE],
+        [IGNORE, PANX.labels["B-PER"], PANX.labels["B-LOC"], IGNORE, IGNORE, IGNORE, IGNORE],
+        [IGNORE, PANX.labels["O"], IGNORE, IGNORE],
     ]
     assert encoded["attention_mask"][:] == [[1] * 7, [1] * 4]
 
@@ -117,7 +117,7 @@ def test_encode_truncates(backbone: Path) -> None:
     """Pieces beyond max_length are cut off, and their labels too."""
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     encoded = encode(words=[["Ali"] * 9], tags=[["B-PER"] * 9], tokenizer=tokenizer, max_length=5)
-    assert encoded["labels"][:] == [[IGNORE, *[LABELS["B-PER"]] * 3, IGNORE]]
+    assert encoded["labels"][:] == [[IGNORE, *[PANX.labels["B-PER"]] * 3, IGNORE]]
 
 
 def test_loss_is_mean_over_words(backbone: Path, standstill: Outcome) -> None:
@@ -151,7 +151,7 @@ def test_scores_are_seqeval(backbone: Path, standstill: Outcome) -> None:
     """Each epoch's scores are seqeval's of the likeliest tag of each word."""
     validation = random_sentences(40, seed=2)
     gold = [list(tags) for tags in validation.tags]
-    predicted = [[TAGS[word.argmax()] for word in word_logits(backbone, words)] for words in validation.words]
+    predicted = [[PANX.tags[word.argmax()] for word in word_logits(backbone, words)] for words in validation.words]
     expected = {
         "precision": precision_score(gold, predicted),
         "recall": recall_score(gold, predicted),

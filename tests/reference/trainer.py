@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from tests.reference.watch import FixedBatches, StepClock, WatchedTrainer
-from xner.tags import IGNORE, LABELS, TAGS
+from xner.tags import IGNORE, PANX
 
 
 class Sentences(NamedTuple):
@@ -125,7 +125,7 @@ def encode(
         word_ids = encoded.word_ids(sentence)
         labels.append(
             [
-                IGNORE if word is None or word == previous else LABELS[sentence_tags[word]]
+                IGNORE if word is None or word == previous else PANX.labels[sentence_tags[word]]
                 for previous, word in zip([None, *word_ids], word_ids, strict=False)
             ]
         )
@@ -144,7 +144,7 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     predicted = np.argmax(prediction.predictions, axis=-1)
     scored = prediction.label_ids != IGNORE
     gold_tags, predicted_tags = (
-        [[TAGS[label] for label in row[mask]] for row, mask in zip(labels, scored, strict=True)]
+        [[PANX.tags[label] for label in row[mask]] for row, mask in zip(labels, scored, strict=True)]
         for labels in (prediction.label_ids, predicted)
     )
     return {
@@ -207,7 +207,9 @@ def train_and_evaluate(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(backbone)
-    config = AutoConfig.from_pretrained(backbone, num_labels=len(TAGS), id2label=dict(enumerate(TAGS)), label2id=LABELS)
+    config = AutoConfig.from_pretrained(
+        backbone, num_labels=len(PANX.tags), id2label=dict(enumerate(PANX.tags)), label2id=PANX.labels
+    )
     if not dropout:
         for option in config.to_dict():
             if "dropout" in option:

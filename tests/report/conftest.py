@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xner.tags import LABELS, TYPES, Span, spans
+from xner.tags import PANX, Span, spans
 from xner.transfer.result import Counts, Evaluation, Result, write_result, write_sentences
 
 WORDS = {
@@ -24,7 +24,7 @@ def sentence_tags(draw: random.Random, words: int) -> list[str]:
         if draw.random() < 0.5:
             tags.append("O")
         else:
-            kind, length = draw.choice(TYPES), min(draw.choice((1, 1, 2, 2, 3, 4)), words - len(tags))
+            kind, length = draw.choice(PANX.types), min(draw.choice((1, 1, 2, 2, 3, 4)), words - len(tags))
             tags += [f"B-{kind}", *[f"I-{kind}"] * (length - 1)]
     return tags
 
@@ -41,12 +41,12 @@ def predicted_tags(draw: random.Random, tags: Sequence[str], quality: float) -> 
         elif accident == "border":
             predicted[span.last] = "O"
         else:
-            kind = draw.choice([each for each in TYPES if each != span.type])
+            kind = draw.choice([each for each in PANX.types if each != span.type])
             for word in range(span.first, span.last + 1):
                 predicted[word] = f"{predicted[word][:2]}{kind}"
     for word, tag in enumerate(predicted):
         if tag == "O" and tags[word] == "O" and draw.random() < 0.15 * (1 - quality):
-            predicted[word] = f"B-{draw.choice(TYPES)}"
+            predicted[word] = f"B-{draw.choice(PANX.types)}"
     return predicted
 
 
@@ -54,17 +54,19 @@ def count(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
     """Count the spans of an evaluation one by one."""
 
     def per_type(found: Sequence[set[Span]]) -> np.ndarray[Any, np.dtype[np.int32]]:
-        return np.array([[sum(span.type == kind for span in each) for kind in TYPES] for each in found], dtype=np.int32)
+        return np.array(
+            [[sum(span.type == kind for span in each) for kind in PANX.types] for each in found], dtype=np.int32
+        )
 
     true, guess = [set(spans(tags)) for tags in gold], [set(spans(tags)) for tags in predicted]
-    word_gold = np.array([LABELS[tag] for tags in gold for tag in tags], dtype=np.int8)
+    word_gold = np.array([PANX.labels[tag] for tags in gold for tag in tags], dtype=np.int8)
     return Counts(
         correct=per_type([a & b for a, b in zip(true, guess, strict=True)]),
         predicted=per_type(guess),
         gold=per_type(true),
         sentence_words=np.array([len(tags) for tags in gold], dtype=np.int32),
         word_gold=word_gold,
-        word_predicted=np.array([LABELS[tag] for tags in predicted for tag in tags], dtype=np.int8),
+        word_predicted=np.array([PANX.labels[tag] for tags in predicted for tag in tags], dtype=np.int8),
         word_seen=word_gold % 2 == 0,
     )
 
@@ -76,11 +78,11 @@ def evaluate(language: str, counts: Counts, *, zero_shot: bool) -> Evaluation:
         return 2 * correct / (predicted + gold) if predicted + gold else 0.0
 
     correct, predicted, gold = (int(each.sum()) for each in counts[:3])
-    kinds = [f1(*(int(each[:, kind].sum()) for each in counts[:3])) for kind in range(len(TYPES))]
+    kinds = [f1(*(int(each[:, kind].sum()) for each in counts[:3])) for kind in range(len(PANX.types))]
     return Evaluation(
         language=language, split="test", zero_shot=zero_shot, f1=f1(correct, predicted, gold),
         precision=correct / max(predicted, 1), recall=correct / max(gold, 1), accuracy=0.9,
-        f1_PER=kinds[0], f1_ORG=kinds[1], f1_LOC=kinds[2], f1_strict=f1(correct, predicted, gold),
+        f1_by_type=dict(zip(PANX.types, kinds, strict=True)), f1_strict=f1(correct, predicted, gold),
         f1_macro=sum(kinds) / 3, sentences=len(counts.sentence_words), words=len(counts.word_gold), entities=gold,
         unscored_words=0, seen_sentences=0, f1_unseen=f1(correct, predicted, gold), contaminated=False,
     )  # fmt: skip
@@ -129,6 +131,7 @@ def write_run(
                 stage=stage, regime=regime, seed=seed, start_from="tiny" if size == 0 else f"source-en-seed{seed}",
                 train_languages={"source": ["en"], "joint": ["en", "tr"]}.get(regime, ["tr"]),
                 train_samples=size + (800 if regime in ("source", "joint") else 0), target_samples=size,
+                types=[*PANX.types],
                 evaluations=[
                     evaluate(language, each, zero_shot=zero_shot and size == 0 and language == "tr")
                     for (language, _), each in counts.items()

@@ -44,6 +44,7 @@ def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
         "train_languages": ["en", "tr"],
         "train_samples": 20_250,
         "target_samples": 250,
+        "types": ["PER", "ORG", "LOC"],
         "evaluations": [evaluation("en"), evaluation("tr")],
         "seconds": 1.5,
         "definition": {"model.learning_rate": 2e-5, "train": [["en", None]]},

@@ -24,7 +24,7 @@ from xner.files import write_atomically
 from xner.lineage.callback import LineageCallback
 from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
-from xner.tags import TAGS
+from xner.tags import TagSet
 from xner.transfer.result import Evaluation
 from xner.transfer.resume import exit_code
 from xner.transfer.run import lock_run_folder
@@ -86,7 +86,7 @@ def fit(cli: XnerCLI) -> None:
     if (cli.root / "stages").is_dir():
         raise UserError(f"trainer.default_root_dir={str(cli.root)!r} is the folder of a transfer; use another folder")
     check_training(options)
-    model.check()
+    model.check(data.tag_set)
     data.check("fit")
     writes = trainer.is_global_zero and not options.trainer.fast_dev_run
     with ExitStack() as stack:
@@ -121,8 +121,8 @@ def test(cli: XnerCLI) -> None:
     if trainer.is_global_zero:
         evaluations, _ = evaluate(tested, data, LineageCallback.of(trainer).before(model))
         for evaluation, each in zip(evaluations, tested, strict=True):
-            gold = data.split(evaluation["language"], "test").sentences
-            print(f"\n{describe(evaluation)}\n{seqeval_report(tags_by_sentence(each.words), gold)}")
+            gold = data.test_split_of(evaluation["language"]).sentences
+            print(f"\n{describe(evaluation)}\n{seqeval_report(tags_by_sentence(each.words, data.tag_set), gold)}")
 
 
 def predict(cli: XnerCLI) -> None:
@@ -136,7 +136,7 @@ def predict(cli: XnerCLI) -> None:
     if trainer.is_global_zero and not cli.options.trainer.fast_dev_run:
         for language, words in zip(data.test_languages, predicted, strict=True):
             path = cli.root / f"{language}-test.jsonl"
-            write_predictions(path, tags_by_sentence(words), data.split(language, "test").sentences)
+            write_predictions(path, tags_by_sentence(words, data.tag_set), data.test_split_of(language).sentences)
             print(f"predictions: {path}")
 
 
@@ -193,11 +193,11 @@ def describe(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def tags_by_sentence(words: Words) -> dict[int, list[str]]:
+def tags_by_sentence(words: Words, tag_set: TagSet) -> dict[int, list[str]]:
     """Group predicted labels by the number of their sentence, as tags in the order of the words."""
     tags: dict[int, list[str]] = {}
     for label, sentence in zip(words.predicted.tolist(), words.sentence.tolist(), strict=True):
-        tags.setdefault(sentence, []).append(TAGS[label])
+        tags.setdefault(sentence, []).append(tag_set.tags[label])
     return tags
 
 

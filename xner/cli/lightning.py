@@ -291,6 +291,7 @@ class Build:
         if stage:
             if stage.parent:
                 options.model.backbone = options.data.backbone = str(stage.parent)
+                options.model.new_head = False  # only a stage that starts from the backbone replaces its head
             options.data.languages = list(stage.num_samples)
             options.data.num_samples = stage.num_samples
             options.data.subset_seed = stage.subset_seed

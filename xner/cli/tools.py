@@ -10,9 +10,9 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, NoReturn
 
 from xner.cli.output import Cell, interlinear, table
-from xner.data.sources import SPLITS, Sentences, Split
+from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
 from xner.errors import RunError, UserError, options_called
-from xner.tags import IGNORE, TAGS, TYPES
+from xner.tags import IGNORE, TagSet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -191,28 +191,30 @@ def show_data(source: str, languages: Sequence[str], tokenizer: str | None, text
         text: A text to tokenize.
         example: Index of the training sentence to show for each language, from 0.
     """
-    splits = [Split(source, language, name) for language in dict.fromkeys(languages) for name in SPLITS]
+    options = ReadOptions()
+    splits = [split for language in dict.fromkeys(languages) for split in splits_of(source, language, options)]
+    tag_set = tag_set_of(splits)
     examples = [(split, _sentence(split, example)) for split in splits if split.name == "train"]
     width = get_terminal_size().columns
 
     _show("Sentences and words", sentences_table(splits))
     _show("Features of a sentence", FEATURES)
-    _show("Tag set", table(["label", "tag"], list(enumerate(TAGS))))
+    _show("Tag set", table(["label", "tag"], list(enumerate(tag_set.tags))))
     for split, sentence in examples:
         _show(f"{split}, sentence {example}: words and tags", interlinear([sentence.words[0], sentence.tags[0]], width))
-    _show("Entities (B- tags) by type", entities_table(splits))
+    _show("Entities (B- tags) by type", entities_table(splits, tag_set))
 
     # The tokenizer comes last, since it may have to be downloaded.
     from xner.backbone import load_tokenizer
 
     backbone = tokenizer or ("sample" if source == "sample" else BACKBONE)
     loaded = load_tokenizer(backbone)
-    lengths = pieces_table(splits, backbone, loaded.num_special_tokens_to_add())
+    lengths = pieces_table(splits, tag_set, backbone, loaded.num_special_tokens_to_add())
     _show(f"Subwords per sentence, special tokens included, by {backbone}", lengths)
     ids = loaded(text)["input_ids"]
     _show(f"Subwords of {text!r}", _named({"subword": loaded.convert_ids_to_tokens(ids), "id": ids}, width))
     for split, sentence in examples:
-        _show(f"{split}, sentence {example}: encoded", _encoded(sentence, loaded, width))
+        _show(f"{split}, sentence {example}: encoded", _encoded(sentence, tag_set, loaded, width))
 
 
 def sentences_table(splits: Sequence[Split]) -> str:
@@ -223,17 +225,17 @@ def sentences_table(splits: Sequence[Split]) -> str:
     return table(["language", "split", "sentences", "words"], rows)
 
 
-def entities_table(splits: Sequence[Split]) -> str:
+def entities_table(splits: Sequence[Split], tag_set: TagSet) -> str:
     """Count the entities of each split by their ``B-`` tags."""
     rows: list[list[Cell]] = []
     for split in splits:
         counts = Counter(tag for tags in split.sentences.tags for tag in tags)
-        found = [counts[f"B-{kind}"] for kind in TYPES]
+        found = [counts[f"B-{kind}"] for kind in tag_set.types]
         rows.append([split.language, split.name, *found, sum(found)])
-    return table(["language", "split", *TYPES, "all"], rows)
+    return table(["language", "split", *tag_set.types, "all"], rows)
 
 
-def pieces_table(splits: Sequence[Split], backbone: str, special_tokens: int) -> str:
+def pieces_table(splits: Sequence[Split], tag_set: TagSet, backbone: str, special_tokens: int) -> str:
     """Compute the mean, the 99th percentile and the maximum of the number of subwords per sentence."""
     import numpy as np
 
@@ -241,7 +243,7 @@ def pieces_table(splits: Sequence[Split], backbone: str, special_tokens: int) ->
 
     rows: list[list[Cell]] = []
     for split in splits:
-        encoded = encode_split(split, backbone, WINDOW)
+        encoded = encode_split(split, backbone, WINDOW, tag_set)
         # Each further window of a sentence has special tokens of its own, which do not count.
         pieces = encoded.sentence_pieces - special_tokens * (np.diff(encoded.sentence_window) - 1)
         most = int(np.percentile(pieces, 99, method="higher"))
@@ -256,16 +258,16 @@ def _sentence(split: Split, index: int) -> Sentences:
     return Sentences(sentences.words[index : index + 1], sentences.tags[index : index + 1])
 
 
-def _encoded(sentence: Sentences, tokenizer: "PreTrainedTokenizerFast", width: int) -> str:
+def _encoded(sentence: Sentences, tag_set: TagSet, tokenizer: "PreTrainedTokenizerFast", width: int) -> str:
     from xner.data.encode import encode
 
-    encoded = encode(sentence, tokenizer, WINDOW)
+    encoded = encode(sentence, tokenizer, WINDOW, tag_set)
     labels = encoded.labels.tolist()
     rows = {
         "subword": tokenizer.convert_ids_to_tokens(encoded.pieces.tolist()),
         "id": encoded.pieces.tolist(),
         "label id": labels,
-        "label": ["IGN" if label == IGNORE else TAGS[label] for label in labels],
+        "label": ["IGN" if label == IGNORE else tag_set.tags[label] for label in labels],
     }
     return _named(rows, width)
 

@@ -30,12 +30,14 @@ from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.errors import UserError
 from xner.report import FILES, write_report
 from xner.report.runs import evaluated_on, trained_on
-from xner.tags import TYPES
 from xner.transfer.experiment import Experiment, Observer, TransferOptions, prepare
 from xner.transfer.plan import Stage, plan
 from xner.transfer.result import Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
 from xner.transfer.stage import run_stage
+
+_MOST_TYPES = 6
+"""Number of entity types up to which the table of results has a column for each."""
 
 
 def transfer(cli: XnerCLI) -> None:
@@ -55,7 +57,11 @@ def transfer(cli: XnerCLI) -> None:
     )
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
-    cli.model.check()
+    # All stages share one tag set, that of all languages of the experiment.
+    data.test_languages = list(
+        dict.fromkeys([options.source, options.target, *(cli.options.data.test_languages or ())])
+    )
+    cli.model.check(data.tag_set)
     _check_all_scored(cli)
     sentences = _count_sentences(cli, options)
     epochs, steps = limits(cli.options)
@@ -72,7 +78,6 @@ def transfer(cli: XnerCLI) -> None:
         backbone=backbone,
         processes=trainer.world_size,
         epochs=epochs,
-        also=cli.options.data.test_languages or (),
     )
     # What Lightning says of the machine would be repeated for every stage.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -96,13 +101,18 @@ def results_table(results: Sequence[Result]) -> str:
     Args:
         results: The results of complete stages, in the order of the table.
     """
-    names = ("f1", "precision", "recall", *(f"f1_{name}" for name in TYPES), "f1_strict")
-    head = ["stage", "trained on", "evaluated on", "F1", "precision", "recall", *TYPES, "strict F1"]
+    # With more types than a terminal has room for, results.csv has them.
+    types = list(dict.fromkeys(each for result in results for each in result["types"]))
+    types = types if len(types) <= _MOST_TYPES else []
+    head = ["stage", "trained on", "evaluated on", "F1", "precision", "recall", *types, "strict F1"]
     rows: list[list[Cell]] = [
-        [result["stage"], trained_on(result), evaluated_on(evaluation), *({**evaluation}[name] for name in names)]  # type: ignore[list-item] # numbers
+        [
+            result["stage"], trained_on(result), evaluated_on(each), each["f1"], each["precision"], each["recall"],
+            *(each["f1_by_type"][name] for name in types), each["f1_strict"],
+        ]
         for result in results
-        for evaluation in result["evaluations"]
-    ]
+        for each in result["evaluations"]
+    ]  # fmt: skip
     return table(head, rows, decimals=4)
 
 

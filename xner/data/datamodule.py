@@ -5,7 +5,9 @@ import math
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Literal
 
 import lightning.pytorch as pl
@@ -14,15 +16,18 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from xner.backbone import load_config, longest_window, packable
+from xner.backbone import head_tags, load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.packing import RowDataset
 from xner.data.sampler import EvaluationSampler, TrainSampler, subset
-from xner.data.sources import Split
+from xner.data.sources import ReadOptions, Split, splits_of, tag_set_of
+from xner.data.sources.sentences import Column
 from xner.errors import UserError
+from xner.tags import PANX, TagSet
 
 Int64 = npt.NDArray[np.int64]
+SplitName = Literal["train", "validation", "test"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +42,13 @@ class PanxDataModule(pl.LightningDataModule):
         test_languages: Languages to test on, one dataloader per language in this order; null uses data.languages.
         num_samples: Number of training sentences per language: the first of them after both shuffles; null uses all,
             without the second shuffle. {en: null, tr: 250} sets it for each language.
+        types: Entity types, such as [PER, ORG, LOC]; null takes all that occur in the languages in use.
+        map_types: Rename or drop entity types of the source before anything else: {PERSON: PER, GPE: LOC, DATE: O}.
+        columns: Columns of the source's files, where they have other names or, without names, other places (numbers
+            from 0): {tokens: words, ner_tags: labels}.
+        validation_fraction: Part of the training sentences that becomes the validation split of a language without
+            one, chosen by data.shuffle_seed.
+        split: Split to test on or to predict.
         train_split: Split to train on. Training on validation or test requires data.train_on_evaluation.
         train_on_evaluation: Allow training on an evaluation split. All scores of the resulting weights are marked as
             contaminated.
@@ -61,7 +73,12 @@ class PanxDataModule(pl.LightningDataModule):
         languages: Sequence[str] = ("en",),
         test_languages: Sequence[str] | None = None,
         num_samples: int | dict[str, int | None] | None = None,
-        train_split: Literal["train", "validation", "test"] = "train",
+        types: Sequence[str] | None = None,
+        map_types: Mapping[str, str] | None = None,
+        columns: Mapping[str, Column] | None = None,
+        validation_fraction: float | None = None,
+        split: SplitName = "test",
+        train_split: SplitName = "train",
         train_on_evaluation: bool = False,
         shuffle_seed: int = 0,
         subset_seed: int = 42,
@@ -78,7 +95,8 @@ class PanxDataModule(pl.LightningDataModule):
         self.languages = list(languages)
         self.test_languages = list(languages if test_languages is None else test_languages)
         self.num_samples = num_samples
-        self.train_split = train_split
+        self.test_split = split
+        self.train_split: SplitName = train_split
         self.train_on_evaluation = train_on_evaluation
         self.shuffle_seed = shuffle_seed
         self.subset_seed = subset_seed
@@ -89,8 +107,15 @@ class PanxDataModule(pl.LightningDataModule):
         self.row_length = row_length
         self.evaluation_pieces = evaluation_pieces
         self.backbone = backbone
-        self._encoded: dict[str, Encoded] = {}
+        self._encoded: dict[tuple[str, bool], Encoded] = {}
         self._drawn_seed: int | None = None
+        self.reading = ReadOptions(
+            columns=dict(columns or {}),
+            types=None if types is None else tuple(types),
+            map_types=dict(map_types or {}),
+            validation_fraction=validation_fraction,
+            shuffle_seed=shuffle_seed,
+        )
         self._check_options()
 
     def _check_options(self) -> None:
@@ -105,6 +130,7 @@ class PanxDataModule(pl.LightningDataModule):
         for option in ("shuffle_seed", "subset_seed"):
             if (number := getattr(self, option)) < 0:
                 raise UserError(f"data.{option}={number} is negative; use 0 or more")
+        self.reading.check()
         for option in ("languages", "test_languages"):
             languages = getattr(self, option)
             if not languages:
@@ -158,6 +184,10 @@ class PanxDataModule(pl.LightningDataModule):
             self.packing = False
         for split in self._splits(stage):
             stats = self.encoded(split).stats
+            if split.carved:
+                self._log(f"{split}: {stats.sentences} sentences of {split.where}, by data.validation_fraction")
+            if split.options.tagged and split.survey.converted:
+                self._log(f"{split}: {split.survey.converted} tags converted from {split.survey.scheme} to IOB2")
             special = {
                 "sentences longer than a window (split)": stats.split_sentences,
                 "words without a subword (predicted O)": stats.words_without_pieces,
@@ -173,17 +203,33 @@ class PanxDataModule(pl.LightningDataModule):
 
     def encoded(self, split: Split) -> Encoded:
         """Return the pieces and labels of a split, in the order of its source."""
-        if str(split) not in self._encoded:
-            self._encoded[str(split)] = encode_split(split, self.backbone, self.max_length)
-        return self._encoded[str(split)]
+        key = str(split), split.options.tagged
+        if key not in self._encoded:
+            # Without tags, every label is that of O, whatever the tag set.
+            tag_set = self.tag_set if split.options.tagged else PANX
+            self._encoded[key] = encode_split(split, self.backbone, self.max_length, tag_set)
+        return self._encoded[key]
 
-    def split(self, language: str, name: str) -> Split:
+    def split_of(self, language: str, name: str) -> Split:
         """Return a split of the source."""
-        return Split(self.source, language, name)
+        return Split(self.source, language, name, self.reading)
+
+    @cached_property
+    def tag_set(self) -> TagSet:
+        """The tag set of all splits of all languages in use, see ``tag_set_of``; for predictions, that of the head."""
+        predicts = self.trainer is not None and self.trainer.state.fn == "predict"
+        if predicts and (of_head := head_tags(self.backbone)):
+            return of_head
+        languages = dict.fromkeys([*self.languages, *self.test_languages])
+        return tag_set_of([split for each in languages for split in splits_of(self.source, each, self.reading)])
+
+    def test_split_of(self, language: str, *, tagged: bool = True) -> Split:
+        """Return the split of a language that is tested on, or predicted without its tags."""
+        return Split(self.source, language, self.test_split, replace(self.reading, tagged=tagged))
 
     def training_split(self, language: str) -> Split:
         """Return the split of a language that is trained on."""
-        return self.split(language, self.train_split)
+        return self.split_of(language, self.train_split)
 
     def samples_of(self, language: str) -> int | None:
         """Return how many training sentences of a language are requested; ``None`` stands for all."""
@@ -206,7 +252,7 @@ class PanxDataModule(pl.LightningDataModule):
         for language in self.languages:
             train = self.encoded(self.training_split(language))
             indices, _ = train.pieces_of(self.training_sentences(language))
-            used += [train.pieces[indices], self.encoded(self.split(language, "validation")).pieces]
+            used += [train.pieces[indices], self.encoded(self.split_of(language, "validation")).pieces]
         return np.unique(np.concatenate(used)).astype(np.int64)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -230,15 +276,15 @@ class PanxDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Load the validation splits of all ``languages``, concatenated."""
-        return self._evaluation_loader([self.split(language, "validation") for language in self.languages])
+        return self._evaluation_loader([self.split_of(language, "validation") for language in self.languages])
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """Load the test splits, one dataloader per language of ``test_languages``."""
-        return [self._evaluation_loader([self.split(language, "test")]) for language in self.test_languages]
+        """Load the splits to test on, one dataloader per language of ``test_languages``."""
+        return [self._evaluation_loader([split]) for split in self._splits("test")]
 
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """Load the same splits as ``test_dataloader``."""
-        return self.test_dataloader()
+        """Load the same splits as ``test_dataloader``, without their tags."""
+        return [self._evaluation_loader([split]) for split in self._splits("predict")]
 
     @property
     def order_seed(self) -> int:
@@ -274,9 +320,9 @@ class PanxDataModule(pl.LightningDataModule):
     def _splits(self, stage: str) -> list[Split]:
         """List the splits of a Lightning stage: ``fit``, ``validate``, ``test`` or ``predict``."""
         if stage in ("test", "predict"):
-            return [self.split(language, "test") for language in self.test_languages]
+            return [self.test_split_of(language, tagged=stage == "test") for language in self.test_languages]
         names = (self.train_split, "validation") if stage == "fit" else ("validation",)
-        return [self.split(language, name) for name in dict.fromkeys(names) for language in self.languages]
+        return [self.split_of(language, name) for name in dict.fromkeys(names) for language in self.languages]
 
     def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
         encoded = join([self.encoded(split) for split in splits])

@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.backbone import load_tokenizer, tokenizer_digest
-from xner.data.sources import Sentence, Sentences, Split
-from xner.data.sources.sentences import content_of
+from xner.data.sources import Sentence, Sentences, Split, content_of
 from xner.errors import UserError
 from xner.files import cache_folder, write_atomically
-from xner.tags import IGNORE, LABELS, invalid_tags
+from xner.tags import IGNORE, TagSet, invalid_tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -134,7 +133,9 @@ class Encoded:
         return _concatenate_ranges(self.window_start, windows)
 
 
-def encode(sentences: Iterable[Sentence], tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
+def encode(
+    sentences: Iterable[Sentence], tokenizer: "PreTrainedTokenizerFast", max_length: int, tag_set: TagSet
+) -> Encoded:
     """Tokenize sentences, label the first piece of each word, and split long sentences at word boundaries.
 
     Args:
@@ -142,6 +143,7 @@ def encode(sentences: Iterable[Sentence], tokenizer: "PreTrainedTokenizerFast", 
             from a file that does not fit into memory.
         tokenizer: The fast tokenizer of the backbone.
         max_length: Maximum number of pieces per window, special tokens included.
+        tag_set: The tag set that all tags belong to.
 
     Raises:
         UserError: If ``max_length`` leaves no room for a piece.
@@ -150,11 +152,13 @@ def encode(sentences: Iterable[Sentence], tokenizer: "PreTrainedTokenizerFast", 
     while block := [*islice(remaining, _BLOCK)]:
         for sentence in block:
             content.update(content_of(sentence))
-        parts.append(_encode_block(Sentences.of(block), tokenizer, max_length))
+        parts.append(_encode_block(Sentences.of(block), tokenizer, max_length, tag_set))
     return replace(join(parts), digest=content.hexdigest())
 
 
-def _encode_block(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> Encoded:
+def _encode_block(
+    sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int, tag_set: TagSet
+) -> Encoded:
     """Encode some of the sentences of a split, without a digest."""
     before, after = _special_tokens(tokenizer)
     room = max_length - len(before) - len(after)
@@ -191,7 +195,8 @@ def _encode_block(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", ma
     for offset, special in enumerate(reversed(after), start=1):
         pieces[window_start[1:] - offset] = special
 
-    word_label = np.array([LABELS[tag] for tags in sentences.tags for tag in tags], dtype=np.int8)
+    to_label = tag_set.labels
+    word_label = np.array([to_label[tag] for tags in sentences.tags for tag in tags], dtype=np.int8)
     has_piece = word_pieces > 0
     labels = np.full(len(pieces), IGNORE, dtype=np.int8)
     labels[word_piece[has_piece]] = word_label[has_piece]
@@ -219,7 +224,7 @@ def _encode_block(sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", ma
     )
 
 
-def encode_split(split: Split, backbone: str, max_length: int, cache: Path | None = None) -> Encoded:
+def encode_split(split: Split, backbone: str, max_length: int, tag_set: TagSet, cache: Path | None = None) -> Encoded:
     """Encode a split, or map it into memory from the cache.
 
     A cached file is verified by its checksum; if it is damaged, the split is encoded and cached again.
@@ -228,10 +233,11 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
         split: The split.
         backbone: Hub name or folder of the tokenizer, which is only loaded if the split is not in the cache.
         max_length: Maximum number of pieces per window, special tokens included.
+        tag_set: The tag set that all tags belong to.
         cache: The folder of the cache; ``None`` stands for ``cache_folder()``.
     """
     cache = cache or cache_folder()
-    parts = [_FORMAT, split.identity, tokenizer_digest(backbone), str(max_length)]
+    parts = [_FORMAT, split.identity, tokenizer_digest(backbone), str(max_length), *tag_set.types]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     path = cache / f"{split.language}-{split.name}-{key}.safetensors"
     if path.is_file():
@@ -240,7 +246,7 @@ def encode_split(split: Split, backbone: str, max_length: int, cache: Path | Non
         except Exception as error:  # a damaged file makes safetensors and torch raise exceptions of many types
             reason = " ".join(str(error).split()) or type(error).__name__
             logger.warning("%s is damaged (%s); %s is encoded again", path, reason, split)
-    encoded = encode(split.read(), load_tokenizer(backbone), max_length)
+    encoded = encode(split.read(), load_tokenizer(backbone), max_length, tag_set)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _dump(encoded))

@@ -32,7 +32,8 @@ class Episode(TypedDict):
     """A training on one split of one language.
 
     ``shuffle_seed`` and ``subset_seed`` chose the sentences, ``seed`` ordered them; ``digest`` is the SHA-256 of the
-    split's own digest and the numbers of the chosen sentences.
+    split's own digest and the numbers of the chosen sentences. ``types`` are the entity types, and ``map_types`` is how
+    they were made from those of the source.
     """
 
     source: str
@@ -42,6 +43,8 @@ class Episode(TypedDict):
     shuffle_seed: int
     subset_seed: int | None
     seed: int | None
+    types: list[str]
+    map_types: dict[str, str]
     digest: str
 
 
@@ -153,6 +156,8 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
                 "shuffle_seed": data.shuffle_seed,
                 "subset_seed": None if data.samples_of(language) is None else data.subset_seed,
                 "seed": seed,
+                "types": [*data.tag_set.types],
+                "map_types": {**data.reading.map_types},
                 "digest": hashlib.sha256(content).hexdigest(),
             }
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
-from xner.backbone import first_not_finite, load_config
+from xner.backbone import check_types, first_not_finite, load_config
 from xner.batch import Batch, BatchSource
 from xner.errors import RunError
 from xner.model.evaluation import CollectWords, Words
@@ -30,7 +30,7 @@ from xner.model.optimizer import (
     schedule_learning_rate,
 )
 from xner.model.vocabulary import move_optimizer_states
-from xner.tags import IGNORE
+from xner.tags import IGNORE, TagSet
 
 
 class TokenClassifier(MonitoredModule):
@@ -39,8 +39,9 @@ class TokenClassifier(MonitoredModule):
     To replace the head or the loss, override ``make_network`` or ``loss`` in a subclass.
 
     Args:
-        backbone: Hub name, folder in Hugging Face layout, or 'sample' (embedded in the package). A folder that already
-            holds a token classifier with the same tags keeps its head; otherwise the head is new.
+        backbone: Hub name, folder in Hugging Face layout, or 'sample' (embedded in the package). A token classifier
+            with the entity types of the data, in any order, keeps its head; an encoder gets a new one.
+        new_head: Replace the head of a token classifier, whatever its entity types, and train a new one.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW, per step and multiplied by the learning rate; none on biases and LayerNorm.
         warmup_ratio: Fraction of all optimizer steps over which the learning rate rises from zero to its peak.
@@ -65,6 +66,7 @@ class TokenClassifier(MonitoredModule):
         self,
         *,
         backbone: str = "xlm-roberta-base",
+        new_head: bool = False,
         learning_rate: float = 2e-5,
         weight_decay: float = 0.01,
         warmup_ratio: float = 0.0,
@@ -85,25 +87,27 @@ class TokenClassifier(MonitoredModule):
         self.save_hyperparameters(ignore="lora")
         self.save_hyperparameters({"lora": asdict(self.lora) if self.lora else None})
         self.backbone_name = backbone
-        self.validation_score = SpanF1()
         self.validation_loss = MeanMetric()
 
-    def check(self) -> None:
-        """Check the options against the backbone's configuration, before anything is written."""
+    def check(self, tag_set: TagSet) -> None:
+        """Check the options and the tag set of the data against the backbone, before anything is written."""
+        check_types(self.backbone_name, tag_set, new_head=self.hparams["new_head"])
         check_layers(self.hparams["freeze"], load_config(self.backbone_name))
 
-    def make_network(self) -> Network:
-        """Load the network."""
-        names = ("compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision")
-        return Network(self.backbone_name, lora=self.lora, **{name: self.hparams[name] for name in names})
+    def make_network(self, tag_set: TagSet | None) -> Network:
+        """Load the network with a head for a tag set; ``None`` stands for that of the backbone's own head."""
+        names = ("new_head", "compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision")
+        return Network(self.backbone_name, tag_set, lora=self.lora, **{name: self.hparams[name] for name in names})
 
-    def configure_model(self) -> None:
+    def configure_model(self, tag_set: TagSet | None = None) -> None:
         """Load the network if it is not loaded; Lightning calls this before it restores a checkpoint."""
+        data: Any = self.trainer.datamodule if self._trainer else None  # type: ignore[attr-defined] # set by Lightning
         if not hasattr(self, "network"):
-            self.network = self.make_network()
+            self.network = self.make_network(data.tag_set if isinstance(data, BatchSource) else tag_set)
+            self.validation_score = SpanF1(self.network.tag_set)
+            self.hparams["types"] = [*self.network.tag_set.types]
         if self._trainer is None or self.trainer.state.fn != "fit":
             return
-        data = self.trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
         occur = self.hparams["compact_vocabulary"] and isinstance(data, BatchSource)
         precision = self.trainer.precision_plugin
         self.network.begin_training(
@@ -183,7 +187,8 @@ class TokenClassifier(MonitoredModule):
         self.validation_loss.reset()
         scores = self.validation_score.compute()
         self.validation_score.reset()
-        shown = ("precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "f1_macro")
+        by_type = [f"f1_{each}" for each in self.network.tag_set.types]
+        shown = ("precision", "recall", "accuracy", *by_type, "f1_strict", "f1_macro")
         self.log_dict({f"val/{name}": scores[name].float() for name in shown})
         self.log("val/f1", scores["f1"].float(), prog_bar=True)
 
@@ -235,14 +240,13 @@ class TokenClassifier(MonitoredModule):
         weights = checkpoint["state_dict"]
         if name := first_not_finite(weights):
             raise RunError(f"ckpt_path has weights that are not finite ({name}); use an older checkpoint")
+        saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, self.hparams)
         if self._trainer is None:  # in load_from_checkpoint
-            self.configure_model()
+            self.configure_model(TagSet(tuple(saved["types"])))
             self.network.head_is_new = False
             return
         fits = self.trainer.state.fn == "fit"
-        asked = {**self.hparams}
-        saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, asked)
-        check_restored(asked, saved, fits=fits)
+        check_restored(self.hparams, saved, fits=fits)
         check_same_network(self.state_dict(), weights, self.backbone_name, saved["backbone"])
         if fits:
             groups = decay_groups(self.network, self.hparams["weight_decay"])

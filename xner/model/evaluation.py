@@ -12,6 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from xner.batch import BatchSource
 from xner.model.metrics import SpanCounts, all_scores, span_counts
+from xner.tags import TagSet
 
 
 class Words(NamedTuple):
@@ -46,21 +47,23 @@ class Tested(NamedTuple):
     scores: dict[str, float]
 
 
-def score_words(words: Words) -> Tested:
+def score_words(words: Words, tag_set: TagSet) -> Tested:
     """Count the spans of each sentence, and score the sums.
 
+    >>> from xner.tags import PANX
     >>> words = Words(torch.tensor([1, 2, 0]), torch.tensor([1, 2, 5]), torch.tensor([3, 3, 8]))
-    >>> tested = score_words(words)
+    >>> tested = score_words(words, PANX)
     >>> tested.sentences.tolist(), tested.counts.gold.tolist(), round(tested.scores["f1"], 3)
     ([3, 8], [[1, 0, 0], [0, 0, 1]], 0.667)
     """
     sentences, place, sentence_words = words.sentence.unique_consecutive(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
     counts, strict = (
-        span_counts(words.predicted, words.gold, place, len(sentences), strict=strict) for strict in (False, True)
+        span_counts(words.predicted, words.gold, place, len(sentences), len(tag_set.types), strict=strict)
+        for strict in (False, True)
     )
     summed, summed_strict = (SpanCounts(*(count.sum(dim=0) for count in each)) for each in (counts, strict))
     right = (words.predicted == words.gold).sum()
-    scores = all_scores(summed, summed_strict, right, torch.tensor(len(words.gold)))
+    scores = all_scores(tag_set, summed, summed_strict, right, torch.tensor(len(words.gold)))
     return Tested(words, sentences, sentence_words, counts, {name: value.item() for name, value in scores.items()})
 
 
@@ -140,7 +143,7 @@ class CollectWords(Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score each data set, and log the scores under its name."""
-        self.tested = [score_words(words) for words in self._gather()]
+        self.tested = [score_words(words, pl_module.network.tag_set) for words in self._gather()]  # type: ignore[union-attr, arg-type] # a TokenClassifier
         data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
         names = data.test_languages if isinstance(data, BatchSource) else [*map(str, range(len(self.tested)))]
         for name, tested in zip(names, self.tested, strict=True):

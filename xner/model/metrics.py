@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchmetrics import Metric
 
-from xner.tags import LABELS, TYPES
+from xner.tags import TagSet
 
 
 class SpanCounts(NamedTuple):
-    """Numbers of spans per sentence and type, in the order of ``TYPES``.
+    """Numbers of spans per sentence and type, in the order of a tag set.
 
     Attributes:
         correct: Predicted spans whose type, first and last word are those of a gold span. *Shape:* (sentences, types)
@@ -39,7 +39,7 @@ class Scores(NamedTuple):
 
 
 def span_counts(
-    predicted: Tensor, gold: Tensor, sentence: Tensor, sentences: int, *, strict: bool = False
+    predicted: Tensor, gold: Tensor, sentence: Tensor, sentences: int, types: int, *, strict: bool = False
 ) -> SpanCounts:
     """Count the spans of sentences as seqeval does.
 
@@ -48,21 +48,22 @@ def span_counts(
         gold: Gold labels of the same words. *Shape:* (words,)
         sentence: The sentence of each word, 0 to ``sentences - 1``, not decreasing. *Shape:* (words,)
         sentences: Number of sentences; one without words has zeros.
+        types: Number of entity types.
         strict: Whether to count as in seqeval's strict mode with IOB2, not as in its default mode.
 
     Returns:
         The counts, int64 and on the device of the labels.
 
     >>> gold, predicted = torch.tensor([1, 2, 0, 5, 3]), torch.tensor([1, 2, 0, 6, 4])
-    >>> span_counts(predicted, gold, torch.tensor([0, 0, 0, 0, 1]), 2).correct.tolist()
+    >>> span_counts(predicted, gold, torch.tensor([0, 0, 0, 0, 1]), 2, 3).correct.tolist()
     [[1, 0, 1], [0, 1, 0]]
-    >>> span_counts(predicted, gold, torch.tensor([0, 0, 0, 0, 1]), 2, strict=True).correct.tolist()
+    >>> span_counts(predicted, gold, torch.tensor([0, 0, 0, 0, 1]), 2, 3, strict=True).correct.tolist()
     [[1, 0, 0], [0, 0, 0]]
     """
     starts = _starts(predicted, gold, sentence)
     if strict:
         starts = _strict(starts, predicted, gold)
-    return SpanCounts(*(_tally(row, sentence, sentences) for row in starts))
+    return SpanCounts(*(_tally(row, sentence, sentences, types) for row in starts))
 
 
 def span_scores(correct: Tensor, predicted: Tensor, gold: Tensor) -> Scores:
@@ -74,8 +75,7 @@ def span_scores(correct: Tensor, predicted: Tensor, gold: Tensor) -> Scores:
 class SpanF1(Metric):
     """Precision, recall and F1 of spans, equal to seqeval's to the last digit for any batches, processes and order.
 
-    The states are integers, summed over processes. ``compute`` returns float64
-    scalars on the CPU:
+    The states are integers, summed over processes. ``compute`` returns float64 scalars on the CPU:
 
     - ``f1``, ``precision``, ``recall``: of all spans, in seqeval's default mode;
     - ``f1_PER``, ``precision_PER``, ``recall_PER``, ...: of one type;
@@ -83,7 +83,10 @@ class SpanF1(Metric):
     - ``f1_strict``: of all spans, in seqeval's strict mode with IOB2;
     - ``accuracy``: of words; 0 (seqeval: an error) where there is none.
 
-    >>> metric = SpanF1()
+    Args:
+        tag_set: The tag set of the labels.
+
+    >>> metric = SpanF1(TagSet(("PER", "ORG", "LOC")))
     >>> gold = torch.tensor([1, 2, 0, 5, 3])  # B-PER I-PER O B-LOC, B-ORG
     >>> metric.update(torch.tensor([1, 2, 0, 6, 5]), gold, sentence=torch.tensor([0, 0, 0, 0, 1]))
     >>> {name: round(float(score), 3) for name, score in metric.compute().items() if name.startswith("f1")}
@@ -104,10 +107,11 @@ class SpanF1(Metric):
     spans: Tensor
     words: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, tag_set: TagSet) -> None:
         super().__init__()
+        self.tag_set = tag_set
         # Correct, predicted and gold spans per type, in the default mode and in the strict mode.
-        self.add_state("spans", torch.zeros(6, len(TYPES), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("spans", torch.zeros(6, len(tag_set.types), dtype=torch.long), dist_reduce_fx="sum")
         # Words whose label is right, and all words.
         self.add_state("words", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
 
@@ -129,25 +133,28 @@ class SpanF1(Metric):
             ValueError: If the arguments do not have the same words, or a tag is unknown.
         """
         if not (isinstance(predicted, Tensor) and isinstance(gold, Tensor) and sentence is not None):
-            predicted, gold, sentence = _of_tags(predicted, gold, self.device)
+            predicted, gold, sentence = _of_tags(predicted, gold, self.tag_set, self.device)
         starts = _starts(predicted, gold, sentence)
         starts = torch.cat([starts, _strict(starts, predicted, gold)])
         row = torch.arange(len(starts), device=starts.device)[:, None]
         # Not in place: a state that was reset in inference mode cannot be changed outside of it.
-        self.spans = self.spans + _tally(starts, row, len(starts))
+        self.spans = self.spans + _tally(starts, row, len(starts), len(self.tag_set.types))
         right = predicted == gold
         self.words = self.words + torch.stack([right.sum(), torch.ones_like(right).sum()])
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the scores of the counts."""
         spans, words = self.spans.cpu(), self.words.cpu()  # because MPS has no float64
-        return all_scores(SpanCounts(*spans[:3]), SpanCounts(*spans[3:]), *words)
+        return all_scores(self.tag_set, SpanCounts(*spans[:3]), SpanCounts(*spans[3:]), *words)
 
 
-def all_scores(counts: SpanCounts, strict: SpanCounts, words_right: Tensor, words: Tensor) -> dict[str, Tensor]:
+def all_scores(
+    tag_set: TagSet, counts: SpanCounts, strict: SpanCounts, words_right: Tensor, words: Tensor
+) -> dict[str, Tensor]:
     """Compute every score of summed counts.
 
     Args:
+        tag_set: The tag set that was counted by.
         counts: Spans in seqeval's default mode. *Shape of each:* (types,)
         strict: Spans in seqeval's strict mode. *Shape of each:* (types,)
         words_right: Number of words whose label is right. *Shape:* ()
@@ -159,7 +166,7 @@ def all_scores(counts: SpanCounts, strict: SpanCounts, words_right: Tensor, word
     micro = span_scores(*(count.sum() for count in counts))
     by_type = span_scores(*counts)
     # Added up in the order of the types' names: seqeval's order decides the last digit.
-    total = reduce(add, (by_type.f1[TYPES.index(name)] for name in sorted(TYPES)))
+    total = reduce(add, (score for _, score in sorted(zip(tag_set.types, by_type.f1, strict=True))))
     scores = {
         "f1": micro.f1,
         "precision": micro.precision,
@@ -167,19 +174,24 @@ def all_scores(counts: SpanCounts, strict: SpanCounts, words_right: Tensor, word
         "accuracy": _ratio(words_right, words),
     }
     for metric, values in by_type._asdict().items():
-        scores |= {f"{metric}_{name}": value for name, value in zip(TYPES, values, strict=True)}
+        scores |= {f"{metric}_{name}": value for name, value in zip(tag_set.types, values, strict=True)}
     scores["f1_strict"] = span_scores(*(count.sum() for count in strict)).f1
     scores["f1_macro"] = _ratio(total, ((counts.predicted + counts.gold) > 0).sum())
     return scores
 
 
-def _of_tags(predicted: Any, gold: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401 - checked here
+def _of_tags(
+    predicted: Any,  # noqa: ANN401 - checked here
+    gold: Any,  # noqa: ANN401 - checked here
+    tag_set: TagSet,
+    device: torch.device,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Turn lists of tags into labels and sentence numbers. *Shapes:* (words,)."""
     if isinstance(predicted, Tensor) or isinstance(gold, Tensor) or [*map(len, predicted)] != [*map(len, gold)]:
         raise ValueError("predicted and gold are not tags of the same words; use one list of tags per sentence in each")
-    if unknown := {tag for tags in (*predicted, *gold) for tag in tags} - LABELS.keys():
-        raise ValueError(f"tag {min(unknown)!r} is unknown; use {', '.join(LABELS)}")
-    labels = ([LABELS[tag] for tags in side for tag in tags] for side in (predicted, gold))
+    if unknown := {tag for tags in (*predicted, *gold) for tag in tags} - tag_set.labels.keys():
+        raise ValueError(f"tag {min(unknown)!r} is unknown; use {', '.join(tag_set.tags)}")
+    labels = ([tag_set.labels[tag] for tags in side for tag in tags] for side in (predicted, gold))
     numbers = [number for number, tags in enumerate(gold) for _ in tags]
     return tuple(torch.tensor(each, dtype=torch.long, device=device) for each in (*labels, numbers))  # type: ignore[return-value] # three
 
@@ -235,18 +247,19 @@ def _previous(values: Tensor, first: int) -> Tensor:
     return pad(values, (1, 0), value=first)[:-1]
 
 
-def _tally(starts: Tensor, group: Tensor, groups: int) -> Tensor:
+def _tally(starts: Tensor, group: Tensor, groups: int, types: int) -> Tensor:
     """Count the spans per group and type.
 
     Args:
         starts: One more than the type of the span that starts here, or 0. *Shape:* (words,) or (groups, words)
         group: The group of each start; broadcast to ``starts``. *Shape:* (words,) or (groups, 1)
         groups: Number of groups.
+        types: Number of entity types.
 
     Returns:
         The counts. *Shape:* (groups, types)
     """
-    width = len(TYPES) + 1  # column 0 takes the words where nothing starts
+    width = types + 1  # column 0 takes the words where nothing starts
     cell = (group * width + starts).flatten()
     counts = torch.zeros(groups * width, dtype=torch.long, device=starts.device)
     return counts.index_add_(0, cell, torch.ones_like(cell)).view(groups, width)[:, 1:]

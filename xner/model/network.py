@@ -28,7 +28,7 @@ from xner.model.fast.layers import LastLayer, patch_attention, row_mask
 from xner.model.fast.products import Products, warn_of_slow_bfloat16
 from xner.model.lora import LoRA, adapt, merge
 from xner.model.vocabulary import CompactEmbedding, compact, restore
-from xner.tags import OUTSIDE
+from xner.tags import OUTSIDE, TagSet
 
 Freeze = Literal["embeddings"] | int
 """``embeddings``, or the number of the first encoder layers that are frozen as well."""
@@ -48,6 +48,8 @@ class Network(nn.Module):
 
     Args:
         backbone: Hub name, folder in Hugging Face layout, or ``sample``.
+        tag_set: The tag set, whose order the labels get; ``None`` stands for that of the backbone's head, or PAN-X's.
+        new_head: Whether to replace a head that the backbone has.
         compile: Whether to compile the network with ``torch.compile``.
         gradient_checkpointing: Whether to recompute activations in the backward pass.
         lora: Low-rank adapters to train in place of the encoder's weights.
@@ -57,6 +59,7 @@ class Network(nn.Module):
 
     Attributes:
         model: The network of transformers.
+        tag_set: The tag set of the head.
         head_is_new: Whether the head has random weights.
 
     Raises:
@@ -67,7 +70,9 @@ class Network(nn.Module):
     def __init__(
         self,
         backbone: str,
+        tag_set: TagSet | None = None,
         *,
+        new_head: bool = False,
         compile: bool = False,
         gradient_checkpointing: bool = False,
         lora: LoRA | None = None,
@@ -85,7 +90,7 @@ class Network(nn.Module):
         self.evaluation_precision = evaluation_precision
         self.position_start = position_start(config)
         self.packable = packable(config)
-        self.model, self.head_is_new = load_network(backbone)
+        self.model, self.tag_set, self.head_is_new = load_network(backbone, tag_set, new_head=new_head)
         self.register_load_state_dict_pre_hook(_load_whole)  # type: ignore[no-untyped-call]
         self._products: Products | None = None
         self._last_layer: LastLayer | None = None

@@ -43,6 +43,11 @@ def check_restored(asked: Mapping[str, Any], saved: Mapping[str, Any], *, fits: 
     Raises:
         UserError: If an option differs from what the checkpoint restores.
     """
+    if saved.get("types") != asked["types"]:
+        raise UserError(
+            f"ckpt_path has the entity types {', '.join(saved.get('types') or ['unknown'])}, but the data has "
+            f"{', '.join(asked['types'])}; use data.types or data.map_types"
+        )
     for name in ("lora", *(("freeze", "learning_rate", "weight_decay") if fits else ())):
         if saved.get(name) != asked[name]:
             raise UserError(

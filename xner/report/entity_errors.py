@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.report import statistics
-from xner.tags import OUTSIDE, TYPES, Span
+from xner.tags import OUTSIDE, Span
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -39,7 +39,7 @@ class Spans(NamedTuple):
     """The spans of a split, from left to right. *Shape of each:* (spans,).
 
     Attributes:
-        type: Index into ``tags.TYPES``.
+        type: Index into the entity types of the tag set.
         first: First word, counted from the first word of the split.
         last: Last word, inclusive.
     """
@@ -74,6 +74,7 @@ class Errors(NamedTuple):
     """The spans of an evaluation and the outcome of each.
 
     Attributes:
+        types: The entity types.
         starts: First word of each sentence, and the number of words at the end. *Shape:* (sentences + 1,)
         gold: The entities.
         predicted: The predicted spans.
@@ -82,6 +83,7 @@ class Errors(NamedTuple):
         spurious: Whether each predicted span is spurious. *Shape:* (predicted spans,)
     """
 
+    types: Sequence[str]
     starts: Ints
     gold: Spans
     predicted: Spans
@@ -110,10 +112,13 @@ def find_spans(labels: npt.ArrayLike, sentence_words: npt.ArrayLike) -> Spans:
     return Spans(types[first], first, np.flatnonzero(ends))
 
 
-def find_errors(word_gold: npt.ArrayLike, word_predicted: npt.ArrayLike, sentence_words: npt.ArrayLike) -> Errors:
+def find_errors(
+    types: Sequence[str], word_gold: npt.ArrayLike, word_predicted: npt.ArrayLike, sentence_words: npt.ArrayLike
+) -> Errors:
     """Classify every entity of an evaluation.
 
     Args:
+        types: The entity types, in the order of their labels.
         word_gold: Gold label per word. *Shape:* (words,)
         word_predicted: Predicted label per word. *Shape:* (words,)
         sentence_words: Number of words per sentence. *Shape:* (sentences,)
@@ -139,12 +144,12 @@ def find_errors(word_gold: npt.ArrayLike, word_predicted: npt.ArrayLike, sentenc
     spurious = np.ones(len(predicted.type), dtype=np.bool_)
     spurious[covering[both]] = False
     starts = np.concatenate([[0], np.cumsum(np.asarray(sentence_words, dtype=np.int64))])
-    return Errors(starts, gold, predicted, outcome, correct, spurious)
+    return Errors(types, starts, gold, predicted, outcome, correct, spurious)
 
 
 def by_type(errors: Errors) -> Ints:
-    """Count outcomes per type. *Shape:* (types, outcomes), in the order of ``tags.TYPES`` and ``OUTCOMES``."""
-    types, outcomes = len(TYPES), len(OUTCOMES)
+    """Count outcomes per type. *Shape:* (types, outcomes), in the order of ``errors.types`` and ``OUTCOMES``."""
+    types, outcomes = len(errors.types), len(OUTCOMES)
     spurious = errors.predicted.type[errors.spurious] * outcomes + OUTCOMES.index("spurious")
     cells = np.concatenate([errors.gold.type * outcomes + errors.outcome, spurious])
     return np.bincount(cells, minlength=types * outcomes).reshape(types, outcomes)
@@ -193,7 +198,7 @@ def examples(errors: Errors, *, count: int = 4) -> dict[str, list[Example]]:
         candidates = short if len(short) else sentences
         chosen = candidates[np.linspace(0, len(candidates) - 1, min(count, len(candidates))).astype(np.int64)]
         found[name] = [
-            Example(int(each), *(_within(spans, errors.starts, each) for spans in (errors.gold, errors.predicted)))
+            Example(int(each), *(_within(spans, errors, each) for spans in (errors.gold, errors.predicted)))
             for each in chosen
         ]
     return found
@@ -220,7 +225,7 @@ def _by_group(errors: Errors, gold: Ints, predicted: Ints, names: Sequence[str])
     return {name: Score(*(int(column[group]) for column in columns)) for group, name in enumerate(names)}
 
 
-def _within(spans: Spans, starts: Ints, sentence: int) -> list[Span]:
-    start, end = starts[sentence], starts[sentence + 1]
+def _within(spans: Spans, errors: Errors, sentence: int) -> list[Span]:
+    start, end = errors.starts[sentence], errors.starts[sentence + 1]
     inside = np.flatnonzero((spans.first >= start) & (spans.first < end))
-    return [Span(TYPES[spans.type[i]], int(spans.first[i] - start), int(spans.last[i] - start)) for i in inside]
+    return [Span(errors.types[spans.type[i]], int(spans.first[i] - start), int(spans.last[i] - start)) for i in inside]

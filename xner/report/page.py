@@ -4,7 +4,7 @@ This module prepares what the page shows and formats numbers; wording, columns a
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from xner.report.curve import COLOURS
 from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
 from xner.report.runs import before_adaptation, language_name, regime_name, trained_on
 from xner.report.statistics import DRAWS, Difference, Interval
-from xner.tags import TYPES, Span
+from xner.tags import PANX, Span
 from xner.transfer.plan import REGIMES
 from xner.transfer.result import Evaluation, Result, read_sentences
 
@@ -83,6 +83,7 @@ class RunView(NamedTuple):
         examples: Example errors by stage and kind; ``None`` where the run did not keep its sentences.
         config: The content of ``config.yaml``, empty without one.
         versions: The versions of the software, by name.
+        types: The entity types of all stages, each with its colour in examples.
     """
 
     id: str
@@ -96,6 +97,7 @@ class RunView(NamedTuple):
     examples: list[tuple[str, dict[str, list[ExampleRow]]]] | None
     config: str
     versions: dict[str, str]
+    types: dict[str, str]
 
 
 def render_page(analyses: Sequence[Analysis], svg: str) -> str:
@@ -122,7 +124,7 @@ def render_page(analyses: Sequence[Analysis], svg: str) -> str:
         sizes=sorted({point.size for point in points}),
         compared=compare(analyses[0], analyses[1:]),
         curve=_inline(svg),
-        DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, TYPES=TYPES, NOTHING=NOTHING,
+        DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, NOTHING=NOTHING,
     )  # fmt: skip
     return page.lstrip()
 
@@ -151,7 +153,19 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
         examples=_examples(analysis),
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         versions={name: " and ".join(found) for name, found in sorted(versions.items())},
+        types=type_colours(dict.fromkeys(each for result in run.results for each in result["types"])),
     )
+
+
+def type_colours(types: Iterable[str]) -> dict[str, str]:
+    """Choose a colour per entity type: PAN-X's types have those of the style sheet, others differ in their hue.
+
+    >>> type_colours(["PER", "DATE"])
+    {'PER': 'var(--blue)', 'DATE': 'hsl(137 60% 42%)'}
+    """
+    known = dict(zip(PANX.types, ("var(--blue)", "var(--orange)", "var(--green)"), strict=True))
+    # Multiples of the golden angle keep any number of hues apart (Vogel 1979).
+    return {each: known.get(each) or f"hsl({round(137.508 * place) % 360} 60% 42%)" for place, each in enumerate(types)}
 
 
 def _examples(analysis: Analysis) -> list[tuple[str, dict[str, list[ExampleRow]]]] | None:
@@ -199,7 +213,11 @@ def _cell(value: object, key: str) -> Cell:
         return Cell(value[:12], value)
     if key == "language":
         return Cell(language_name(str(value)))
-    if value is None:
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}: {each}" for name, each in value.items())
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    if value in (None, ""):
         return Cell(NOTHING)
     return Cell(f"{value:,}" if type(value) is int and "seed" not in key else str(value))
 

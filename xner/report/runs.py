@@ -154,4 +154,4 @@ def span_counts(run: Run, stage: Result, language: str) -> npt.NDArray[np.int32]
 def stage_errors(run: Run, stage: Result, language: str) -> Errors:
     """Classify every entity of a stage's evaluation on a language."""
     counts = stage_counts(run, stage, language)
-    return find_errors(counts.word_gold, counts.word_predicted, counts.sentence_words)
+    return find_errors(stage["types"], counts.word_gold, counts.word_predicted, counts.sentence_words)

@@ -86,7 +86,9 @@ class Experiment:
         backbone: What stages without a parent start from.
         backbone_digest: The digest of its weights, tokenizer and lineage.
         train_split: The name of the split that stages train on.
+        test_split: The name of the split that they are tested on.
         batch_sentences: Training sentences per batch, over all processes.
+        types: The entity types, in the order of their labels.
         digests: The digest of each split in use, see ``Sentences.digest``, by its name, such as ``tr/train``.
         work: The approximate duration of each stage by its id, in sentences trained on once.
         keep: Stages whose model folders are kept.
@@ -100,7 +102,9 @@ class Experiment:
     backbone: str
     backbone_digest: str
     train_split: str
+    test_split: str
     batch_sentences: int
+    types: Sequence[str]
     digests: Mapping[str, str]
     work: Mapping[str, float]
     keep: Keep = "source"
@@ -151,6 +155,7 @@ class Definition:
         start_from: The fingerprint of the parent's definition, or the digest of the backbone.
         batch_sentences: Training sentences per batch, over all processes.
         sentences: The digest of each split in use.
+        types: The entity types, in the order of their labels.
         options: All options of the command but ``WITHOUT_EFFECT``.
     """
 
@@ -162,6 +167,7 @@ class Definition:
     start_from: str
     batch_sentences: int
     sentences: dict[str, str]
+    types: list[str]
     options: dict[str, Any]
 
     @property
@@ -200,7 +206,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
         splits = [
             f"{language}/{name}" for language, _ in stage.train for name in (experiment.train_split, "validation")
         ]
-        splits += [f"{language}/test" for language in experiment.evaluated]
+        splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
         start = definitions[stage.parent].fingerprint if stage.parent else experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
         definitions[stage.id] = Definition(
@@ -212,6 +218,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
             start_from=start,
             batch_sentences=experiment.batch_sentences,
             sentences={split: experiment.digests[split] for split in splits},
+            types=list(experiment.types),
             options=json.loads(json.dumps(options)),
         )
     return definitions
@@ -239,12 +246,11 @@ def prepare(
     backbone: str,
     processes: int,
     epochs: float,
-    also: Sequence[str] = (),
 ) -> Experiment:
     """Read and encode all splits that the stages need.
 
     Args:
-        data: The data module of the command.
+        data: The data module of the command, whose test languages are those of every stage.
         stages: The stages as ``plan`` lists them.
         transfer: The options of the experiment.
         options: All options of the command.
@@ -252,16 +258,15 @@ def prepare(
         backbone: What stages without a parent start from.
         processes: Number of processes that train each stage.
         epochs: Maximum number of epochs per stage.
-        also: Languages that each stage is tested on besides the source and the target.
 
     Raises:
         UserError: If a split does not exist.
         RunError: If a file of it is invalid.
     """
     languages = (transfer.source, transfer.target)
-    evaluated = list(dict.fromkeys([*languages, *also]))
-    splits = [split for each in languages for split in (data.training_split(each), data.split(each, "validation"))]
-    splits += [data.split(language, "test") for language in evaluated]
+    evaluated = data.test_languages
+    splits = [split for each in languages for split in (data.training_split(each), data.split_of(each, "validation"))]
+    splits += [data.test_split_of(language) for language in evaluated]
     data.read(splits)
     return Experiment(
         root=root,
@@ -271,7 +276,9 @@ def prepare(
         backbone=backbone,
         backbone_digest=backbone_digest(backbone),
         train_split=data.train_split,
+        test_split=data.test_split,
         batch_sentences=data.batch_size * processes,
+        types=data.tag_set.types,
         digests={str(split): data.encoded(split).digest for split in splits},
         work={stage.id: _work(stage, data, evaluated, epochs=epochs) for stage in stages},
         keep=transfer.keep,
@@ -284,7 +291,7 @@ def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epoch
     trained = sum(
         len(data.encoded(data.training_split(each))) if samples is None else samples for each, samples in stage.train
     )
-    validated = sum(len(data.encoded(data.split(each, "validation"))) for each, _ in stage.train)
-    tested = sum(len(data.encoded(data.split(each, "test"))) for each in evaluated)
+    validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
+    tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
     # Where the number of steps ends a stage, its share of an epoch is unknown.
     return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4

@@ -21,6 +21,7 @@ from xner.files import write_atomically
 class Evaluation(TypedDict):
     """The evaluation of a stage's model on one split. Scores are fractions, the others are counts.
 
+    ``f1_by_type`` has the F1 of each entity type, in the order of ``Result``'s ``types``.
     ``seen_sentences`` occur verbatim in what the weights were trained on; ``f1_unseen`` is F1 on the others, ``None``
     if there are none. ``contaminated`` weights were trained on an evaluation split, or on every sentence of this one.
     """
@@ -32,9 +33,7 @@ class Evaluation(TypedDict):
     precision: float
     recall: float
     accuracy: float
-    f1_PER: float
-    f1_ORG: float
-    f1_LOC: float
+    f1_by_type: dict[str, float]
     f1_strict: float
     f1_macro: float
     sentences: int
@@ -51,7 +50,7 @@ class Result(TypedDict):
 
     ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``; ``start_from`` is a stage's id
     or the backbone; ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples``
-    those of the target language (0 in a source stage).
+    those of the target language (0 in a source stage). ``types`` are the entity types, in the order of their labels.
     """
 
     stage: str
@@ -61,6 +60,7 @@ class Result(TypedDict):
     train_languages: list[str]
     train_samples: int
     target_samples: int
+    types: list[str]
     evaluations: list[Evaluation]
     seconds: float
     definition: dict[str, Any]
@@ -73,7 +73,7 @@ class Counts(NamedTuple):
     """The counts behind an ``Evaluation``, with sentences and words in the order of the source.
 
     Attributes:
-        correct: Correctly predicted spans, with a column per type of ``tags.TYPES``. *Shape:* (sentences, types)
+        correct: Correctly predicted spans, with a column per type of the tag set. *Shape:* (sentences, types)
         predicted: Predicted spans. *Shape:* (sentences, types)
         gold: Gold spans. *Shape:* (sentences, types)
         sentence_words: Number of words of each sentence. *Shape:* (sentences,)
@@ -97,6 +97,7 @@ CSV_COLUMNS = (
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
     "contaminated",
 )  # fmt: skip
+"""The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 
 
 def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Counts]) -> None:
@@ -150,25 +151,37 @@ def read_counts(folder: Path, language: str, split: str) -> Counts:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
 
+def flat(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation with ``f1_<TYPE>`` for each entity type in place of ``f1_by_type``."""
+    others = {name: value for name, value in evaluation.items() if name != "f1_by_type"}
+    return others | {f"f1_{name}": value for name, value in evaluation["f1_by_type"].items()}
+
+
 def csv_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Return a row per stage and evaluation, with the columns of ``CSV_COLUMNS``; lists are joined with ``+``."""
+    """Return a row per stage and evaluation, with the columns of ``csv_columns``; lists are joined with ``+``."""
     return [
         {
             **{name: result[name] for name in ("stage", "regime", "seed", "start_from", "train_samples", "seconds")},
             "train_languages": "+".join(result["train_languages"]),
             "target_samples": result["target_samples"],
             "eval_language": evaluation["language"],
-            **{name: value for name, value in evaluation.items() if name != "language"},
+            **{name: value for name, value in flat(evaluation).items() if name != "language"},
         }
         for result in results
         for evaluation in result["evaluations"]
     ]
 
 
+def csv_columns(results: Iterable[Result]) -> list[str]:
+    """Return the columns of some results: ``CSV_COLUMNS``, and ``f1_<TYPE>`` for each further entity type."""
+    own = (f"f1_{each}" for result in results for each in result["types"])
+    return list(dict.fromkeys([*CSV_COLUMNS, *own]))
+
+
 def write_csv(path: Path, results: Sequence[Result]) -> None:
     """Write ``results.csv`` atomically."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, csv_columns(results), lineterminator="\n")
     writer.writeheader()
     writer.writerows(csv_rows(results))
     write_atomically(path, text.getvalue())

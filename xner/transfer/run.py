@@ -70,7 +70,8 @@ def run_experiment(
             done = complete_stages(experiment)
             write_atomically(experiment.root / "config.yaml", config)
             for language in experiment.evaluated:
-                write_sentences(experiment.root, language, "test", data.split(language, "test").sentences.words)
+                split = data.test_split_of(language)
+                write_sentences(experiment.root, language, split.name, split.sentences.words)
             for observer in observers:
                 observer.experiment_begun(experiment, done)
             _clean_up(experiment, done)

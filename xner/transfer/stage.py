@@ -109,6 +109,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         "train_languages": [language for language, _ in stage.train],
         "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
         "target_samples": stage.target_samples,
+        "types": [*data.tag_set.types],
         "evaluations": evaluations,
         "seconds": round(time.monotonic() - began, 1),
         "definition": asdict(definition),
@@ -177,7 +178,7 @@ def evaluate(
     evaluations: list[Evaluation] = []
     counts: dict[tuple[str, str], Counts] = {}
     for language, tested in zip(data.test_languages, tests, strict=True):
-        split = data.split(language, "test")
+        split = data.test_split_of(language)
         encoded = data.encoded(split)
         sentences = tested.sentences.numpy()
         words, _ = encoded.words_of(sentences)
@@ -198,6 +199,7 @@ def evaluate(
                 "split": split.name,
                 "zero_shot": zero_shot(history.lineage, language),
                 **scores,  # type: ignore[typeddict-item] # the names are SpanF1's
+                "f1_by_type": {each: tested.scores[f"f1_{each}"] for each in data.tag_set.types},
                 "sentences": len(sentences),
                 "words": len(counted.word_gold),
                 "entities": int(counted.gold.sum()),

@@ -1,17 +1,12 @@
-"""Sentences with tags, and what the readers of all formats share."""
+"""Sentences with tags: as a reader finds them in a file, and as the rest of xner uses them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
-from xner.errors import RunError
-from xner.tags import TAGS
-
-_CHUNK = 1 << 20
-"""Number of bytes that are read from a file at once."""
+from xner.errors import UserError
 
 
 class Sentence(NamedTuple):
@@ -23,7 +18,7 @@ class Sentence(NamedTuple):
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sentences of one split: as many tags as words, all tags known, no sentence empty.
+    """The sentences of one split: as many tags as words, all tags in IOB2, no sentence empty.
 
     Attributes:
         words: The words of each sentence.
@@ -62,39 +57,84 @@ def content_of(sentence: Sentence) -> bytes:
     return ("".join(f"{word}\t{tag}\n" for word, tag in zip(*sentence, strict=True)) + "\n").encode()
 
 
-def unknown_tag(tag: object) -> str:
-    """Describe the error of a tag that is not in the tag set."""
-    return f"unknown tag {tag!r}; use {', '.join(TAGS)}"
+class Row(NamedTuple):
+    """A sentence as a reader finds it; ``Split`` checks it and converts its tags.
 
-
-def remove_prefix(word: str, language: str) -> str:
-    """Remove the language code that the original archives write before each word.
-
-    >>> remove_prefix("tr:Ankara", "tr")
-    'Ankara'
+    Attributes:
+        words: The words.
+        tags: As many tags, or ``None`` where the file has none.
+        place: The number of the line or row of the first word.
+        step: 1 where each word has a line of its own, 0 where the sentence has one.
     """
-    return word.removeprefix(f"{language}:") or word
+
+    words: Sequence[object]
+    tags: Sequence[object] | None
+    place: int
+    step: int = 0
 
 
-def read_chunks(path: Path) -> Iterator[bytes]:
-    """Read a file in chunks of whole lines, or raise ``RunError``."""
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                yield chunk + file.readline()
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+class Rows(NamedTuple):
+    """What a reader finds in a file.
+
+    Attributes:
+        rows: The sentences, in the order of the file.
+        unit: What ``Row.place`` counts, ``line`` or ``row``.
+        types: The entity types that the file declares, as the names of a class label do; ``None`` where it declares
+            none.
+    """
+
+    rows: Iterable[Row]
+    unit: str = "line"
+    types: Sequence[str] | None = None
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """Read the lines of a UTF-8 file one by one, without their newlines, or raise ``RunError``."""
-    offset = 0
-    for chunk in read_chunks(path):
-        try:
-            # str.splitlines also splits at U+2028 and similar characters, which a word may contain.
-            lines = chunk.removesuffix(b"\n").decode("utf-8").split("\n")
-        except UnicodeDecodeError as error:
-            invalid = offset + error.start
-            raise RunError(f"{path} is not UTF-8 (invalid byte at offset {invalid}); convert it") from error
-        yield from lines
-        offset += len(chunk)
+Column = str | int
+"""The name of a column, or its number from 0; negative numbers count from the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """The options of reading a source, ``data.<name>`` on the command line.
+
+    Attributes:
+        columns: The file's column by the name that xner has for it, such as ``{"tokens": "words"}``.
+        types: Entity types; ``None`` takes them from the source.
+        map_types: The new name of an entity type, or ``O``, by its name in the source.
+        validation_fraction: Part of the training sentences that becomes the validation split of a language without one.
+        shuffle_seed: Seed of the choice of that part.
+        tagged: Whether tags are read; without, every word has the tag ``O``.
+    """
+
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    types: tuple[str, ...] | None = None
+    map_types: Mapping[str, str] = field(default_factory=dict)
+    validation_fraction: float | None = None
+    shuffle_seed: int = 0
+    tagged: bool = True
+
+    def column(self, name: str) -> Column:
+        """Return the file's column of a name, by default the name itself."""
+        return self.columns.get(name, name)
+
+    def check(self) -> None:
+        """Check the values that need no data.
+
+        Raises:
+            UserError: If one is impossible.
+        """
+        fraction = self.validation_fraction
+        if fraction is not None and not 0 < fraction < 1:
+            raise UserError(f"data.validation_fraction={fraction} is not between 0 and 1; use a fraction such as 0.1")
+        if unknown := self.columns.keys() - COLUMNS.keys():
+            raise UserError(f"data.columns names {min(unknown)!r}; use {', '.join(COLUMNS)}")
+
+
+COLUMNS = {
+    "tokens": "the words",
+    "ner_tags": "their tags",
+    "sentence": "the number or name of the sentence, where each word has a row of its own",
+    "text": "raw text",
+    "entities": "entities by their first character, the one after their last, and their type",
+    "id": "an identifier, copied to predictions",
+}
+"""The columns that readers know, by the names that ``data.columns`` gives other names."""
