@@ -141,7 +141,7 @@ def test_no_import_circles() -> None:
 
 
 LAYERS = (
-    *("tags", "batch files errors", "backbone", "data", "model", "tagger lineage"),
+    *("errors", "tags", "batch files", "backbone", "data", "model", "tagger lineage"),
     *("transfer", "report", "dashboard", "cli"),
 )
 """Packages and modules from the bottom up; ``data`` and ``model`` do not know each other."""

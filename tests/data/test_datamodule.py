@@ -11,13 +11,13 @@ import pytest
 from torch.utils.data import DataLoader
 
 from tests.sources import as_tsv, random_sentences, write_source
-from xner.backbone import load_tokenizer
+from xner.backbone import check_types, load_tokenizer
 from xner.batch import Batch
 from xner.data.datamodule import PanxDataModule
 from xner.data.sampler import subset
 from xner.data.sources import Sentences
 from xner.errors import RunError, UserError
-from xner.tags import PANX
+from xner.tags import TagSet
 
 PADDING = 1
 
@@ -36,6 +36,11 @@ def data(source: str, sample_backbone: str) -> Any:  # noqa: ANN401 - makes a da
     return make
 
 
+TYPES = {tag[2:] for language in ("en", "tr") for tags in random_sentences(language, 40).tags for tag in tags} - {""}
+LABELS = TagSet.of_types(TYPES).labels
+"""The labels of the tags that occur in the source."""
+
+
 def sentence_numbers(loader: DataLoader[Batch]) -> list[int]:
     return [number for batch in loader for number in batch.sentences.tolist()]
 
@@ -51,7 +56,7 @@ def gold(loader: DataLoader[Batch]) -> dict[int, list[int]]:
 
 def expected_gold(*parts: Sentences) -> dict[int, list[int]]:
     tags = [tags for part in parts for tags in part.tags]
-    return {number: [PANX.labels[tag] for tag in sentence] for number, sentence in enumerate(tags)}
+    return {number: [LABELS[tag] for tag in sentence] for number, sentence in enumerate(tags)}
 
 
 class TestOptions:
@@ -136,14 +141,15 @@ class TestBackbone:
             data(backbone=str(tmp_path)).setup("fit")
 
     def test_with_other_labels(self, data: Any, tiny_backbone: str, tmp_path: Path) -> None:  # noqa: ANN401 - as above
-        """A token classifier with other tags is an error that names both tag sets."""
+        """A token classifier whose labels are not tags of entity types is an error that shows them, before training."""
         shutil.copytree(tiny_backbone, tmp_path / "other")
         path = tmp_path / "other" / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         config |= {"architectures": ["XLMRobertaForTokenClassification"], "id2label": {"0": "O", "1": "B-MISC"}}
         path.write_text(json.dumps({**config, "label2id": {"O": 0, "B-MISC": 1}}), encoding="utf-8")
-        with pytest.raises(UserError, match=r"with the tags O, B-MISC; use one with O, B-PER, I-PER, B-ORG"):
-            data(backbone=str(tmp_path / "other")).setup("fit")
+        with pytest.raises(UserError, match=r"with the labels O, B-MISC, which are not O, B- and I- tags"):
+            check_types(str(tmp_path / "other"), data().tag_set)
+        check_types(str(tmp_path / "other"), data().tag_set, new_head=True)
 
     def test_hub_out_of_reach(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
         """A hub name that cannot be loaded is an error that explains how to use a folder."""
@@ -194,6 +200,7 @@ class TestTraining:
                 accumulate_grad_batches=2,
                 overfit_batches=0.0,
                 training=False,
+                state=SimpleNamespace(fn="fit"),
                 # All ranks use the number of the first one.
                 strategy=SimpleNamespace(broadcast=lambda number: numbers.setdefault("seed", [number])[0]),
             )
@@ -228,7 +235,8 @@ class TestEvaluation:
         module = data(languages=["en"], test_languages=languages)
         expected = [expected_gold(random_sentences(language, 25, seed=2)) for language in languages]
         assert [gold(loader) for loader in module.test_dataloader()] == expected
-        assert [gold(loader) for loader in module.predict_dataloader()] == expected
+        untagged = [{number: [0] * len(each) for number, each in some.items()} for some in expected]
+        assert [gold(loader) for loader in module.predict_dataloader()] == untagged
 
     def test_test_languages_default(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
         """The test languages default to the training languages."""
@@ -263,7 +271,7 @@ class TestUsedPieces:
 def test_log(tmp_path: Path, sample_backbone: str, caplog: pytest.LogCaptureFixture) -> None:
     """Words that need special treatment are logged in one line per split, with counts."""
     (tmp_path / "tr").mkdir()
-    odd = Sentences([["Ankara", "\u200b", "x" * 60], ["a"]], [["I-LOC", "O", "O"], ["O"]])
+    odd = Sentences([["Ankara", "\u200b", "x" * 60], ["a"]], [["B-PER", "I-LOC", "O"], ["O"]])
     (tmp_path / "tr" / "test.tsv").write_bytes(as_tsv(odd).encode())
     module = PanxDataModule(source=str(tmp_path), languages=["tr"], backbone=sample_backbone, max_length=12)
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
@@ -288,4 +296,4 @@ def test_stages_encode_what_they_need(data: Any, monkeypatch: pytest.MonkeyPatch
     for stage, splits in needed.items():
         module = data(languages=["en", "tr"], test_languages=["tr"])
         module.setup(stage)
-        assert set(module._encoded) == splits
+        assert set(module._encoded) == {(split, stage != "predict") for split in splits}

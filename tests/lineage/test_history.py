@@ -11,7 +11,7 @@ from xner.cli.main import main
 from xner.data.sources import Sentences, Split
 from xner.errors import RunError
 from xner.lineage import FILE, SEEN_FILE, read_history
-from xner.tags import PANX
+from xner.tags import TagSet
 from xner.transfer.result import read_counts, read_result
 
 
@@ -93,7 +93,7 @@ def test_what_weights_have_seen(source: Path, tiny_backbone: str, tmp_path: Path
         assert counts.word_seen.tolist() == [word in known for sentence in words["tr/test"] for word in sentence]
         predicted = np.split(counts.word_predicted, np.cumsum(counts.sentence_words)[:-1])
         pairs = [
-            (gold, [PANX.tags[label] for label in labels])
+            (gold, [TagSet(tuple(result["types"])).tags[label] for label in labels])
             for gold, labels, each in zip(tags, predicted, seen, strict=True)
             if not each
         ]

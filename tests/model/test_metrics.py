@@ -201,6 +201,7 @@ RANK = """
 import json, sys, torch, warnings
 from xner.model.evaluation import WordCollection
 from xner.model.metrics import SpanF1
+from xner.tags import PANX
 
 rank, ranks, rendezvous, cases = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.load(sys.stdin)
 warnings.simplefilter("error")

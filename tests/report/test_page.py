@@ -111,7 +111,7 @@ def test_page_shows_each_part(tmp_path: Path, write_run: Write) -> None:
         assert part in shown
     results = load_run(run).results
     assert all(f"{100 * evaluation['f1']:.2f}" in shown for each in results for evaluation in each["evaluations"])
-    assert re.search(r'<mark class="predicted (PER|ORG|LOC)">', text)
+    assert re.search(r'<mark class="predicted" style="--type: var\(--(blue|orange|green)\)">', text)
     assert "✗" in shown
 
 

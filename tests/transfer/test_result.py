@@ -2,7 +2,7 @@ import csv
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -30,8 +30,8 @@ CONTRACT = (
 
 
 def evaluation(language: str, **changes: Any) -> Evaluation:  # noqa: ANN401 - Evaluation's own
-    blank = {int: 3, bool: False}
-    values = {name: blank.get(kind, 0.1 + 0.2) for name, kind in Evaluation.__annotations__.items()}
+    blank: dict[Any, Any] = {int: 3, bool: False, dict[str, float]: {"PER": 0.1, "ORG": 0.2, "LOC": 0.3}}
+    values = {name: blank.get(kind, 0.1 + 0.2) for name, kind in get_type_hints(Evaluation).items()}
     return {**values, "language": language, "split": "test", "zero_shot": language == "tr", **changes}
 
 

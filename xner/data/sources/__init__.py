@@ -122,8 +122,8 @@ class Split:
         name = "train" if self._is_carved(splits) else self.name
         if name == "validation" and name not in splits:
             raise UserError(
-                f"{folder} has no validation split (validation, dev, valid, val or eval); use "
-                "data.validation_fraction=0.1 to take it from the training split"
+                f"split 'validation' is not in {folder}; add validation.tsv (or dev, valid, val, eval), or take it "
+                "from the training split with data.validation_fraction=0.1"
             )
         _check_choice("split", name, list(splits), str(folder))
         if len(splits[name]) > 1:
