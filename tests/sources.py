@@ -23,7 +23,7 @@ def random_sentences(language: str, number: int, *, seed: int = 0) -> Sentences:
     draw = random.Random(f"{language} {seed}")
     words = [draw.choices(WORDS.get(language, WORDS["en"]), k=draw.randint(1, 8)) for _ in range(number)]
     kinds = ("PER", "ORG", "LOC")
-    tags = [[f"B-{kinds[ord(word[0]) % 3]}" if word[0].isupper() else "O" for word in sentence] for sentence in words]
+    tags = [[f"B-{kinds[len(word) % 3]}" if word[0].isupper() else "O" for word in sentence] for sentence in words]
     return Sentences(words, tags)
 
 

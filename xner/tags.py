@@ -4,9 +4,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xner.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Int64 = npt.NDArray[np.int64]
 
 OUTSIDE = 0
 """The label of ``O``, of a word outside all entities, which is also predicted for a word without pieces."""
@@ -126,6 +132,42 @@ def spans(tags: Sequence[str]) -> list[Span]:
         else:
             found.append(Span(kind, word, word))
     return found
+
+
+class LabelSpans(NamedTuple):
+    """The spans of a split, from left to right. *Shape of each:* (spans,).
+
+    Attributes:
+        type: Index into the entity types of the tag set.
+        first: First word, counted from the first word of the split.
+        last: Last word, inclusive.
+    """
+
+    type: "Int64"
+    first: "Int64"
+    last: "Int64"
+
+
+def find_spans(labels: "npt.ArrayLike", sentence_words: "npt.ArrayLike") -> LabelSpans:
+    """Find the spans of all sentences, as ``spans`` does for one.
+
+    Args:
+        labels: One label per word, sentence after sentence. *Shape:* (words,)
+        sentence_words: Number of words per sentence. *Shape:* (sentences,)
+    """
+    import numpy as np  # here, because tools start without it
+
+    labels = np.asarray(labels, dtype=np.int64)
+    inside = labels != OUTSIDE
+    types = (labels - 1) // 2
+    continues = np.zeros(len(labels), dtype=np.bool_)
+    continues[1:] = inside[1:] & (labels[1:] % 2 == 0) & inside[:-1] & (types[1:] == types[:-1])
+    starts = np.cumsum(np.asarray(sentence_words, dtype=np.int64))[:-1]
+    continues[starts[starts < len(labels)]] = False
+    ends = inside.copy()
+    ends[:-1] &= ~continues[1:]
+    first = np.flatnonzero(inside & ~continues)
+    return LabelSpans(types[first], first, np.flatnonzero(ends))
 
 
 def invalid_tags(tags: Sequence[str]) -> int:

@@ -29,6 +29,9 @@ UNITS = {
     "model.warmup_ratio": "Fraction of all optimizer steps",
     "model.freeze": "the first N encoder layers",
     "data.num_samples": "sentences per language",
+    "data.shots": "Number of entities of each type",
+    "data.columns": "numbers from 0",
+    "data.validation_fraction": "Part of the training sentences",
     "data.shuffle_seed": "Seed of",
     "data.subset_seed": "Seed of",
     "data.batch_size": "Per-device training batch size, in sentences",
@@ -36,6 +39,7 @@ UNITS = {
     "data.row_length": "subwords per packed sequence",
     "data.evaluation_pieces": "subwords per evaluation batch",
     "sizes": "Numbers of target-language training sentences",
+    "shots": "Numbers of target-language entities of each type",
     "seeds": "Seeds of",
     "gpus_per_stage": "GPUs that ray gives each stage",
 }

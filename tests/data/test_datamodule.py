@@ -296,4 +296,4 @@ def test_stages_encode_what_they_need(data: Any, monkeypatch: pytest.MonkeyPatch
     for stage, splits in needed.items():
         module = data(languages=["en", "tr"], test_languages=["tr"])
         module.setup(stage)
-        assert set(module._encoded) == {(split, stage != "predict") for split in splits}
+        assert set(module._encoded) == {(module.source, split, stage != "predict") for split in splits}

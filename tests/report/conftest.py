@@ -130,7 +130,7 @@ def write_run(
             result = Result(
                 stage=stage, regime=regime, seed=seed, start_from="tiny" if size == 0 else f"source-en-seed{seed}",
                 train_languages={"source": ["en"], "joint": ["en", "tr"]}.get(regime, ["tr"]),
-                train_samples=size + (800 if regime in ("source", "joint") else 0), target_samples=size,
+                train_samples=size + (800 if regime in ("source", "joint") else 0), target_samples=size, shots=None,
                 types=[*PANX.types],
                 evaluations=[
                     evaluate(language, each, zero_shot=zero_shot and size == 0 and language == "tr")

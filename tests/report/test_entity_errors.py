@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from xner.report.entity_errors import OUTCOMES, by_length, by_seen, by_type, examples, find_errors, find_spans
-from xner.tags import PANX, Span, spans
+from xner.report.entity_errors import OUTCOMES, by_length, by_seen, by_type, examples, find_errors
+from xner.tags import PANX, Span, find_spans, spans
 
 
 def labels(*sentences: str) -> list[int]:

@@ -21,7 +21,7 @@ def test_the_missions_experiment() -> None:
     assert [stage.id for stage in stages] == ["source-en-seed42", *names]
     assert [stage.parent for stage in stages] == [None, "source-en-seed42", *names[:-1]]
     assert [stage.train for stage in stages] == [(("en", None),), *((("tr", size),) for size in SIZES)]
-    assert [stage.target_samples for stage in stages] == [0, *SIZES]
+    assert [stage.size for stage in stages] == [0, *SIZES]
     assert {stage.seed for stage in stages} == {42}
 
 

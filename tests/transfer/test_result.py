@@ -44,6 +44,7 @@ def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
         "train_languages": ["en", "tr"],
         "train_samples": 20_250,
         "target_samples": 250,
+        "shots": None,
         "types": ["PER", "ORG", "LOC"],
         "evaluations": [evaluation("en"), evaluation("tr")],
         "seconds": 1.5,

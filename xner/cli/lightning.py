@@ -48,6 +48,8 @@ RESOLVED = """\
 SET_BY_TRANSFER = {
     "data.languages": "--source and --target",
     "data.num_samples": "--sizes",
+    "data.shots": "--shots",
+    "data.sample_from": "--sizes or --shots",
     "data.subset_seed": "--seeds",
     "seed_everything": "--seeds",
     "trainer.enable_checkpointing": "--keep",
@@ -294,6 +296,7 @@ class Build:
                 options.model.new_head = False  # only a stage that starts from the backbone replaces its head
             options.data.languages = list(stage.num_samples)
             options.data.num_samples = stage.num_samples
+            options.data.shots = stage.shots
             options.data.subset_seed = stage.subset_seed
             options.data.test_languages = stage.test_languages
             options.trainer.default_root_dir = str(stage.root)

@@ -27,10 +27,11 @@ from xner.cli.lightning import (
 )
 from xner.cli.output import Cell, duration, say, table
 from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
+from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.report import FILES, write_report
 from xner.report.runs import evaluated_on, trained_on
-from xner.transfer.experiment import Experiment, Observer, TransferOptions, prepare
+from xner.transfer.experiment import Experiment, Observer, TransferOptions, chosen_sentences, prepare
 from xner.transfer.plan import Stage, plan
 from xner.transfer.result import Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
@@ -54,6 +55,7 @@ def transfer(cli: XnerCLI) -> None:
         sizes=options.sizes,
         regimes=options.regimes,
         seeds=options.seeds,
+        shots=options.shots,
     )
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
@@ -63,10 +65,12 @@ def transfer(cli: XnerCLI) -> None:
     )
     cli.model.check(data.tag_set)
     _check_all_scored(cli)
-    sentences = _count_sentences(cli, options)
+    _check_sizes(data, options)
     epochs, steps = limits(cli.options)
     if options.plan:
         batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        chosen = {stage.id: chosen_sentences(stage, data) for stage in stages}
+        sentences = {stage: {language: len(each) for language, each in some.items()} for stage, some in chosen.items()}
         print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
         return
     experiment = prepare(
@@ -120,7 +124,7 @@ def plan_table(
     stages: Sequence[Stage],
     *,
     backbone: str,
-    sentences: Mapping[str, int],
+    sentences: Mapping[str, Mapping[str, int]],
     batch: int,
     epochs: float,
     max_steps: float = math.inf,
@@ -130,16 +134,16 @@ def plan_table(
     Args:
         stages: The stages as ``plan`` lists them.
         backbone: What stages without a parent start from.
-        sentences: The number of training sentences of each language.
+        sentences: The number of training sentences per language of each stage, by its id.
         batch: Sentences per optimizer step, over all processes.
         epochs: Maximum number of epochs per stage.
         max_steps: Maximum number of optimizer steps per stage.
     """
     rows = []
     for stage in stages:
-        counts = [(language, sentences[language] if samples is None else samples) for language, samples in stage.train]
-        steps = int(min(epochs * -(-sum(count for _, count in counts) // batch), max_steps))
-        trained = " + ".join(f"{language} {count:,}" for language, count in counts)
+        counts = sentences[stage.id]
+        steps = int(min(epochs * -(-sum(counts.values()) // batch), max_steps))
+        trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
         rows.append((stage.id, stage.parent or backbone, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
 
@@ -157,19 +161,16 @@ def _check_all_scored(cli: XnerCLI) -> None:
             raise UserError(f"trainer.{name}={value} would leave words unscored; leave the option out of transfer")
 
 
-def _count_sentences(cli: XnerCLI, options: TransferOptions) -> dict[str, int]:
-    """Count the training sentences of the source and the target.
+def _check_sizes(data: PanxDataModule, options: TransferOptions) -> None:
+    """Check that the target has as many sentences as the largest size.
 
     Raises:
-        UserError: If the target has fewer than the largest size.
+        UserError: If it has fewer.
     """
-    splits = {language: cli.datamodule.training_split(language) for language in (options.source, options.target)}
-    sentences = {language: len(split.sentences) for language, split in splits.items()}
-    if options.sizes[-1] > sentences[options.target]:
-        raise UserError(
-            f"sizes={list(options.sizes)} exceeds the {sentences[options.target]} sentences of {splits[options.target]}"
-        )
-    return sentences
+    split = data.training_split(options.target)
+    sentences = len(data.encoded(split))
+    if options.shots is None and options.sizes[-1] > sentences:
+        raise UserError(f"sizes={list(options.sizes)} exceeds the {sentences} sentences of {split}")
 
 
 def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
@@ -187,6 +188,8 @@ def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
     does = {
         "data.languages": [options.source],
         "data.num_samples": None,
+        "data.shots": None,
+        "data.sample_from": None,
         "data.subset_seed": options.seeds[0],
         "seed_everything": options.seeds[0],
         "trainer.enable_checkpointing": None,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -20,7 +20,8 @@ from xner.backbone import head_tags, load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.packing import RowDataset
-from xner.data.sampler import EvaluationSampler, TrainSampler, subset
+from xner.data.sample_files import read_sample
+from xner.data.sampler import EvaluationSampler, TrainSampler, k_shot, subset
 from xner.data.sources import ReadOptions, Split, splits_of, tag_set_of
 from xner.data.sources.sentences import Column
 from xner.errors import UserError
@@ -42,6 +43,10 @@ class PanxDataModule(pl.LightningDataModule):
         test_languages: Languages to test on, one dataloader per language in this order; null uses data.languages.
         num_samples: Number of training sentences per language: the first of them after both shuffles; null uses all,
             without the second shuffle. {en: null, tr: 250} sets it for each language.
+        shots: Number of entities of each type to train on per language, in place of a number of sentences; {tr: 4} sets
+            it for one language.
+        sample_from: Published sample to train on: a file with the numbers of sentences, from 0 and one per line, or a
+            folder whose <language>/train split has the sentences; {tr: FILE} sets it for one language.
         types: Entity types, such as [PER, ORG, LOC]; null takes all that occur in the languages in use.
         map_types: Rename or drop entity types of the source before anything else: {PERSON: PER, GPE: LOC, DATE: O}.
         columns: Columns of the source's files, where they have other names or, without names, other places (numbers
@@ -73,6 +78,8 @@ class PanxDataModule(pl.LightningDataModule):
         languages: Sequence[str] = ("en",),
         test_languages: Sequence[str] | None = None,
         num_samples: int | dict[str, int | None] | None = None,
+        shots: int | dict[str, int | None] | None = None,
+        sample_from: str | dict[str, str | None] | None = None,
         types: Sequence[str] | None = None,
         map_types: Mapping[str, str] | None = None,
         columns: Mapping[str, Column] | None = None,
@@ -95,6 +102,8 @@ class PanxDataModule(pl.LightningDataModule):
         self.languages = list(languages)
         self.test_languages = list(languages if test_languages is None else test_languages)
         self.num_samples = num_samples
+        self.shots = shots
+        self.sample_from = sample_from
         self.test_split = split
         self.train_split: SplitName = train_split
         self.train_on_evaluation = train_on_evaluation
@@ -107,7 +116,7 @@ class PanxDataModule(pl.LightningDataModule):
         self.row_length = row_length
         self.evaluation_pieces = evaluation_pieces
         self.backbone = backbone
-        self._encoded: dict[tuple[str, bool], Encoded] = {}
+        self._encoded: dict[tuple[str, str, bool], Encoded] = {}
         self._drawn_seed: int | None = None
         self.reading = ReadOptions(
             columns=dict(columns or {}),
@@ -137,10 +146,16 @@ class PanxDataModule(pl.LightningDataModule):
                 raise UserError(f"data.{option}=[] is empty; use a list of language codes, such as [en]")
             if len({*languages}) < len(languages):
                 raise UserError(f"data.{option}={languages} names a language twice; name each once")
-        for language in self.num_samples if isinstance(self.num_samples, dict) else ():
-            if language not in self.languages:
-                known = ", ".join(self.languages)
-                raise UserError(f"data.num_samples names {language!r}, which is not in data.languages; use {known}")
+        for option in ("num_samples", "shots", "sample_from"):
+            value = getattr(self, option)
+            for language in value if isinstance(value, dict) else ():
+                if language not in self.languages:
+                    known = ", ".join(self.languages)
+                    raise UserError(f"data.{option} names {language!r}, which is not in data.languages; use {known}")
+        for language in self.languages:
+            given = [name for name in ("num_samples", "shots", "sample_from") if self._of(name, language) is not None]
+            if len(given) > 1:
+                raise UserError(f"data.{given[0]} and data.{given[1]} both choose sentences of {language}; use one")
         if self.train_split != "train" and not self.train_on_evaluation:
             raise UserError(
                 f"data.train_split={self.train_split!r} is an evaluation split; use 'train', or allow it with "
@@ -203,7 +218,7 @@ class PanxDataModule(pl.LightningDataModule):
 
     def encoded(self, split: Split) -> Encoded:
         """Return the pieces and labels of a split, in the order of its source."""
-        key = str(split), split.options.tagged
+        key = split.source, str(split), split.options.tagged
         if key not in self._encoded:
             # Without tags, every label is that of O, whatever the tag set.
             tag_set = self.tag_set if split.options.tagged else PANX
@@ -221,7 +236,11 @@ class PanxDataModule(pl.LightningDataModule):
         if predicts and (of_head := head_tags(self.backbone)):
             return of_head
         languages = dict.fromkeys([*self.languages, *self.test_languages])
-        return tag_set_of([split for each in languages for split in splits_of(self.source, each, self.reading)])
+        splits = [split for each in languages for split in splits_of(self.source, each, self.reading)]
+        if self.reading.types is None and not any(split.types for split in splits):
+            # A corpus without entities can be tested, but not trained on.
+            return head_tags(self.backbone) or tag_set_of(splits)
+        return tag_set_of(splits)
 
     def test_split_of(self, language: str, *, tagged: bool = True) -> Split:
         """Return the split of a language that is tested on, or predicted without its tags."""
@@ -231,20 +250,43 @@ class PanxDataModule(pl.LightningDataModule):
         """Return the split of a language that is trained on."""
         return self.split_of(language, self.train_split)
 
-    def samples_of(self, language: str) -> int | None:
-        """Return how many training sentences of a language are requested; ``None`` stands for all."""
-        return self.num_samples.get(language) if isinstance(self.num_samples, dict) else self.num_samples
+    def _of(self, option: str, language: str) -> Any:  # noqa: ANN401 - int or str
+        value = getattr(self, option)
+        return value.get(language) if isinstance(value, dict) else value
+
+    def draws_subset(self, language: str) -> bool:
+        """Return whether the training sentences of a language depend on ``subset_seed``."""
+        return self._of("num_samples", language) is not None or self._of("shots", language) is not None
 
     def training_sentences(self, language: str) -> Int64:
-        """Choose the training sentences of a language by their indices; see ``subset``. *Shape:* (num_samples,)."""
+        """Choose the training sentences of a language by their indices. *Shape:* (chosen,).
+
+        See ``subset`` and ``k_shot``; a published sample is trained on as it is.
+        """
+        path = self._of("sample_from", language)
+        if path is not None:
+            return read_sample(path, self.training_split(language), self.encoded)
+        amount = self._of("num_samples", language), self._of("shots", language)
+        return self.choose(language, *amount, seed=self.subset_seed)
+
+    def choose(self, language: str, num_samples: int | None, shots: int | None, *, seed: int) -> Int64:
+        """Choose training sentences of a language by a number of sentences or of entities per type.
+
+        Args:
+            language: The language.
+            num_samples: Number of sentences; ``None`` stands for all.
+            shots: Number of entities per type; ``None`` leaves the choice to ``num_samples``.
+            seed: Seed of the second shuffle.
+
+        Returns:
+            Their indices. *Shape:* (chosen,)
+        """
         split = self.training_split(language)
-        return subset(
-            len(self.encoded(split)),
-            self.samples_of(language),
-            shuffle_seed=self.shuffle_seed,
-            subset_seed=self.subset_seed,
-            where=str(split),
-        )
+        encoded, types = self.encoded(split), self.tag_set.types
+        seeds = {"shuffle_seed": self.shuffle_seed, "subset_seed": seed}
+        if shots is not None:
+            return k_shot(encoded.entities(len(types)), shots, types, **seeds, where=str(split))
+        return subset(len(encoded), num_samples, **seeds, where=str(split))
 
     def used_pieces(self) -> Int64:
         """Find the ids of all pieces in training and validation and of padding, ascending. *Shape:* (ids,)."""

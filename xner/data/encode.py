@@ -20,7 +20,7 @@ from xner.backbone import load_tokenizer, tokenizer_digest
 from xner.data.sources import Sentence, Sentences, Split, content_of
 from xner.errors import UserError
 from xner.files import cache_folder, write_atomically
-from xner.tags import IGNORE, TagSet, invalid_tags
+from xner.tags import IGNORE, TagSet, find_spans, invalid_tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -106,6 +106,16 @@ class Encoded:
     def sentence_labelled(self) -> Int64:
         """Count the labelled pieces of each sentence, which are the terms of its loss. *Shape:* (sentences,)."""
         return np.diff(offsets(self.word_piece >= 0)[self.sentence_word])
+
+    def entities(self, types: int) -> Int64:
+        """Count the entities of each sentence by their type. *Shape:* (sentences, types).
+
+        Args:
+            types: Number of entity types.
+        """
+        spans = find_spans(self.word_label, np.diff(self.sentence_word))
+        sentence = np.searchsorted(self.sentence_word, spans.first, side="right") - 1
+        return np.bincount(sentence * types + spans.type, minlength=len(self) * types).reshape(len(self), types)
 
     def words_of(self, sentences: Int64) -> tuple[Int64, Int64]:
         """Find the words of some sentences.

@@ -46,6 +46,55 @@ def subset(
     return order[np.random.default_rng(subset_seed).permutation(sentences)][:num_samples]
 
 
+def k_shot(
+    counts: Int64,
+    shots: int,
+    types: Sequence[str],
+    *,
+    shuffle_seed: int = 0,
+    subset_seed: int = 42,
+    where: str = "the split",
+) -> Int64:
+    """Choose training sentences until each entity type has ``shots`` entities, by greedy sampling.
+
+    As in Yang and Katiyar (2020, algorithm 1), types are served from the rarest to the most frequent, and the entities
+    of all types in a chosen sentence count. One more entity per type is served at a time, so that samples are nested:
+    that of fewer shots is the beginning of that of more.
+
+    Args:
+        counts: Number of entities of each type in each sentence. *Shape:* (sentences, types)
+        shots: Number of entities per type.
+        types: The entity types.
+        shuffle_seed: Seed of the first shuffle.
+        subset_seed: Seed of the second shuffle, whose order is that in which sentences are taken.
+        where: The split's name in error messages.
+
+    Returns:
+        Indices of the chosen sentences. *Shape:* (chosen,)
+
+    Raises:
+        UserError: If ``shots`` is not positive, or a type has fewer entities.
+    """
+    totals = counts.sum(axis=0)
+    rarest = int(totals.argmin())
+    if not 1 <= shots <= totals[rarest]:
+        fewest = f"exceeds the {totals[rarest]} entities of {types[rarest]} in {where}"
+        problem = fewest if shots > 0 else "is not a number of entities"
+        raise UserError(f"data.shots={shots} {problem}; use 1 to {totals[rarest]}, or drop types with data.map_types")
+    order = subset(len(counts), len(counts), shuffle_seed=shuffle_seed, subset_seed=subset_seed)
+    waiting = [iter(order[counts[order, each] > 0].tolist()) for each in range(len(types))]
+    chosen: dict[int, None] = {}
+    found = np.zeros(len(types), dtype=np.int64)
+    for wanted in range(1, shots + 1):
+        for each in np.argsort(totals, kind="stable"):
+            while found[each] < wanted:
+                sentence = next(waiting[each])
+                if sentence not in chosen:
+                    chosen[sentence] = None
+                    found += counts[sentence]
+    return np.fromiter(chosen, np.int64)
+
+
 class BatchIndices(NamedTuple):
     """The sentences of one batch on one rank.
 

@@ -151,7 +151,7 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
     """Collect what the steps of a training depend on besides its sentences, by the option that decides it."""
     steps = int(trainer.estimated_stepping_batches)
     options = model.hparams
-    subset = any(data.samples_of(language) is not None for language in data.languages)
+    subset = any(map(data.draws_subset, data.languages))
     return {
         "data.batch_size x processes x trainer.accumulate_grad_batches": data.batch_size
         * trainer.world_size

@@ -19,6 +19,7 @@ from xner.report.runs import (
     stage_counts,
     stage_errors,
     target_language,
+    unit_of,
 )
 from xner.report.statistics import (
     Difference,
@@ -36,7 +37,7 @@ REACHES = (0.90, 0.95, 0.99)
 """Fractions of the best F1 for which a report gives the number of sentences."""
 
 Stages = Mapping[tuple[str, int], list[Result]]
-"""By regime and number of target sentences, the stages of all seeds."""
+"""By regime and size, the stages of all seeds."""
 
 
 class Scored(NamedTuple):
@@ -68,7 +69,7 @@ class Point(NamedTuple):
 
     Attributes:
         regime: The regime.
-        size: Number of target sentences, 0 for source stages.
+        size: Number of target sentences, or of target entities per type; 0 for source stages.
         stages: The stages, smallest seed first.
         target: F1 on the target language.
         source: F1 on the source language; ``None`` where it was not evaluated.
@@ -111,6 +112,11 @@ class Analysis(NamedTuple):
     split: str
     points: list[Point]
     curves: list[Curve]
+
+    @property
+    def unit(self) -> str:
+        """What the sizes of the points count."""
+        return unit_of(self.run.results)
 
     @property
     def start(self) -> Point | None:

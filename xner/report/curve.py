@@ -180,13 +180,14 @@ def _figure(analyses: Sequence[Analysis]) -> Figure:
     box = (LEFT / WIDTH, BOTTOM / height, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + top) / height)
     axes = figure.add_axes(box, facecolor=COLOURS["paper"])
     languages = " and ".join(dict.fromkeys(language_name(each.target) for each in analyses))
-    title = f"{languages} F1 by number of {languages} training sentences"
+    unit = " and ".join(dict.fromkeys(each.unit for each in analyses)).replace("sentences", "training sentences")
+    title = f"{languages} F1 by number of {languages} {unit}"
     figure.text(LEFT / WIDTH, 1 - 0.18 / height, title, va="top", fontsize=12.5, fontweight="bold")
     if repeated:
         many = f"{max(seeds)}" if max(seeds) == min(seeds) else f"{min(seeds)} to {max(seeds)}"
         words = f"Lines: mean over {many} seeds. Bands: lowest to highest seed."
         figure.text(LEFT / WIDTH, 1 - 0.44 / height, words, va="top", color=COLOURS["quiet"])
-    _frame(axes, traces, levels, languages)
+    _frame(axes, traces, levels, languages, unit)
     _draw_levels(axes, levels)
     _draw_traces(axes, traces)
     if traces:
@@ -218,12 +219,12 @@ def _levels(analyses: Sequence[Analysis], traces: Sequence[Trace]) -> list[Level
     if len(analyses) == 1 and (full := analyses[0].full):
         best = full.target.seeds.mean
         regime = f"{regime_name(full.regime)} " if len(traces) > 1 else ""
-        text = f"{full.size:,} sentences\n{regime}{100 * best:.1f} %"
+        text = f"{full.size:,} {analyses[0].unit}\n{regime}{100 * best:.1f} %"
         levels.append(Level(text, Seeds(best, None, best, best, 1), COLOURS["quiet"], (0, (1, 2.5))))
     return levels
 
 
-def _frame(axes: Axes, traces: Sequence[Trace], levels: Sequence[Level], languages: str) -> None:
+def _frame(axes: Axes, traces: Sequence[Trace], levels: Sequence[Level], languages: str, unit: str) -> None:
     values = [value for each in traces for value in (*each.f1("lowest"), *each.f1("highest"))]
     values += [100 * value for each in levels for value in (each.seeds.lowest, each.seeds.highest)]
     low, high = min(values), max(values)
@@ -245,7 +246,7 @@ def _frame(axes: Axes, traces: Sequence[Trace], levels: Sequence[Level], languag
     axes.set_xscale("log")
     margin = max((sizes[-1] / sizes[0]) ** 0.05, 1.15)
     axes.set_xlim(sizes[0] / margin, sizes[-1] * margin)
-    axes.set_xlabel(f"{languages} training sentences (logarithmic scale)", color=quiet)
+    axes.set_xlabel(f"{languages} {unit} (logarithmic scale)", color=quiet)
     shown = [sizes[index] for index in keep_apart([x for x, _ in _places(axes, sizes, [low])], TICK_WIDTH)]
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.set_xticklabels([f"{size:,}" for size in shown])

@@ -1,6 +1,6 @@
 """Classify entity errors: the outcome of every entity, F1 by length and by seen words, and example sentences.
 
-Everything is computed on arrays of whole splits: spans are those of ``tags.spans``, found in all sentences at once.
+Everything is computed on arrays of whole splits: spans are those of ``tags.find_spans``.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.report import statistics
-from xner.tags import OUTSIDE, Span
+from xner.tags import LabelSpans, Span, find_spans
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -33,20 +33,6 @@ SEEN = ("all words seen", "some words seen", "no words seen")
 
 LONGEST_EXAMPLE = 30
 """Number of words up to which sentences are preferred as examples."""
-
-
-class Spans(NamedTuple):
-    """The spans of a split, from left to right. *Shape of each:* (spans,).
-
-    Attributes:
-        type: Index into the entity types of the tag set.
-        first: First word, counted from the first word of the split.
-        last: Last word, inclusive.
-    """
-
-    type: Ints
-    first: Ints
-    last: Ints
 
 
 class Score(NamedTuple):
@@ -85,31 +71,11 @@ class Errors(NamedTuple):
 
     types: Sequence[str]
     starts: Ints
-    gold: Spans
-    predicted: Spans
+    gold: LabelSpans
+    predicted: LabelSpans
     outcome: Ints
     correct: Bools
     spurious: Bools
-
-
-def find_spans(labels: npt.ArrayLike, sentence_words: npt.ArrayLike) -> Spans:
-    """Find the spans of all sentences, as ``tags.spans`` does for one.
-
-    Args:
-        labels: One label per word, sentence after sentence. *Shape:* (words,)
-        sentence_words: Number of words per sentence. *Shape:* (sentences,)
-    """
-    labels = np.asarray(labels, dtype=np.int64)
-    inside = labels != OUTSIDE
-    types = (labels - 1) // 2
-    continues = np.zeros(len(labels), dtype=np.bool_)
-    continues[1:] = inside[1:] & (labels[1:] % 2 == 0) & inside[:-1] & (types[1:] == types[:-1])
-    starts = np.cumsum(np.asarray(sentence_words, dtype=np.int64))[:-1]
-    continues[starts[starts < len(labels)]] = False
-    ends = inside.copy()
-    ends[:-1] &= ~continues[1:]
-    first = np.flatnonzero(inside & ~continues)
-    return Spans(types[first], first, np.flatnonzero(ends))
 
 
 def find_errors(
@@ -204,7 +170,7 @@ def examples(errors: Errors, *, count: int = 4) -> dict[str, list[Example]]:
     return found
 
 
-def _covering(spans: Spans, words: int) -> Ints:
+def _covering(spans: LabelSpans, words: int) -> Ints:
     """Return the index of the span that covers each word, -1 where there is none. *Shape:* (words,)."""
     lengths = spans.last - spans.first + 1
     covering = np.full(words, -1, dtype=np.int64)
@@ -225,7 +191,7 @@ def _by_group(errors: Errors, gold: Ints, predicted: Ints, names: Sequence[str])
     return {name: Score(*(int(column[group]) for column in columns)) for group, name in enumerate(names)}
 
 
-def _within(spans: Spans, errors: Errors, sentence: int) -> list[Span]:
+def _within(spans: LabelSpans, errors: Errors, sentence: int) -> list[Span]:
     start, end = errors.starts[sentence], errors.starts[sentence + 1]
     inside = np.flatnonzero((spans.first >= start) & (spans.first < end))
     return [Span(errors.types[spans.type[i]], int(spans.first[i] - start), int(spans.last[i] - start)) for i in inside]

@@ -29,7 +29,7 @@ def load_run(path: Path) -> Run:
     """Read a run's complete stages.
 
     Raises:
-        UserError: If the folder holds none.
+        UserError: If the folder holds none, or stages whose sizes count different things.
     """
     folders = sorted(each.parent for each in path.glob("stages/*/result.json"))
     results = [result for folder in folders if (result := read_result(folder))]
@@ -38,6 +38,8 @@ def load_run(path: Path) -> Run:
             f"{path} holds no complete stage ({path}/stages/<id>/result.json); use a folder that `transfer` wrote"
         )
     results.sort(key=lambda each: (each["seed"], each["target_samples"], each["stage"]))
+    if len({each["shots"] is None for each in results if each["target_samples"]}) > 1:
+        raise UserError(f"{path} has stages by sentences and by entities per type; use one folder for each")
     return Run(path, path.resolve().name, results)
 
 
@@ -83,11 +85,21 @@ def target_language(results: Sequence[Result]) -> str:
     return next((language for language in languages if language != source), source)
 
 
+def size_of(result: Result) -> int:
+    """Return a stage's place on the learning curve: its number of target sentences, or of entities per type."""
+    return result["target_samples"] if result["shots"] is None else result["shots"]
+
+
+def unit_of(results: Sequence[Result]) -> str:
+    """Return what the sizes of a run count, ``sentences`` or ``entities per type``."""
+    return "sentences" if all(result["shots"] is None for result in results) else "entities per type"
+
+
 def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, int], list[Result]]:
     """Group the stages that were evaluated on a language, and differ in their seed only.
 
     Returns:
-        By regime and number of target sentences, the stages of all seeds, smallest seed first. The source stages come
+        By regime and size, the stages of all seeds, smallest seed first. The source stages come
         first, then the regimes in the order of ``plan.REGIMES``, each by increasing size.
     """
     order = [SOURCE, *REGIMES]
@@ -95,12 +107,12 @@ def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, in
     def place(stage: Result) -> tuple[int, str, int, int]:
         regime = stage["regime"]
         rank = order.index(regime) if regime in order else len(order)
-        return rank, regime, stage["target_samples"], stage["seed"]
+        return rank, regime, size_of(stage), stage["seed"]
 
     groups: dict[tuple[str, int], list[Result]] = {}
     for stage in sorted(results, key=place):
         if evaluation_on(stage, language):
-            groups.setdefault((stage["regime"], stage["target_samples"]), []).append(stage)
+            groups.setdefault((stage["regime"], size_of(stage)), []).append(stage)
     return groups
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import numpy as np
+import numpy.typing as npt
 
 from xner.backbone import backbone_digest
 from xner.data.datamodule import PanxDataModule
@@ -30,6 +32,8 @@ class TransferOptions:
         source: Source language: the model is first fine-tuned on it.
         target: Target language: evaluated zero-shot, then adapted to.
         sizes: Numbers of target-language training sentences, increasing.
+        shots: Numbers of target-language entities of each type, increasing, in place of sizes: sentences are drawn
+            until each type has as many.
         regimes: Where few-shot stages start from: progressive (the previous stage), independent (the source stage),
             scratch (the backbone, target sentences only), joint (the backbone, source and target sentences).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
@@ -45,6 +49,7 @@ class TransferOptions:
     source: str = "en"
     target: str = "tr"
     sizes: Sequence[int] = SIZES
+    shots: Sequence[int] | None = None
     regimes: Sequence[str] = ("progressive",)
     seeds: Sequence[int] = (42,)
     keep: Keep = "source"
@@ -55,7 +60,7 @@ class TransferOptions:
 
 
 SET_PER_STAGE = frozenset(
-    {"data.languages", "data.num_samples", "data.subset_seed", "data.test_languages", "data.backbone"}
+    {"data.languages", "data.num_samples", "data.shots", "data.subset_seed", "data.test_languages", "data.backbone"}
 )
 """Options whose values differ between stages; a definition records them under its own attributes."""
 
@@ -69,7 +74,7 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
     *("trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
     # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
-    *("source", "target", "sizes", "regimes", "seeds", "seed_everything"),
+    *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything"),
 }
 """Options that cannot change a stage's result. Every other option counts, including options added later."""
 
@@ -149,6 +154,7 @@ class Definition:
     Attributes:
         stage: The stage's id.
         train: The languages it trains on, each with its number of sentences; ``None`` stands for all.
+        shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
         evaluated: The languages it is tested on.
         subset_seed: Seed of the subsets.
         parent: The id of the stage it starts from; ``None`` for the backbone.
@@ -161,6 +167,7 @@ class Definition:
 
     stage: str
     train: list[list[str | int | None]]
+    shots: int | None
     evaluated: list[str]
     subset_seed: int
     parent: str | None
@@ -212,6 +219,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
         definitions[stage.id] = Definition(
             stage=stage.id,
             train=[[language, samples] for language, samples in stage.train],
+            shots=stage.shots,
             evaluated=list(experiment.evaluated),
             subset_seed=stage.seed,
             parent=stage.parent,
@@ -286,11 +294,17 @@ def prepare(
     )
 
 
+def chosen_sentences(stage: Stage, data: PanxDataModule) -> dict[str, npt.NDArray[np.int64]]:
+    """Choose the sentences that a stage trains on: their indices in the training split of each language."""
+    return {
+        language: data.choose(language, samples, stage.shots_of(language), seed=stage.seed)
+        for language, samples in stage.train
+    }
+
+
 def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epochs: float) -> float:
     """Estimate how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
-    trained = sum(
-        len(data.encoded(data.training_split(each))) if samples is None else samples for each, samples in stage.train
-    )
+    trained = sum(len(each) for each in chosen_sentences(stage, data).values())
     validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
     tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
     # Where the number of steps ends a stage, its share of an epoch is unknown.

@@ -30,7 +30,9 @@ class Stage:
         seed: Seed of its training and of its subset.
         parent: The id of the stage it starts from; ``None`` for the backbone.
         train: The languages it trains on, each with its number of sentences; ``None`` stands for all.
-        target_samples: Number of target-language sentences it trains on.
+        size: Its place on the learning curve: the number of target-language sentences that it trains on, or of
+            target-language entities per type where ``shots`` is set; 0 in a source stage.
+        shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
     """
 
     id: str
@@ -38,7 +40,17 @@ class Stage:
     seed: int
     parent: str | None
     train: tuple[tuple[str, int | None], ...]
-    target_samples: int
+    size: int
+    shots: int | None = None
+
+    @property
+    def target(self) -> str | None:
+        """The target language; ``None`` in a source stage."""
+        return self.train[-1][0] if self.size else None
+
+    def shots_of(self, language: str) -> int | None:
+        """Return the number of entities per type of a language that the stage trains on; ``None`` for no such limit."""
+        return self.shots if language == self.target else None
 
 
 def plan(
@@ -48,6 +60,7 @@ def plan(
     sizes: Sequence[int] = SIZES,
     regimes: Sequence[str] = ("progressive",),
     seeds: Sequence[int] = (42,),
+    shots: Sequence[int] | None = None,
 ) -> list[Stage]:
     """List the stages of an experiment, each after the one it starts from.
 
@@ -57,6 +70,7 @@ def plan(
         sizes: Numbers of target-language training sentences, increasing.
         regimes: Some of ``REGIMES``.
         seeds: Seeds; the regimes of a seed share its source stage.
+        shots: Numbers of target-language entities per type, increasing, in place of ``sizes``.
 
     Raises:
         UserError: If an argument is empty, has duplicates, or is not of its kind.
@@ -67,29 +81,33 @@ def plan(
     progressive-tr-250-seed42 <- source-en-seed42
     progressive-tr-500-seed42 <- progressive-tr-250-seed42
     """
-    _check(source=source, target=target, sizes=sizes, regimes=regimes, seeds=seeds)
+    option, values = ("sizes", sizes) if shots is None else ("shots", shots)
+    _check(source=source, target=target, sizes=(option, values), regimes=regimes, seeds=seeds)
     stages: list[Stage] = []
     for seed in seeds:
         first = Stage(f"source-{source}-seed{seed}", "source", seed, None, ((source, None),), 0)
         stages.append(first)
         for regime in regimes:
             previous = first.id
-            for size in sizes:
-                name = f"{regime}-{target}-{size}-seed{seed}"
+            for size in values:
+                name = f"{regime}-{target}-{size}{'' if shots is None else 'shot'}-seed{seed}"
                 parent = {"progressive": previous, "independent": first.id}.get(regime)
-                train: tuple[tuple[str, int | None], ...] = ((target, size),)
+                train: tuple[tuple[str, int | None], ...] = ((target, size if shots is None else None),)
                 if regime == "joint":
                     train = ((source, None), *train)
-                stages.append(Stage(name, regime, seed, parent, train, size))
+                stages.append(Stage(name, regime, seed, parent, train, size, None if shots is None else size))
                 previous = name
     return stages
 
 
-def _check(*, source: str, target: str, sizes: Sequence[int], regimes: Sequence[str], seeds: Sequence[int]) -> None:
+def _check(
+    *, source: str, target: str, sizes: tuple[str, Sequence[int]], regimes: Sequence[str], seeds: Sequence[int]
+) -> None:
+    name, numbers = sizes
     if source == target:
         raise UserError(f"source={source} is the target as well; use two languages")
     for option, values, example in (
-        ("sizes", sizes, "250,500"),
+        (name, numbers, "250,500" if name == "sizes" else "1,4,16"),
         ("regimes", regimes, "progressive"),
         ("seeds", seeds, "42"),
     ):
@@ -97,8 +115,9 @@ def _check(*, source: str, target: str, sizes: Sequence[int], regimes: Sequence[
             raise UserError(f"{option}=[] is empty; use at least one value, such as {option}=[{example}]")
         if len({*values}) < len(values):
             raise UserError(f"{option}={list(values)} has duplicates; use each value once")
-    if list(sizes) != sorted(sizes) or sizes[0] < 1:
-        raise UserError(f"sizes={list(sizes)} is not increasing from 1 or more; use increasing numbers of sentences")
+    if list(numbers) != sorted(numbers) or numbers[0] < 1:
+        what = "sentences" if name == "sizes" else "entities"
+        raise UserError(f"{name}={list(numbers)} is not increasing from 1 or more; use increasing numbers of {what}")
     for regime in regimes:
         if regime not in REGIMES:
             raise UserError(f"regimes={list(regimes)}: {regime!r} is not a regime; use some of {', '.join(REGIMES)}")

@@ -50,7 +50,8 @@ class Result(TypedDict):
 
     ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``; ``start_from`` is a stage's id
     or the backbone; ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples``
-    those of the target language (0 in a source stage). ``types`` are the entity types, in the order of their labels.
+    those of the target language (0 in a source stage), ``shots`` its entities per type where these were asked for.
+    ``types`` are the entity types, in the order of their labels.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class Result(TypedDict):
     train_languages: list[str]
     train_samples: int
     target_samples: int
+    shots: int | None
     types: list[str]
     evaluations: list[Evaluation]
     seconds: float
@@ -95,7 +97,7 @@ CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
-    "contaminated",
+    "contaminated", "shots",
 )  # fmt: skip
 """The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 
@@ -164,6 +166,7 @@ def csv_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
             **{name: result[name] for name in ("stage", "regime", "seed", "start_from", "train_samples", "seconds")},
             "train_languages": "+".join(result["train_languages"]),
             "target_samples": result["target_samples"],
+            "shots": result["shots"],
             "eval_language": evaluation["language"],
             **{name: value for name, value in flat(evaluation).items() if name != "language"},
         }

@@ -36,6 +36,7 @@ class StageOptions:
     Attributes:
         parent: The model folder that the stage starts from; ``None`` for the command's own backbone.
         num_samples: The languages it trains on, each with its number of sentences; ``None`` stands for all.
+        shots: The same languages, each with its number of entities per type; ``None`` leaves it to ``num_samples``.
         subset_seed: Seed of the subsets.
         test_languages: The languages it is tested on.
         root: The stage's folder.
@@ -43,6 +44,7 @@ class StageOptions:
 
     parent: Path | None
     num_samples: dict[str, int | None]
+    shots: dict[str, int | None]
     subset_seed: int
     test_languages: list[str]
     root: Path
@@ -76,6 +78,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         StageOptions(
             parent=experiment.model_folder(stage.parent) if stage.parent else None,
             num_samples=dict(stage.train),
+            shots={language: stage.shots_of(language) for language, _ in stage.train},
             subset_seed=stage.seed,
             test_languages=list(experiment.evaluated),
             root=folder,
@@ -108,7 +111,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         "start_from": stage.parent or experiment.backbone,
         "train_languages": [language for language, _ in stage.train],
         "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
-        "target_samples": stage.target_samples,
+        "target_samples": len(data.training_sentences(stage.target)) if stage.target else 0,
+        "shots": stage.shots,
         "types": [*data.tag_set.types],
         "evaluations": evaluations,
         "seconds": round(time.monotonic() - began, 1),

@@ -13,9 +13,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from xner.data.sources.conll import read_conll
 from xner.data.sources.lines import read_chunks
 from xner.data.sources.records import read_jsonl, read_parquet, read_saved, read_table
@@ -141,8 +138,8 @@ class Split:
         return asked and "validation" not in splits and "train" in splits
 
     @cached_property
-    def _chosen(self) -> npt.NDArray[np.bool_] | None:
-        """Which sentences of the file belong to the split; ``None`` for all. *Shape:* (sentences,)."""
+    def _chosen(self) -> list[bool] | None:
+        """Which sentences of the file belong to the split; ``None`` for all. *Length:* sentences."""
         if not self.carved:
             return None
         count = self.survey.sentences
@@ -152,9 +149,10 @@ class Split:
                 f"data.validation_fraction={self.options.validation_fraction} of the {count} sentences of {self._path} "
                 f"is {size}; use a fraction that leaves sentences in both parts"
             )
-        validation = np.zeros(count, dtype=np.bool_)
-        validation[np.random.default_rng(self.options.shuffle_seed).permutation(count)[:size]] = True
-        return validation if self.name == "validation" else ~validation
+        import numpy as np  # here, because tools start without it
+
+        validation = {*np.random.default_rng(self.options.shuffle_seed).permutation(count)[:size].tolist()}
+        return [(number in validation) == (self.name == "validation") for number in range(count)]
 
     @cached_property
     def identity(self) -> str:
