@@ -60,6 +60,8 @@ class TestFit:
             "shuffle_seed": 0,
             "subset_seed": None,
             "seed": 42,
+            "types": ["PER", "ORG", "LOC"],
+            "map_types": {},
         }
         before, after = (load_file(Path(folder) / "model.safetensors") for folder in (tiny_backbone, model))
         [name] = [name for name in after if name.endswith("word_embeddings.weight")]
@@ -458,9 +460,9 @@ BAD_OPTIONS = [
 
 
 BAD_DATA = [
-    ("train.tsv", "a\tO\nb O\n", "train.tsv, line 2: expected word<TAB>tag, found 1 column"),
-    ("validation.tsv", "a\tO\tO\n", "validation.tsv, line 1: expected word<TAB>tag, found 3"),
-    ("train.tsv", "a\tB-MISC\n", "train.tsv, line 1: unknown tag 'B-MISC'"),
+    ("train.tsv", "a\tO\nb O\n", "train.tsv, line 2: expected 2 columns as on the lines before, found 1 column"),
+    ("validation.tsv", "a\tO\nb\tx\tO\n", "validation.tsv, line 2: expected 2 columns as on the lines before, found 3"),
+    ("train.tsv", "a\tMISC\n", "train.tsv, line 1: unknown tag 'MISC'"),
     ("validation.tsv", "\n", "validation.tsv contains no sentences"),
     ("validation.tsv", None, "split 'validation' is not in"),
     ("train.jsonl", as_jsonl([{"tokens": ["a", "b"], "ner_tags": ["O"]}]), "train.jsonl, line 1: 2 tokens but"),
@@ -574,9 +576,9 @@ class TestBadInput:
     def test_backbone_with_other_labels(
         self, run: Run, copied: Path, source: Path, tmp_path: Path, command: str
     ) -> None:
-        """A token classifier with other tags is one line with its tags and those that are due."""
+        """A token classifier with other entity types is one line with both, and the options that help."""
         config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
-        tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]  # the same, in another order
+        tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
         config |= {
             "architectures": ["XLMRobertaForTokenClassification"],
             "id2label": dict(enumerate(tags)),
@@ -585,7 +587,9 @@ class TestBadInput:
         (copied / "config.json").write_text(json.dumps(config), encoding="utf-8")
         sizes = ["--sizes=[10]"] if command == "transfer" else []
         outcome = run(command, *options(source, copied, tmp_path / "run"), *sizes)
-        assert_one_line(outcome, 2, f"with the tags {', '.join(tags)}", ", ".join(PANX.tags))
+        assert_one_line(
+            outcome, 2, "has the entity types PER, LOC, MISC, but the data has PER, ORG, LOC", "data.map_types"
+        )
         assert not (tmp_path / "run" / "config.yaml").exists()
 
     @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
