@@ -18,8 +18,9 @@ _WIDTH = 100
 """Columns of the longest line."""
 
 _GROUPS = {
-    "Sentences": ("duplicates", "conflicting", "redirects", "long"),
+    "Sentences": ("duplicates", "conflicting", "redirects"),
     "Overlap with training splits": ("overlap", "conflicting_overlap"),
+    "Long sentences": ("long",),
     "Words": ("invisible", "no_pieces", "cut_words"),
     "Tags": ("invalid_tags", "converted_tags"),
     "Entities": ("seen_entities", "seen_any_case"),
