@@ -2,7 +2,7 @@
 
 The exit code is 2 where the request is wrong: an option's value, a path that does not exist or is of the wrong kind, a
 folder of another run. It is 1 where the request is right but fails: damaged or invalid data, the network, the disk,
-another process, a training run that diverges.
+another process, a training run that diverges. It is 3 where ``audit`` finds what ``--fail_on`` names.
 """
 
 import difflib

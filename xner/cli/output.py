@@ -1,5 +1,6 @@
 """Format the output of commands: log lines, tables, and words aligned with their tags."""
 
+import itertools
 import logging
 import sys
 import unicodedata
@@ -130,6 +131,18 @@ def escaped(text: str) -> str:
         character.encode("unicode_escape").decode() if hidden or unicodedata.category(character) == "Cc" else character
         for character in text
     )
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut a text that takes more columns of a terminal than there are, and mark it with an ellipsis.
+
+    >>> shortened("Ankara", 6), shortened("Ankara", 5)
+    ('Ankara', 'Anka…')
+    """
+    if _width(text) <= width:
+        return text
+    columns = itertools.accumulate(map(_columns, text))
+    return text[: sum(used < width for used in columns)] + "…"
 
 
 def _wrapped(columns: Sequence[tuple[str, ...]], room: int) -> Iterator[list[tuple[str, ...]]]:

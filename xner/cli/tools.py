@@ -1,15 +1,16 @@
 """The tools: commands that need no Trainer."""
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from xner.cli.auditing import audit
 from xner.cli.output import Cell, interlinear, table
+from xner.cli.parsing import ToolParser, add_source, languages_of
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
 from xner.errors import RunError, UserError, options_called
 from xner.tags import IGNORE, TagSet
@@ -32,21 +33,6 @@ FEATURES = table(
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose help says the default of each option."""
-
-    def __init__(self, name: str, description: str) -> None:
-        super().__init__(
-            prog=f"xner {name}",
-            description=description,
-            allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
 def run_tool(name: str, args: Sequence[str]) -> None:
     """Run a tool.
 
@@ -62,14 +48,10 @@ def run_tool(name: str, args: Sequence[str]) -> None:
 
 def explore(args: Sequence[str]) -> None:
     """Show the sentences, entities and tags of a data set, and how a tokenizer splits them."""
-    parser = _Parser("explore", "Show the sentences, entities and tags of a data set, and how a tokenizer splits them.")
-    parser.add_argument(
-        "--source",
-        default="panx",
-        help="panx (the hub's google/xtreme), sample (embedded), or a folder with the splits of each language, such as "
-        "tr/train.tsv (or .conll, .txt, .jsonl, .parquet)",
+    parser = ToolParser(
+        "explore", "Show the sentences, entities and tags of a data set, and how a tokenizer splits them."
     )
-    parser.add_argument("--languages", nargs="+", default=["en", "tr"], help="language codes")
+    add_source(parser)
     parser.add_argument(
         "--tokenizer",
         help="hub name, folder with the tokenizer's files, or sample (embedded); None is xlm-roberta-base, or for "
@@ -82,16 +64,16 @@ def explore(args: Sequence[str]) -> None:
     )
     parser.add_argument("--example", type=int, default=0, help="number of the training sentence to show, from 0")
     options = parser.parse_args(args)
-    languages = _list(options.languages)
-    if not languages:
-        raise UserError("languages=[] is empty; use language codes, such as en tr")
+    languages = languages_of(options)
     with options_called({"data.source": "source", "model.backbone": "tokenizer"}):
         show_data(options.source, languages, options.tokenizer, options.text, options.example)
 
 
 def tag(args: Sequence[str]) -> None:
     """Print the words of raw texts over their tags."""
-    parser = _Parser("tag", "Find persons, organisations and locations in raw text; print its words over their tags.")
+    parser = ToolParser(
+        "tag", "Find persons, organisations and locations in raw text; print its words over their tags."
+    )
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="a text; without any, each line of standard input")
     parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model")
     parser.add_argument(
@@ -120,7 +102,7 @@ def tag(args: Sequence[str]) -> None:
 
 def report(args: Sequence[str]) -> None:
     """Write the report of one run, or of several in comparison."""
-    parser = _Parser("report", "Write report.html, curve.png and curve.svg of one or several transfer runs.")
+    parser = ToolParser("report", "Write report.html, curve.png and curve.svg of one or several transfer runs.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder; the others are compared with the first")
     parser.add_argument("--output", help="folder to write to; None is the first run's")
     options = parser.parse_intermixed_args(args)
@@ -136,7 +118,7 @@ def report(args: Sequence[str]) -> None:
 
 def new_backbone(args: Sequence[str]) -> None:
     """Make a randomly initialised XLM-R."""
-    parser = _Parser(
+    parser = ToolParser(
         "new-backbone",
         "Make a randomly initialised XLM-R with a given tokenizer, for baselines and benchmarks.",
     )
@@ -160,17 +142,11 @@ def new_backbone(args: Sequence[str]) -> None:
 
 _TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
     "explore": explore,
+    "audit": audit,
     "tag": tag,
     "report": report,
     "new-backbone": new_backbone,
 }
-
-
-def _list(values: Sequence[str]) -> list[str]:
-    """Read a list given value by value, or in brackets as in a configuration."""
-    if values[0].startswith("[") and values[-1].endswith("]"):
-        return " ".join(values)[1:-1].replace(",", " ").split()
-    return list(values)
 
 
 def _standard_input() -> Iterator[str]:
@@ -192,7 +168,7 @@ def show_data(source: str, languages: Sequence[str], tokenizer: str | None, text
         example: Index of the training sentence to show for each language, from 0.
     """
     options = ReadOptions()
-    splits = [split for language in dict.fromkeys(languages) for split in splits_of(source, language, options)]
+    splits = [split for language in languages for split in splits_of(source, language, options)]
     tag_set = tag_set_of(splits)
     examples = [(split, _sentence(split, example)) for split in splits if split.name == "train"]
     width = get_terminal_size().columns
