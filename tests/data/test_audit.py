@@ -294,7 +294,7 @@ def test_counts_equal_those_of_plain_comparison(tmp_path: Path) -> None:
             made = random_sentences(language, 300, seed=seed)
             words = [sentence[:2] for sentence in made.words]
             tags = [
-                ["B-PER" if number % 3 == 0 and tag != "O" else tag for tag in sentence[:2]]
+                [f"B-{('PER', 'ORG')[number % 2]}" if number % 3 == 0 and tag != "O" else tag for tag in sentence[:2]]
                 for number, sentence in enumerate(made.tags)
             ]
             FORMATS["tsv"](tmp_path / language, name, Sentences(words, tags))
