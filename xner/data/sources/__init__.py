@@ -267,7 +267,7 @@ def _problem(words: Sequence[object], tags: Sequence[object], options: ReadOptio
         if not isinstance(word, str) or not word:
             return index, "the word is empty" if word == "" else f"the word {quoted(word)} is not a string"
         if "\0" in word:
-            return index, f"the word {quoted(word)} contains NUL; convert the file to UTF-8"
+            return index, f"the word {quoted(word)} contains NUL; remove it"
         if not word.isascii():
             try:
                 word.encode()

@@ -61,6 +61,8 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
             continue
         if line[0] == "#" and not words and _is_comment(fields, width, tag_column, options):
             continue
+        if "\r" in line:
+            raise RunError(f"{path}, line {number}: found a carriage return within the line; end lines with newlines")
         if len(fields) != (width or len(fields)):
             raise RunError(f"{path}, line {number}: expected {width} columns as on the lines before, {_found(fields)}")
         width = len(fields)

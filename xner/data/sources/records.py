@@ -78,7 +78,7 @@ def read_parquet(path: Path, options: ReadOptions) -> Rows:
             info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
             feature = (info.get("features") or {}).get(column, {}).get("feature")
             found = feature.get("names") if isinstance(feature, dict) else None
-            if found is not None and not all(isinstance(name, str) for name in found):
+            if found is not None and (not isinstance(found, list) or not all(isinstance(name, str) for name in found)):
                 raise TypeError(f"names are {quoted(found)}")
         except _DAMAGED as error:
             raise RunError(f"{path} has damaged metadata of datasets: {_first_line(error)}") from error
