@@ -60,6 +60,11 @@ REAL: dict[str, tuple[str, dict[str, Column], Sentences]] = {
         {"tokens": 1, "ner_tags": 2},
         Sentences([["New", "York"], ["#", "one"]], [["B-LOC", "I-LOC"], ["O", "O"]]),
     ),
+    "comments": (
+        "# text = Flight I-95\nFlight O\n\n# text = I-95\n# O\nI-95 O\n\n# x\n",
+        {},
+        Sentences([["Flight"], ["#", "I-95"]], [["O"], ["O", "O"]]),
+    ),
     "WNUT": (
         WNUT,
         {},

@@ -167,11 +167,18 @@ def _list(cell: str) -> list[object] | None:
         if not _LIST.fullmatch(cell):
             return None
         try:
-            # Python joins strings that are next to each other, as numpy writes them.
-            found = ast.literal_eval(f"[{','.join(_ITEMS.findall(cell))}]")
+            # One by one, for Python joins strings that are next to each other, as numpy writes them.
+            found = [_item(item) for item in _ITEMS.findall(cell)]
         except (ValueError, SyntaxError):
             return None
     return found if isinstance(found, list) else None
+
+
+def _item(item: str) -> object:
+    if item[0] not in "'\"":
+        return int(item)
+    # The parser is slow, and only escapes need it.
+    return ast.literal_eval(item) if "\\" in item else item[1:-1]
 
 
 def _entities(where: str, cell: str) -> object:
