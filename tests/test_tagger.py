@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.model.tiny import pretrained_backbone
 from xner.cli.main import main
 from xner.data.sources import Split
-from xner.tagger import Tagged, Tagger, split_words
+from xner.tagger import Tagged, Tagger
 from xner.tags import PANX, spans
+from xner.words import split_words
 
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 ENVER = "Vardar Kapısı'ndan çıkarken nişanlarımı söktüm, biraz müteessirdim. Böyle yakındı Enver Paşa"

@@ -6,7 +6,8 @@ another process, a training run that diverges. It is 3 where ``audit`` finds wha
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 
@@ -61,3 +62,30 @@ def did_you_mean(value: str, choices: Sequence[str]) -> str:
     if not choices:
         return "none is available"
     return (f"did you mean {' or '.join(near)}? Choose" if near else "choose") + f" from {', '.join(choices)}"
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
+_BRIEF.maxlevel = 3
+
+
+def quoted(value: object) -> str:
+    """Format a value from a file for a message, and cut it where it is long or deeply nested.
+
+    >>> quoted("B-PER")
+    "'B-PER'"
+    >>> len(quoted("x" * 50_000_000))
+    80
+    """
+    return _BRIEF.repr(value)
+
+
+def listed(names: Iterable[object]) -> str:
+    """List names from a file for a message, and cut the list where it is long.
+
+    >>> listed(["words", "tags"])
+    'words, tags'
+    """
+    # A name may be as long as the file, and contain newlines.
+    text = ", ".join(name if len(name) < 80 and name.isprintable() else quoted(name) for name in map(str, names))
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from xner.data.sources.conll import read_conll
+from xner.data.sources.conll import read_conll, read_txt
+from xner.data.sources.delimited import read_csv
 from xner.data.sources.lines import read_chunks
 from xner.data.sources.records import read_jsonl, read_parquet, read_saved, read_table
 from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
 from xner.data.sources.sentences import ReadOptions, Rows, Sentence, Sentences, content_of
-from xner.errors import RunError, UserError, did_you_mean
+from xner.errors import RunError, UserError, did_you_mean, quoted
 from xner.files import cache_folder, write_atomically
 from xner.tags import PANX, TagSet
 
@@ -40,7 +41,11 @@ logger = logging.getLogger(__name__)
 READERS: dict[str, Callable[[Path, ReadOptions], Rows]] = {
     ".tsv": read_conll,
     ".conll": read_conll,
-    ".txt": read_conll,
+    ".iob2": read_conll,
+    ".iob": read_conll,
+    ".bio": read_conll,
+    ".txt": read_txt,
+    ".csv": read_csv,
     ".jsonl": read_jsonl,
     ".parquet": read_parquet,
     "": read_saved,
@@ -110,7 +115,7 @@ class Split:
         if not source.is_dir():
             raise UserError(
                 f"data.source={self.source!r} is not a folder; use 'panx', 'sample', or a folder that contains "
-                "<language>/train.tsv, validation.tsv and test.tsv (or .conll, .txt, .jsonl, .parquet, save_to_disk)"
+                "<language>/train.tsv, validation.tsv, test.tsv (or .conll, .txt, .csv, .jsonl, .parquet, save_to_disk)"
             )
         languages = sorted(entry.name for entry in source.iterdir() if entry.is_dir() and _find_splits(entry))
         _check_choice("language", self.language, languages, f"data.source={self.source!r}")
@@ -242,7 +247,7 @@ class Split:
                 raise RunError(f"{where}, {rows.unit} {row.place}: the sentence has no tags")
             if problem := _problem(words, tags, options) or check.first_problem(tags):
                 index, text = problem
-                raise RunError(f"{where}, {rows.unit} {row.place + index * row.step}: {text}")
+                raise RunError(f"{where}, {rows.unit} {row.place_of(index)}: {text}")
             # The original archives write the language before each word.
             yield Sentence([word.removeprefix(prefix) or word for word in words], list(tags))  # type: ignore[attr-defined, arg-type, misc] # strings
         if row is None:
@@ -258,12 +263,14 @@ def _problem(words: Sequence[object], tags: Sequence[object], options: ReadOptio
         return 0, "the sentence is empty"
     for index, word in enumerate(words):
         if not isinstance(word, str) or not word:
-            return index, "the word is empty" if word == "" else f"the word {word!r} is not a string"
+            return index, "the word is empty" if word == "" else f"the word {quoted(word)} is not a string"
+        if "\0" in word:
+            return index, f"the word {quoted(word)} contains NUL; remove it"
         if not word.isascii():
             try:
                 word.encode()
             except UnicodeEncodeError:
-                return index, f"{word!a} contains a lone surrogate, which UTF-8 cannot encode"
+                return index, f"{quoted(word)} contains a lone surrogate, which UTF-8 cannot encode"
     return None
 
 

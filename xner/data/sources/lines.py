@@ -50,5 +50,7 @@ def read_lines(path: Path) -> Iterator[str]:
         except UnicodeDecodeError as error:
             invalid = offset + error.start + (0 if number else len(chunk) - len(chunk.removeprefix(_MARK)))
             raise RunError(f"{path} is not UTF-8 (invalid byte at offset {invalid}); convert it") from error
+        if "\0" in text:  # as UTF-16 has at every other place
+            raise RunError(f"{path} is not text (NUL at offset {offset + chunk.index(0)}); convert it to UTF-8")
         yield from text.removesuffix("\r").replace("\r\n", "\n").split("\n")
         offset += len(chunk)

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from xner.errors import quoted
+
 Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU"]
 
 Pair = tuple[str, str]
 """The tag of the word before, ``O`` at the start of a sentence, and the tag of a word."""
 
-_TAG = re.compile(r"([BIESLU])-(\S+)")
+_TAG = re.compile(r"[BIESLU]-[^\s\x00-\x1f\x7f-\x9f]+")
 _ENDS = {"E": "BIOES", "S": "BIOES", "L": "BILOU", "U": "BILOU"}
 """The scheme by the prefixes that it has and IOB2 does not."""
 
@@ -68,18 +70,18 @@ class TagCheck:
         """Return what is wrong with a tag, empty if nothing is, and remember it."""
         if not isinstance(tag, str) or not is_tag(tag):
             return (
-                f"unknown tag {tag!r}; use O and tags such as B-PER and I-PER (IOB1, IOB2), also E-PER and S-PER "
+                f"unknown tag {quoted(tag)}; use O and tags such as B-PER and I-PER (IOB1, IOB2), also E-PER and S-PER "
                 "(BIOES) or L-PER and U-PER (BILOU)"
             )
         prefix, kind = _parts(tag)
         scheme = _ENDS.get(prefix)
         for other, earlier in self._ends.items():
             if scheme not in (None, other):
-                return f"tag {tag!r} of {scheme}, after {earlier!r} of {other}; use one scheme in a file"
+                return f"tag {quoted(tag)} of {scheme}, after {quoted(earlier)} of {other}; use one scheme in a file"
         if kind and self.types is not None and self.map_types.get(kind, kind) not in ("O", *self.types):
             use = f"use {', '.join(self.types)}, or give the type another name, or O, with data.map_types"
             renamed = f", renamed {self.map_types[kind]!r}," if kind in self.map_types else ""
-            return f"the entity type {kind!r} of tag {tag!r}{renamed} is not in data.types; {use}"
+            return f"the entity type {quoted(kind)} of tag {quoted(tag)}{renamed} is not in data.types; {use}"
         if scheme:
             self._ends.setdefault(scheme, tag)
         self._known.add(tag)

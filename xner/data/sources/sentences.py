@@ -65,12 +65,18 @@ class Row(NamedTuple):
         tags: As many tags, or ``None`` where the file has none.
         place: The number of the line or row of the first word.
         step: 1 where each word has a line of its own, 0 where the sentence has one.
+        places: The line of each word where the lines do not follow one another.
     """
 
     words: Sequence[object]
     tags: Sequence[object] | None
     place: int
     step: int = 0
+    places: Sequence[int] = ()
+
+    def place_of(self, word: int) -> int:
+        """Return the number of the line or row of a word."""
+        return self.places[word] if self.places else self.place + word * self.step
 
 
 class Rows(NamedTuple):
