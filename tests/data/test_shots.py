@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.sources import as_tsv, random_sentences, write_source
 from xner.data.datamodule import PanxDataModule
-from xner.data.sampler import k_shot, subset
 from xner.data.sources import Sentences, Split
+from xner.data.subset import k_shot, subset
 from xner.errors import RunError, UserError
 from xner.tags import spans
 

@@ -208,7 +208,7 @@ class TestMissing:
     def test_known_format(self, folder: Path) -> None:
         """Files of other formats, hidden files and folders without a data set are not splits."""
         FORMATS["tsv"](folder / "tr", "test", ODD)
-        (folder / "tr" / "train.csv").write_text("a,O\n", encoding="utf-8")
+        (folder / "tr" / "train.xml").write_text("a,O\n", encoding="utf-8")
         (folder / "tr" / ".train.tsv").write_text("a\tO\n", encoding="utf-8")
         (folder / "tr" / "train").mkdir()
         assert message(folder, UserError).endswith("hoose from test")
@@ -240,7 +240,7 @@ class TestMissing:
         ("a\tE-PER\nb\tU-PER\n", "line 2: tag 'U-PER' of BILOU, after 'E-PER' of BIOES; use one scheme in a file"),
         ("a\tb-per\n", "line 1: unknown tag 'b-per'"),
         ("a\t\n", "line 1: unknown tag ''"),
-        ("a\tO \n", "line 1: unknown tag 'O '"),
+        ("a\tO\nb O\n", "line 2: expected 2 columns as on the lines before, found 1 column"),
         ("a\u2028\tO\n\tO\n", "line 2: the word is empty"),
     ],
 )
@@ -311,7 +311,7 @@ def test_bad_row(folder: Path, row: object, expected: str) -> None:
     assert message(folder).startswith(f"{path}, line {len(ODD) + 2}: {expected}")
 
 
-@pytest.mark.parametrize("line", ['{"tokens": ["a"], "ner_tags": ["O"]', "tokens", "{'tokens': []}", '"\x00"'])
+@pytest.mark.parametrize("line", ['{"tokens": ["a"], "ner_tags": ["O"]', "tokens", "{'tokens': []}", '"\\x00"'])
 def test_broken_json(folder: Path, line: str) -> None:
     """The error of a line that is not JSON names the file, the line number and the expected form."""
     path = folder / "tr" / "train.jsonl"

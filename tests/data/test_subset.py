@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xner.data.sampler import subset
+from xner.data.subset import subset
 from xner.errors import UserError
 
 

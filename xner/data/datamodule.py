@@ -20,10 +20,10 @@ from xner.backbone import head_tags, load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.packing import RowDataset
-from xner.data.sample_files import read_sample
-from xner.data.sampler import EvaluationSampler, TrainSampler, k_shot, subset
+from xner.data.sampler import EvaluationSampler, TrainSampler
 from xner.data.sources import ReadOptions, Split, splits_of, tag_set_of
 from xner.data.sources.sentences import Column
+from xner.data.subset import k_shot, read_sample, subset
 from xner.errors import UserError
 from xner.tags import PANX, TagSet
 

@@ -14,7 +14,7 @@ _DOCUMENT = "-DOCSTART-"
 
 
 def read_conll(path: Path, options: ReadOptions) -> Rows:
-    """Read a file whose columns are separated by tabs or, on lines without a tab, by spaces.
+    """Read a file whose columns are separated by tabs or, where its first sentence has none, by spaces.
 
     The first column is the word and the last one the tag, unless ``data.columns`` gives other numbers. Lines of
     ``-DOCSTART-`` and comments, which begin with ``#`` and stand before a sentence, are skipped.
@@ -37,7 +37,7 @@ def read_txt(path: Path, options: ReadOptions) -> Rows:
 
 def _is_text(path: Path) -> bool:
     for line in read_lines(path):
-        fields = _fields(line)
+        fields = _fields(line, tabs="\t" in line)
         if fields and fields[0] != _DOCUMENT and not (fields[0][0] == "#" and len(fields) > 1):
             return len(fields) > 1 and not is_tag(fields[-1])
     return False
@@ -52,8 +52,9 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     def row() -> Row:
         return Row(words, tags if word_column % width != tag_column % width else None, first, step=1)
 
+    tabs = False
     for number, line in enumerate(read_lines(path), start=1):
-        fields = _fields(line)
+        fields = _fields(line, tabs=tabs or "\t" in line)
         if not fields or fields[0] == _DOCUMENT:
             if words:
                 yield row()
@@ -65,7 +66,7 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
             raise RunError(f"{path}, line {number}: found a carriage return within the line; end lines with newlines")
         if len(fields) != (width or len(fields)):
             raise RunError(f"{path}, line {number}: expected {width} columns as on the lines before, {_found(fields)}")
-        width = len(fields)
+        width, tabs = len(fields), tabs or "\t" in line
         if width == 1 and options.tagged:
             raise RunError(f"{path}, line {number}: expected word<TAB>tag, {_found(fields)}")
         if not words:
@@ -82,9 +83,9 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
         yield row()
 
 
-def _fields(line: str) -> list[str]:
+def _fields(line: str, *, tabs: bool) -> list[str]:
     """Return the columns of a line, none if it is blank."""
-    if "\t" not in line:
+    if not tabs:
         fields = line.split(" ")
         return [*filter(None, fields)] if "" in fields else fields
     if not line.strip(" \t"):  # as between the sentences of WNUT 2017
