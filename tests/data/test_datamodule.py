@@ -14,8 +14,8 @@ from tests.sources import as_tsv, random_sentences, write_source
 from xner.backbone import check_types, load_tokenizer
 from xner.batch import Batch
 from xner.data.datamodule import PanxDataModule
-from xner.data.sampler import subset
 from xner.data.sources import Sentences
+from xner.data.subset import subset
 from xner.errors import RunError, UserError
 from xner.tags import TagSet
 
