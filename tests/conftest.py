@@ -111,6 +111,8 @@ def scored_backbone(still_backbone: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs the real command in this process, in an empty folder of its own."""
+    # A handler of an earlier test would write to that test's stream, which is closed.
+    monkeypatch.setattr(logging.getLogger("xner"), "handlers", [])
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from xner.backbone import check_head
+from xner.backbone import check_head, check_types
 from xner.cli.callbacks import monitoring
 from xner.cli.lightning import XnerCLI, check_training, config_yaml, parse_command
 from xner.cli.processes import check_lost, leave_group
@@ -141,13 +141,18 @@ def predict(cli: XnerCLI) -> None:
 
 
 def _check_scored(cli: XnerCLI) -> None:
-    """Refuse to score random weights, before any data is read.
+    """Refuse to score random weights, before any data is read, or a head of other entity types.
 
     Raises:
-        UserError: If neither the backbone nor a checkpoint has a trained head.
+        UserError: If neither the backbone nor a checkpoint has a trained head for the types of the data.
     """
+    backbone = cli.model.backbone_name
     if cli.options.ckpt_path is None:
-        check_head(cli.model.backbone_name)
+        check_head(backbone)
+        if cli.options.model.new_head:
+            raise UserError("model.new_head=true replaces the trained head by a new one; use it with fit or transfer")
+        if cli.subcommand != "predict":
+            check_types(backbone, cli.datamodule.tag_set)
 
 
 def _checkpoint(cli: XnerCLI) -> dict[str, Any]:
