@@ -8,6 +8,7 @@ import datasets
 import pytest
 
 from tests.sources import write_hub
+from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import SPLITS, ReadOptions, Sentences, Split, hub, splits_of, tag_set_of
 from xner.data.sources.hub import describe_dataset, named_dataset, presets
@@ -509,3 +510,46 @@ class TestUnknownSource:
         assert text.startswith(
             f"data.language_configs={{'en': 'en_ewt'}} is not for data.source={source!r}; leave it out"
         )
+
+
+class TestExplore:
+    @pytest.mark.parametrize("copied", ["wikineural", "turkish-wikiner"], indirect=True)
+    def test_card_comes_first(self, capsys: pytest.CaptureFixture[str], copied: str) -> None:
+        """The card of a preset is printed before its sentences."""
+        main(["explore", "--source", copied, "--languages", LAYOUTS[copied][0], "--tokenizer", "sample"])
+        shown = " ".join(capsys.readouterr().out.split())
+        described = describe_dataset(copied)
+        assert shown.startswith("Data set name " + " ".join(described["name"].split()))
+        assert " ".join(described["citation"].split()) in shown.partition("Sentences and words")[0]
+
+    def test_card_without_a_network(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The card is printed even if the data cannot be loaded."""
+        with pytest.raises(SystemExit) as raised:
+            main(["explore", "--source", "uner", "--languages", "en"])
+        assert raised.value.code == 1
+        printed = capsys.readouterr()
+        assert "CC BY-SA 4.0" in printed.out
+        assert "universalner/universal_ner en_ewt cannot be loaded" in printed.err
+
+    def test_options_of_reading(self, capsys: pytest.CaptureFixture[str], owner: Path) -> None:
+        """A data set is explored with other columns, configurations and types than the usual ones."""
+        for split in SPLITS:
+            write_turkish(owner / "name", "", split, sentences_of(["GPE", "DATE"]), [])
+        main(
+            [
+                *("explore", "--source", "hub:owner/name", "--languages", "no", "--tokenizer", "sample"),
+                *("--columns", "{ner_tags: tags}", "--language_configs", "{no: default}"),
+                *("--map_types", "{GPE: LOC, DATE: O}", "--types", "LOC"),
+            ]
+        )
+        shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+        assert "1 B-LOC" in shown
+        assert "no train 3 9" in shown
+
+    @pytest.mark.parametrize("text", ["tokens", "[a]", "{a: [b]}", "{a"])
+    def test_mistakes(self, capsys: pytest.CaptureFixture[str], text: str) -> None:
+        """The error of an option that is not a mapping shows one."""
+        with pytest.raises(SystemExit) as raised:
+            main(["explore", "--columns", text])
+        assert raised.value.code == 2
+        assert f"columns={text!r} is not a mapping; use one such as '{{a: b, c: d}}'" in capsys.readouterr().err

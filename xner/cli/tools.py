@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -9,8 +10,11 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, NoReturn
 
+import yaml
+
 from xner.cli.output import Cell, interlinear, table
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
+from xner.data.sources.hub import describe_dataset
 from xner.errors import RunError, UserError, options_called
 from xner.tags import IGNORE, TagSet
 
@@ -66,8 +70,9 @@ def explore(args: Sequence[str]) -> None:
     parser.add_argument(
         "--source",
         default="panx",
-        help="panx (the hub's google/xtreme), sample (embedded), or a folder with the splits of each language, such as "
-        "tr/train.tsv (or .conll, .txt, .jsonl, .parquet)",
+        help="panx (the hub's google/xtreme) or another preset, hub:<id> for any other data set on the hub, sample "
+        "(embedded), or a folder with the splits of each language, such as tr/train.tsv (or .conll, .txt, .jsonl, "
+        ".parquet)",
     )
     parser.add_argument("--languages", nargs="+", default=["en", "tr"], help="language codes")
     parser.add_argument(
@@ -80,13 +85,29 @@ def explore(args: Sequence[str]) -> None:
         default="Alan Mathison Turing was an English mathematician, computer scientist from London.",
         help="a text to split into subwords",
     )
+    parser.add_argument("--types", nargs="+", help="entity types, such as PER LOC; None takes those of the source")
+    parser.add_argument("--map_types", help="new name of entity types, or O, such as '{PERSON: PER, DATE: O}'")
+    parser.add_argument("--columns", help="columns of the source, such as '{tokens: words, ner_tags: labels}'")
+    parser.add_argument("--language_configs", help="configuration on the hub by language, such as '{en: en_ewt}'")
     parser.add_argument("--example", type=int, default=0, help="number of the training sentence to show, from 0")
     options = parser.parse_args(args)
     languages = _list(options.languages)
     if not languages:
         raise UserError("languages=[] is empty; use language codes, such as en tr")
-    with options_called({"data.source": "source", "model.backbone": "tokenizer"}):
-        show_data(options.source, languages, options.tokenizer, options.text, options.example)
+    reading = ReadOptions(
+        types=tuple(_list(options.types)) if options.types else None,
+        map_types=_mapping("map_types", options.map_types),
+        language_configs=_mapping("language_configs", options.language_configs),
+        # A file whose columns have no names has numbers.
+        columns={
+            name: int(column) if column.removeprefix("-").isdecimal() else column
+            for name, column in _mapping("columns", options.columns).items()
+        },
+    )
+    renamed = {f"data.{name}": name for name in ("source", "types", "map_types", "columns", "language_configs")}
+    with options_called({**renamed, "model.backbone": "tokenizer"}):
+        reading.check()
+        show_data(options.source, languages, options.tokenizer, options.text, options.example, reading)
 
 
 def tag(args: Sequence[str]) -> None:
@@ -173,6 +194,18 @@ def _list(values: Sequence[str]) -> list[str]:
     return list(values)
 
 
+def _mapping(option: str, text: str | None) -> dict[str, str]:
+    """Read a mapping given as in a configuration."""
+    try:
+        # BaseLoader reads the language code no, and every other value, as a string.
+        value = yaml.load(text or "{}", yaml.BaseLoader)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise UserError(f"{option}={text!r} is not a mapping; use one such as '{{a: b, c: d}}'")
+    return value
+
+
 def _standard_input() -> Iterator[str]:
     try:
         for line in sys.stdin:
@@ -181,8 +214,10 @@ def _standard_input() -> Iterator[str]:
         raise RunError(f"standard input is not UTF-8 ({error.reason}); convert it") from error
 
 
-def show_data(source: str, languages: Sequence[str], tokenizer: str | None, text: str, example: int) -> None:
-    """Print the sentences and entities of each split, the tags, example sentences, and their tokenization.
+def show_data(
+    source: str, languages: Sequence[str], tokenizer: str | None, text: str, example: int, options: ReadOptions
+) -> None:
+    """Print a preset's card, sentences and entities of each split, the tags, example sentences, and their tokenization.
 
     Args:
         source: As in ``Split``.
@@ -190,12 +225,18 @@ def show_data(source: str, languages: Sequence[str], tokenizer: str | None, text
         tokenizer: Hub name or folder of the tokenizer; ``None`` stands for xlm-roberta-base, or the sample's own.
         text: A text to tokenize.
         example: Index of the training sentence to show for each language, from 0.
+        options: How the source is read.
     """
-    options = ReadOptions()
+    width = get_terminal_size().columns
+    if card := describe_dataset(source):
+        indent = " " * (max(map(len, card)) + 2)
+        # The id of a data set is not broken at its hyphens.
+        wrap = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        lines = [wrap.fill(f"{name:{len(indent)}}{value}") for name, value in card.items()]
+        _show("Data set", "\n".join(lines))
     splits = [split for language in dict.fromkeys(languages) for split in splits_of(source, language, options)]
     tag_set = tag_set_of(splits)
     examples = [(split, _sentence(split, example)) for split in splits if split.name == "train"]
-    width = get_terminal_size().columns
 
     _show("Sentences and words", sentences_table(splits))
     _show("Features of a sentence", FEATURES)
