@@ -92,9 +92,8 @@ def _preset(entry: dict[str, Any]) -> HubDataset:
     card = Card(**{each.name: values.pop(each.name) for each in fields(Card)})
     # A list is written as one text, since YAML reads the language code no as false.
     languages = values.pop("languages", "").split() or list(values["config"])
-    return HubDataset(
-        **{**values, "languages": tuple(languages), "types": tuple(values["types"].split()), "card": card}
-    )
+    types = values.pop("types").split()
+    return HubDataset(**values, languages=tuple(languages), types=tuple(types), card=card)
 
 
 def named_dataset(source: str) -> HubDataset | None:
@@ -227,11 +226,11 @@ class Hub:
 
     @cached_property
     def _loaded(self) -> Mapping[str, Any]:
-        import datasets.exceptions
+        from datasets.exceptions import DatasetsError
 
         try:
             return _load(self.dataset.id, self.config, self.dataset.revision)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, DatasetsError) as error:
             self._check_config()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunError(
@@ -245,21 +244,16 @@ class Hub:
         Raises:
             UserError: If it does not.
         """
-        import datasets
-        import datasets.exceptions
+        from datasets import get_dataset_config_names
+        from datasets.exceptions import DatasetsError
 
         config = self.config
         if config is None or (self.dataset.card and self.language not in self.options.language_configs):
             return
         try:
-            configs = datasets.get_dataset_config_names(self.dataset.id)
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            datasets.exceptions.DatasetsError,
-        ):  # the reason of the load is shown
-            return
+            configs = get_dataset_config_names(self.dataset.id)
+        except (OSError, ValueError, RuntimeError, DatasetsError):
+            return  # the caller gives the reason why the data set cannot be loaded
         if config not in configs:
             raise UserError(
                 f"configuration {config!r} is not in {self.dataset.id}; {did_you_mean(config, configs)}, with "
