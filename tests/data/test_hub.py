@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import pytest
 
 from tests.sources import write_hub
 from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import SPLITS, ReadOptions, Sentences, Split, hub, splits_of, tag_set_of
-from xner.data.sources.hub import describe_dataset, named_dataset, presets
+from xner.data.sources.hub import CONVERTED, describe_dataset, named_dataset, presets
 from xner.errors import RunError, UserError
 from xner.tags import TagSet
 
@@ -112,7 +113,13 @@ def write_conll(folder: Path, config: str, split: str, sentences: Sentences, typ
     write_parquet(folder / config / split / "0000.parquet", columns)
 
 
-def write_turkish(folder: Path, _: str, split: str, sentences: Sentences, types: Sequence[str]) -> None:
+def write_turkish(folder: Path, config: str, split: str, sentences: Sentences, types: Sequence[str]) -> None:
+    columns = {"tokens": (STRINGS, sentences.words), "tags": (STRINGS, sentences.tags)}
+    write_parquet(folder / config / split / "0000.parquet", columns)
+
+
+def write_plain(folder: Path, split: str, sentences: Sentences) -> None:
+    """Write a split of a data set with one configuration, ``default``, and tags that are strings."""
     columns = {"tokens": (STRINGS, sentences.words), "tags": (STRINGS, sentences.tags)}
     write_parquet(folder / "data" / f"{split}-00000-of-00001.parquet", columns)
 
@@ -138,7 +145,7 @@ LAYOUTS: dict[str, tuple[str, str, Write]] = {
     "wikineural": ("ru", "ru", write_wikineural),
     "multinerd": ("zh", "zh", write_multinerd),
     "conll2003": ("en", "conll2003", write_conll),
-    "turkish-wikiner": ("tr", "", write_turkish),
+    "turkish-wikiner": ("tr", "default", write_turkish),
     "multiconer": ("fa", "Farsi (FA)", write_multiconer),
 }
 """A language of each preset, its configuration, and the function that writes a split in the repository's layout."""
@@ -146,8 +153,23 @@ LAYOUTS: dict[str, tuple[str, str, Write]] = {
 
 def use_copy(patch: pytest.MonkeyPatch, name: str, folder: Path) -> None:
     """Let a preset load a folder in place of the data set on the hub."""
-    copies = {**presets(), name: replace(presets()[name], id=str(folder))}
-    patch.setattr(hub, "presets", lambda: copies)
+    dataset = presets()[name]
+    if dataset.revision == CONVERTED:
+        keep_converted(patch, dataset.id, folder)
+    else:
+        copies = {**presets(), name: replace(dataset, id=str(folder))}
+        patch.setattr(hub, "presets", lambda: copies)
+
+
+def keep_converted(patch: pytest.MonkeyPatch, name: str, folder: Path) -> None:
+    """Let a folder be what an earlier download of the converted branch left in the cache of ``huggingface_hub``."""
+    commit = "0123456789" * 4
+    cached = folder.parent / "cache" / f"datasets--{name.replace('/', '--')}"
+    (cached / "snapshots").mkdir(parents=True)
+    (cached / "snapshots" / commit).symlink_to(folder, target_is_directory=True)
+    (cached / "refs" / CONVERTED).parent.mkdir(parents=True)
+    (cached / "refs" / CONVERTED).write_text(commit)
+    patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder.parent / "cache"))
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -276,22 +298,35 @@ class TestPresets:
             Split(name, "xx-YY", "test")
         assert str(caught.value).startswith(f"language 'xx-YY' is not in {presets()[name].title}; ")
 
-    def test_script_is_read_from_the_converted_branch(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("source", "config"), [("hub:a/b", "tr"), ("hub:a/b/default", "default")])
+    def test_script_is_read_from_the_converted_branch(
+        self, source: str, config: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         """A data set whose data is a script is read from the branch into which the hub converts it."""
         for split in SPLITS:
-            write_turkish(tmp_path / "copy" / "default", "", split, sentences_of(["PERSON"]), [])
-        load, asked = datasets.load_dataset, []
+            write_turkish(tmp_path / "copy", config, split, sentences_of(["PERSON"]), [])
+        keep_converted(monkeypatch, "a/b", tmp_path / "copy")
+        load = datasets.load_dataset
 
-        def load_dataset(name: str, config: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - as datasets does
-            asked.append((config, options.get("revision")))
-            if options.get("revision") is None:
-                raise RuntimeError("Dataset scripts are no longer supported, but found turkish-wikiNER.py")
-            return load(name, config, **options)
+        def load_dataset(name: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as datasets does
+            if name == "a/b":
+                raise RuntimeError("Dataset scripts are no longer supported, but found b.py")
+            return load(name, *args, **options)
 
         monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-        use_copy(monkeypatch, "turkish-wikiner", tmp_path / "copy")
-        assert Split("turkish-wikiner", "tr", "train").sentences == sentences_of(["PERSON"])
-        assert asked == [(None, None), (None, "refs/convert/parquet")]
+        found = Split(source, "tr", "train", ReadOptions(columns={"ner_tags": "tags"}))
+        assert found.sentences == sentences_of(["PERSON"])
+        assert found.where == f"a/b {config} train"
+
+    def test_other_errors_of_datasets_are_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An error of ``datasets`` that is not about scripts is not taken for one."""
+
+        def load_dataset(*args: object, **options: object) -> None:
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            _ = Split("wikiann", "tr", "train").sentences
 
 
 class TestCards:
@@ -384,7 +419,7 @@ class TestAnyDataset:
         assert named_dataset("hub:a/b").id == "a/b"
         assert named_dataset("hub:a/b/c/d").config == "c/d"
         for split in SPLITS:
-            write_turkish(owner.parent / "legacy", "", split, sentences_of(["GPE"]), [])
+            write_plain(owner.parent / "legacy", split, sentences_of(["GPE"]))
         assert read("hub:legacy", language_configs={"en": "default"}, columns={"ner_tags": "tags"}) == sentences_of(
             ["GPE"]
         )
@@ -404,7 +439,7 @@ class TestAnyDataset:
     def test_missing_column(self, owner: Path) -> None:
         """The error of a missing column lists the columns that there are."""
         for split in SPLITS:
-            write_turkish(owner / "name", "", split, sentences_of(["GPE"]), [])
+            write_plain(owner / "name", split, sentences_of(["GPE"]))
         text = problem(RunError, "hub:owner/name/default")
         assert text.startswith("owner/name default train has no column 'ner_tags', only tokens, tags; ")
         text = problem(RunError, "hub:owner/name/default", columns={"ner_tags": "tags", "language": "lang"})
@@ -454,7 +489,7 @@ class TestAnyDataset:
     def test_names_of_splits(self, owner: Path) -> None:
         """A split may have another name than xner's; the error of an absent one lists what there is."""
         for own in ("train", "dev"):
-            write_turkish(owner / "name", "", own, sentences_of(["GPE"]), [])
+            write_plain(owner / "name", own, sentences_of(["GPE"]))
         columns = {"ner_tags": "tags"}
         assert read("hub:owner/name/default", split="validation", columns=columns) == sentences_of(["GPE"])
         text = problem(UserError, "hub:owner/name/default", split="test", columns=columns)
@@ -463,7 +498,7 @@ class TestAnyDataset:
     def test_validation_fraction(self, owner: Path) -> None:
         """Without a validation split, a part of the training sentences is taken."""
         types = [f"T{number}" for number in range(9)]
-        write_turkish(owner / "name", "", "train", sentences_of(types), [])
+        write_plain(owner / "name", "train", sentences_of(types))
         options = {"columns": {"ner_tags": "tags"}}
         assert "use data.validation_fraction=0.1" in problem(
             UserError, "hub:owner/name/default", split="validation", **options
@@ -476,7 +511,7 @@ class TestAnyDataset:
     def test_data_module(self, owner: Path, sample_backbone: str) -> None:
         """The data module reads a data set on the hub by its options."""
         for split in SPLITS:
-            write_turkish(owner / "name", "", split, sentences_of(["GPE", "DATE"]), [])
+            write_plain(owner / "name", split, sentences_of(["GPE", "DATE"]))
         data = PanxDataModule(
             source="hub:owner/name",
             languages=["tr"],
@@ -534,7 +569,7 @@ class TestExplore:
     def test_options_of_reading(self, capsys: pytest.CaptureFixture[str], owner: Path) -> None:
         """A data set is explored with other columns, configurations and types than the usual ones."""
         for split in SPLITS:
-            write_turkish(owner / "name", "", split, sentences_of(["GPE", "DATE"]), [])
+            write_plain(owner / "name", split, sentences_of(["GPE", "DATE"]))
         main(
             [
                 *("explore", "--source", "hub:owner/name", "--languages", "no", "--tokenizer", "sample"),

@@ -264,6 +264,7 @@ class Hub:
 def _load(name: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
     """Load all splits of a configuration; ``datasets`` prepares all of them, also if one is asked for."""
     import datasets
+    from huggingface_hub import snapshot_download
 
     if revision != CONVERTED:
         try:
@@ -271,7 +272,10 @@ def _load(name: str, config: str | None, revision: str | None) -> Mapping[str, A
         except RuntimeError as error:
             if "scripts are no longer supported" not in str(error):
                 raise
-    return datasets.load_dataset(name, data_dir=config or "default", revision=CONVERTED)  # type: ignore[no-any-return]
+    # load_dataset has a data_dir, but without a network it does not find in its cache what it loaded with one.
+    folder = config or "default"
+    copy = snapshot_download(name, repo_type="dataset", revision=CONVERTED, allow_patterns=f"{folder}/*")
+    return datasets.load_dataset(str(Path(copy) / folder))  # type: ignore[no-any-return]
 
 
 def _check_feature(dataset: Any, where: str, column: Column, kinds: tuple[str, ...]) -> None:  # noqa: ANN401 - datasets ships no types
