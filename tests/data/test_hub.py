@@ -297,6 +297,8 @@ class TestPresets:
         with pytest.raises(UserError) as caught:
             Split(name, "xx-YY", "test")
         assert str(caught.value).startswith(f"language 'xx-YY' is not in {presets()[name].title}; ")
+        with pytest.raises(UserError, match=r"^language 'xx-YY' is not in"):
+            splits_of(name, "xx-YY", ReadOptions(validation_fraction=0.1))
 
     @pytest.mark.parametrize(("source", "config"), [("hub:a/b", "tr"), ("hub:a/b/default", "default")])
     def test_script_is_read_from_the_converted_branch(

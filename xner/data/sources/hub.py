@@ -147,7 +147,12 @@ class Hub:
         return {**self.dataset.columns, **self.options.columns}
 
     def splits(self) -> Sequence[str]:
-        """Return the names of the splits, in the order of ``SPLITS``; a data set that is not a preset is loaded."""
+        """Return the names of the splits, in the order of ``SPLITS``; the data set is loaded if it does not list them.
+
+        Raises:
+            UserError: If the language is not in the data set.
+        """
+        self._check_language()
         return tuple(self.dataset.splits) or tuple(self._found)
 
     def check(self, name: str) -> None:
@@ -156,9 +161,12 @@ class Hub:
         Raises:
             UserError: If one is not in the data set.
         """
+        self._check_language()
+        check_choice("split", name, tuple(self.dataset.splits) or SPLITS, self.dataset.title)
+
+    def _check_language(self) -> None:
         if self.dataset.languages and self.language not in self.options.language_configs:
             check_choice("language", self.language, self.dataset.languages, self.dataset.title)
-        check_choice("split", name, tuple(self.dataset.splits) or SPLITS, self.dataset.title)
 
     def where(self, name: str) -> str:
         """Return the names of the data set, the configuration and the split, for messages."""
