@@ -7,13 +7,14 @@ import xner.cli.tools
 import xner.tagger
 from tests.commands import Run, assert_one_line
 from xner.cli.tools import run_tool
+from xner.data.sources import ReadOptions
 
 
 @pytest.fixture
 def explored(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The options that ``explore`` is called with."""
     found: dict[str, Any] = {}
-    names = ("source", "languages", "tokenizer", "text", "example")
+    names = ("source", "languages", "tokenizer", "text", "example", "options")
     monkeypatch.setattr(xner.cli.tools, "show_data", lambda *options: found.update(zip(names, options, strict=True)))
     return found
 
@@ -39,6 +40,7 @@ def test_defaults(explored: dict[str, Any]) -> None:
     """Options that are not given have the defaults that the help states."""
     run_tool("explore", [])
     assert explored.pop("text").startswith("Alan Mathison Turing")
+    assert explored.pop("options") == ReadOptions()
     assert explored == {"source": "panx", "languages": ["en", "tr"], "tokenizer": None, "example": 0}
 
 

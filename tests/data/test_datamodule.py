@@ -181,8 +181,6 @@ class TestTraining:
         assert sorted(sentence_numbers(loader)) == [*range(40), *sorted(40 + subset(40, 10))]
         expected = expected_gold(random_sentences("en", 40), random_sentences("tr", 40))
         assert all(labels == expected[number] for number, labels in gold(loader).items())
-        assert module.samples_of("en") is None
-        assert module.samples_of("tr") == 10
 
     def test_step_words(self, data: Any) -> None:  # noqa: ANN401 - see the fixture
         """On one process, ``step_words`` is the number of labelled pieces of the batch."""

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from xner.cli.output import Cell, shortened, table
-from xner.cli.parsing import ToolParser, add_source, as_list, as_mapping, languages_of
-from xner.data.sources import ReadOptions, splits_of
+from xner.cli.parsing import OPTIONS, ToolParser, add_source, languages_of, reading_of
+from xner.data.sources import splits_of
 from xner.errors import UserError, did_you_mean, options_called
 
 if TYPE_CHECKING:
@@ -27,15 +27,6 @@ _GROUPS = {
     "Ambiguous entities": ("ambiguous", "ambiguous_strings"),
 }
 """The findings of each table."""
-
-_OPTIONS = {
-    "data.source": "source",
-    "data.types": "types",
-    "data.map_types": "map_types",
-    "data.columns": "columns",
-    "data.max_length": "max_length",
-    "model.backbone": "tokenizer",
-}
 
 
 class _Findings(UserError):
@@ -58,13 +49,6 @@ def audit(args: Sequence[str]) -> None:
         f"{', '.join(OF_TOKENIZER)}",
     )
     parser.add_argument("--max_length", type=int, default=512, help="maximum number of subwords per window")
-    parser.add_argument("--types", nargs="+", help="entity types; None takes those of the source")
-    parser.add_argument(
-        "--map_types", type=as_mapping, default={}, help="new names of entity types, or O: '{PERSON: PER, DATE: O}'"
-    )
-    parser.add_argument(
-        "--columns", type=as_mapping, default={}, help="columns of the files, by name or number: '{tokens: words}'"
-    )
     parser.add_argument("--examples", type=int, default=2, help="number of examples per count")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
@@ -80,13 +64,8 @@ def audit(args: Sequence[str]) -> None:
             raise UserError(f"fail_on={name!r} is not a finding; {did_you_mean(name, [*FINDINGS])}")
         if name in OF_TOKENIZER and options.tokenizer is None:
             raise UserError(f"fail_on={name!r} needs a tokenizer; name one with --tokenizer")
-    with options_called(_OPTIONS):
-        reading = ReadOptions(
-            columns={name: _number_or_name(column) for name, column in options.columns.items()},
-            types=None if options.types is None else tuple(as_list(options.types)),
-            map_types=options.map_types,
-        )
-        reading.check()
+    with options_called({**OPTIONS, "data.max_length": "max_length", "model.backbone": "tokenizer"}):
+        reading = reading_of(options)
         splits = [split for language in languages for split in splits_of(options.source, language, reading)]
         result = audit_splits(
             splits, tokenizer=options.tokenizer, max_length=options.max_length, examples=options.examples
@@ -104,10 +83,6 @@ def audit(args: Sequence[str]) -> None:
     sys.stdout.flush()
     if found := [f"{name} ({result.count(name):,})" for name in fail_on if result.count(name)]:
         raise _Findings(f"fail_on={','.join(fail_on)}: found {', '.join(found)}")
-
-
-def _number_or_name(column: str) -> str | int:
-    return int(column) if column.removeprefix("-").isdecimal() else column
 
 
 def _content(result: "Audit") -> dict[str, object]:

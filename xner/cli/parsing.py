@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from xner.data.sources import ReadOptions
 from xner.errors import UserError
 
 
@@ -24,14 +25,48 @@ class ToolParser(argparse.ArgumentParser):
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which sentences to read."""
+    """Add the options that say which sentences to read, and how."""
     parser.add_argument(
         "--source",
         default="panx",
-        help="panx (the hub's google/xtreme), sample (embedded), or a folder with the splits of each language, such as "
-        "tr/train.tsv (or .conll, .txt, .jsonl, .parquet)",
+        help="panx (the hub's google/xtreme) or another preset, hub:<id> for any other data set on the hub, sample "
+        "(embedded), or a folder with the splits of each language, such as tr/train.tsv (or .conll, .txt, .csv, "
+        ".jsonl, .parquet)",
     )
     parser.add_argument("--languages", nargs="+", default=["en", "tr"], help="language codes")
+    parser.add_argument("--types", nargs="+", help="entity types, such as PER LOC; None takes those of the source")
+    for name, help_text in (
+        ("map_types", "new names of entity types, or O: '{PERSON: PER, DATE: O}'"),
+        ("columns", "columns of the source, by name or number from 0: '{tokens: words, ner_tags: labels}'"),
+        ("language_configs", "configuration on the hub of each language: '{en: en_ewt}'"),
+    ):
+        parser.add_argument(f"--{name}", type=as_mapping, default={}, help=help_text)
+
+
+OPTIONS = {
+    f"data.{name}": name for name in ("source", "languages", "types", "map_types", "columns", "language_configs")
+}
+"""The options of ``add_source`` by those of ``fit``, for ``options_called``."""
+
+
+def reading_of(options: argparse.Namespace) -> ReadOptions:
+    """Return how to read the source of ``add_source``.
+
+    Raises:
+        UserError: If a value is impossible.
+    """
+    reading = ReadOptions(
+        types=None if options.types is None else tuple(as_list(options.types)),
+        map_types=options.map_types,
+        language_configs=options.language_configs,
+        # A file whose columns have no names has numbers.
+        columns={
+            name: int(column) if column.removeprefix("-").isdecimal() else column
+            for name, column in options.columns.items()
+        },
+    )
+    reading.check()
+    return reading
 
 
 def languages_of(options: argparse.Namespace) -> list[str]:

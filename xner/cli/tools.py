@@ -1,6 +1,7 @@
 """The tools: commands that need no Trainer."""
 
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from xner.cli.auditing import audit
 from xner.cli.output import Cell, interlinear, table
-from xner.cli.parsing import ToolParser, add_source, languages_of
+from xner.cli.parsing import OPTIONS, ToolParser, add_source, languages_of, reading_of
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
+from xner.data.sources.hub import describe_dataset
 from xner.errors import RunError, UserError, options_called
 from xner.tags import IGNORE, TagSet
 
@@ -65,8 +67,9 @@ def explore(args: Sequence[str]) -> None:
     parser.add_argument("--example", type=int, default=0, help="number of the training sentence to show, from 0")
     options = parser.parse_args(args)
     languages = languages_of(options)
-    with options_called({"data.source": "source", "model.backbone": "tokenizer"}):
-        show_data(options.source, languages, options.tokenizer, options.text, options.example)
+    with options_called({**OPTIONS, "model.backbone": "tokenizer"}):
+        reading = reading_of(options)
+        show_data(options.source, languages, options.tokenizer, options.text, options.example, reading)
 
 
 def tag(args: Sequence[str]) -> None:
@@ -157,8 +160,10 @@ def _standard_input() -> Iterator[str]:
         raise RunError(f"standard input is not UTF-8 ({error.reason}); convert it") from error
 
 
-def show_data(source: str, languages: Sequence[str], tokenizer: str | None, text: str, example: int) -> None:
-    """Print the sentences and entities of each split, the tags, example sentences, and their tokenization.
+def show_data(
+    source: str, languages: Sequence[str], tokenizer: str | None, text: str, example: int, options: ReadOptions
+) -> None:
+    """Print a preset's card, sentences and entities of each split, the tags, example sentences, and their tokenization.
 
     Args:
         source: As in ``Split``.
@@ -166,12 +171,18 @@ def show_data(source: str, languages: Sequence[str], tokenizer: str | None, text
         tokenizer: Hub name or folder of the tokenizer; ``None`` stands for xlm-roberta-base, or the sample's own.
         text: A text to tokenize.
         example: Index of the training sentence to show for each language, from 0.
+        options: How the source is read.
     """
-    options = ReadOptions()
+    width = get_terminal_size().columns
+    if card := describe_dataset(source):
+        indent = " " * (max(map(len, card)) + 2)
+        # The id of a data set is not broken at its hyphens.
+        wrap = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        lines = [wrap.fill(f"{name:{len(indent)}}{value}") for name, value in card.items()]
+        _show("Data set", "\n".join(lines))
     splits = [split for language in languages for split in splits_of(source, language, options)]
     tag_set = tag_set_of(splits)
     examples = [(split, _sentence(split, example)) for split in splits if split.name == "train"]
-    width = get_terminal_size().columns
 
     _show("Sentences and words", sentences_table(splits))
     _show("Features of a sentence", FEATURES)

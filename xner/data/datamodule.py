@@ -37,8 +37,10 @@ class PanxDataModule(pl.LightningDataModule):
     """Sentences with named-entity tags: tokenization, label alignment, subsets and batches.
 
     Args:
-        source: Data set: 'panx' (google/xtreme on the Hugging Face Hub), 'sample' (included in the package), or a
-            folder with <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
+        source: Data set: 'panx' (google/xtreme on the Hugging Face Hub), another preset (uner, wikiann, masakhaner2,
+            wikineural, multinerd, conll2003, turkish-wikiner, multiconer), hub:<id> or hub:<id>/<config> for any other
+            on the Hugging Face Hub, 'sample' (included in the package), or a folder with
+            <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
         languages: Languages to train and validate on, concatenated.
         test_languages: Languages to test on, one dataloader per language in this order; null uses data.languages.
         num_samples: Number of training sentences per language: the first of them after both shuffles; null uses all,
@@ -51,6 +53,8 @@ class PanxDataModule(pl.LightningDataModule):
         map_types: Rename or drop entity types of the source before anything else: {PERSON: PER, GPE: LOC, DATE: O}.
         columns: Columns of the source's files, where they have other names or, without names, other places (numbers
             from 0): {tokens: words, ner_tags: labels}.
+        language_configs: Configuration of a data set on the Hugging Face Hub by language, where it is not the language
+            code or the preset's: {en: en_ewt}.
         validation_fraction: Part of the training sentences that becomes the validation split of a language without
             one, chosen by data.shuffle_seed.
         split: Split to test on or to predict.
@@ -83,6 +87,7 @@ class PanxDataModule(pl.LightningDataModule):
         types: Sequence[str] | None = None,
         map_types: Mapping[str, str] | None = None,
         columns: Mapping[str, Column] | None = None,
+        language_configs: Mapping[str, str] | None = None,
         validation_fraction: float | None = None,
         split: SplitName = "test",
         train_split: SplitName = "train",
@@ -124,6 +129,7 @@ class PanxDataModule(pl.LightningDataModule):
             map_types=dict(map_types or {}),
             validation_fraction=validation_fraction,
             shuffle_seed=shuffle_seed,
+            language_configs=dict(language_configs or {}),
         )
         self._check_options()
 

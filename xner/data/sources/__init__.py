@@ -2,26 +2,27 @@
 
 PAN-X is WikiANN (Pan et al. 2017) with the balanced splits of Rahimi et al. 2019, as XTREME uses it (Hu et al. 2020).
 
-To add a file format, write a module with a function like ``read_conll`` and add its suffix to ``READERS``.
+A file format is added in ``folder``, a data set on the hub in ``presets.yaml``, and another kind of source in
+``locate``.
 """
 
+import difflib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from xner.data.sources.conll import read_conll, read_txt
-from xner.data.sources.delimited import read_csv
-from xner.data.sources.lines import read_chunks
-from xner.data.sources.records import read_jsonl, read_parquet, read_saved, read_table
+from xner.data.sources.folder import READERS, SAMPLE, Folder
+from xner.data.sources.hub import PREFIX, Hub, named_dataset, presets
+from xner.data.sources.location import SPLITS, Location
 from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
 from xner.data.sources.sentences import ReadOptions, Rows, Sentence, Sentences, content_of
-from xner.errors import RunError, UserError, did_you_mean, quoted
+from xner.errors import RunError, UserError, quoted
 from xner.files import cache_folder, write_atomically
-from xner.tags import PANX, TagSet
+from xner.tags import TagSet
 
 __all__ = [
     "READERS",
@@ -32,42 +33,37 @@ __all__ = [
     "Sentences",
     "Split",
     "content_of",
+    "locate",
     "splits_of",
     "tag_set_of",
 ]
 
 logger = logging.getLogger(__name__)
 
-READERS: dict[str, Callable[[Path, ReadOptions], Rows]] = {
-    ".tsv": read_conll,
-    ".conll": read_conll,
-    ".iob2": read_conll,
-    ".iob": read_conll,
-    ".bio": read_conll,
-    ".txt": read_txt,
-    ".csv": read_csv,
-    ".jsonl": read_jsonl,
-    ".parquet": read_parquet,
-    "": read_saved,
-}
-"""The function that reads each format, given a path, by file suffix; a folder has none."""
 
-HUB = "google/xtreme"
-"""The data set on the hub; each language is a configuration ``PAN-X.<language>``."""
+def locate(source: str, language: str, options: ReadOptions) -> Location:
+    """Find where a source has its sentences of a language.
 
-LANGUAGES = (
-    "af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru sw ta te th tl tr ur vi "
-    "yo zh"
-).split()
-"""The 40 languages of PAN-X."""
-
-SPLITS = ("train", "validation", "test")
-
-_NAMES = {each: each for each in SPLITS} | dict.fromkeys(("dev", "valid", "val", "eval"), "validation")
-"""The split by the name of its file."""
-
-SAMPLE = Path(__file__).parents[1] / "sample"
-"""The folder of the embedded sample."""
+    Raises:
+        UserError: If there is no such source.
+    """
+    if dataset := named_dataset(source):
+        return Hub(dataset, language, options)
+    if source != "sample" and not Path(source).is_dir():
+        names = ["panx", "sample", *(each for each in presets() if each != "panx")]
+        near = difflib.get_close_matches(source, names, n=1)
+        meant = f"did you mean {near[0]!r}? Use" if near else "use"
+        raise UserError(
+            f"data.source={source!r} is not a folder; {meant} {', '.join(map(repr, names))}, {PREFIX}<id>, or a folder "
+            "that contains <language>/train.tsv, validation.tsv and test.tsv (or .conll, .txt, .jsonl, .parquet, "
+            "save_to_disk)"
+        )
+    if options.language_configs:
+        raise UserError(
+            f"data.language_configs={dict(options.language_configs)} is not for data.source={source!r}; leave it out, "
+            "or use it with a data set on the hub"
+        )
+    return Folder(source, language, options)
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,8 @@ class Split:
     """One split of one language of a source. Its file is located on construction and read on first use.
 
     Args:
-        source: ``panx`` (the hub), ``sample`` (embedded), or a folder with ``<language>/<split>.<suffix>``.
+        source: A preset such as ``panx``, ``hub:<id>``, ``sample`` (embedded), or a folder with
+            ``<language>/<split>.<suffix>``.
         language: A language code, such as ``tr``.
         name: ``train``, ``validation`` or ``test``.
         options: How the source is read.
@@ -90,57 +87,33 @@ class Split:
     options: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
-        if self.source == "panx":
-            _check_choice("language", self.language, LANGUAGES, "PAN-X")
-            _check_choice("split", self.name, SPLITS, "PAN-X")
-        else:
-            self._path  # noqa: B018 - locates the file now, so that a wrong path is reported before any work
+        # A wrong path is reported before any work.
+        self._location.check(self._stored)
 
     def __str__(self) -> str:
         return f"{self.language}/{self.name}"
 
+    @cached_property
+    def _location(self) -> Location:
+        return locate(self.source, self.language, self.options)
+
     @property
     def where(self) -> str:
         """The data set or file, for messages."""
-        return f"{HUB} PAN-X.{self.language} {self.name}" if self.source == "panx" else str(self._path)
-
-    @property
-    def is_panx(self) -> bool:
-        """Whether tags and types are known to be those of PAN-X."""
-        return self.source in ("panx", "sample")
-
-    @cached_property
-    def _path(self) -> Path:
-        source = SAMPLE if self.source == "sample" else Path(self.source)
-        if not source.is_dir():
-            raise UserError(
-                f"data.source={self.source!r} is not a folder; use 'panx', 'sample', or a folder that contains "
-                "<language>/train.tsv, validation.tsv, test.tsv (or .conll, .txt, .csv, .jsonl, .parquet, save_to_disk)"
-            )
-        languages = sorted(entry.name for entry in source.iterdir() if entry.is_dir() and _find_splits(entry))
-        _check_choice("language", self.language, languages, f"data.source={self.source!r}")
-        folder = source / self.language
-        splits = _find_splits(folder)
-        name = "train" if self._is_carved(splits) else self.name
-        if name == "validation" and name not in splits:
-            raise UserError(
-                f"split 'validation' is not in {folder}; add validation.tsv (or dev, valid, val, eval), or take it "
-                "from the training split with data.validation_fraction=0.1"
-            )
-        _check_choice("split", name, list(splits), str(folder))
-        if len(splits[name]) > 1:
-            names = ", ".join(path.name for path in splits[name])
-            raise UserError(f"{folder} contains split {name!r} more than once ({names}); keep one")
-        return splits[name][0]
+        return self._location.where(self._stored)
 
     @property
     def carved(self) -> bool:
         """Whether the split is a part of the training sentences, because the language has no validation split."""
-        return self.source != "panx" and self._is_carved(_find_splits(self._path.parent))
+        if self.options.validation_fraction is None or self.name == "test":
+            return False
+        splits = self._location.splits()
+        return "train" in splits and "validation" not in splits
 
-    def _is_carved(self, splits: dict[str, list[Path]]) -> bool:
-        asked = self.options.validation_fraction is not None and self.name in ("train", "validation")
-        return asked and "validation" not in splits and "train" in splits
+    @property
+    def _stored(self) -> str:
+        """The name of the split that the source has its sentences in."""
+        return "train" if self.carved else self.name
 
     @cached_property
     def _chosen(self) -> list[bool] | None:
@@ -151,7 +124,7 @@ class Split:
         size = round(count * (self.options.validation_fraction or 0))
         if not 0 < size < count:
             raise UserError(
-                f"data.validation_fraction={self.options.validation_fraction} of the {count} sentences of {self._path} "
+                f"data.validation_fraction={self.options.validation_fraction} of the {count} sentences of {self.where} "
                 f"is {size}; use a fraction that leaves sentences in both parts"
             )
         import numpy as np  # here, because tools start without it
@@ -161,15 +134,10 @@ class Split:
 
     @cached_property
     def identity(self) -> str:
-        """Compute a key that changes with the content and how it is read; files are hashed without being parsed."""
-        if self.source == "panx":
-            return self.sentences.digest
-        # A split that is carved from another has that one's file.
-        digest = hashlib.sha256(f"{self.language}\n{self.name}\n{self._path.name}\n{self.options}\n".encode())
-        for file in sorted(self._path.rglob("*")) if self._path.is_dir() else [self._path]:
-            if file.is_file():
-                for chunk in read_chunks(file):
-                    digest.update(chunk)
+        """Compute a key that changes with the content and how it is read, without reading the sentences."""
+        digest = hashlib.sha256(f"{self.language}\n{self.name}\n{self.options}\n".encode())
+        for chunk in self._location.content(self._stored):
+            digest.update(chunk)
         return digest.hexdigest()
 
     @cached_property
@@ -179,8 +147,8 @@ class Split:
         Raises:
             RunError: If the hub or a file cannot be read, or contains something other than sentences with tags.
         """
-        if self.is_panx:
-            return Survey("IOB2", PANX.types, 0, 0)
+        if self._location.known:
+            return self._location.known
         path = cache_folder() / f"{self.language}-{self.name}-{self.identity[:24]}.json"
         try:
             content = json.loads(path.read_bytes())
@@ -228,15 +196,12 @@ class Split:
 
     def _checked(self) -> tuple[Sequence[str] | None, Iterator[Sentence]]:
         """Open the file; return the types that it declares, and its sentences with their own tags, which are valid."""
-        if self.source == "panx":
-            rows = read_hub(self.language, self.name, self.options)
-        else:
-            rows = READERS[suffix_of(self._path)](self._path, self.options)
+        rows = self._location.rows(self._stored)
         return rows.types, self._check(rows)
 
     def _check(self, rows: Rows) -> Iterator[Sentence]:
         options, prefix, where = self.options, f"{self.language}:", self.where
-        types = self.types if self.is_panx and options.types is None else options.types
+        types = self.types if self._location.known and options.types is None else options.types
         check = TagCheck(types, options.map_types)
         row = None
         for row in rows.rows:
@@ -274,33 +239,13 @@ def _problem(words: Sequence[object], tags: Sequence[object], options: ReadOptio
     return None
 
 
-def read_hub(language: str, split: str, options: ReadOptions) -> Rows:
-    """Download a split of PAN-X, or read it from the cache of ``datasets``."""
-    import datasets
-    import datasets.exceptions
-
-    name = f"PAN-X.{language}"
-    try:
-        dataset = datasets.load_dataset(HUB, name, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(
-            f"{HUB} {name} cannot be loaded from the Hugging Face Hub ({reason}); without network access, use a local "
-            "copy with --data.source FOLDER (FOLDER/<language>/train.tsv, validation.tsv, test.tsv)"
-        ) from error
-    return read_table(dataset, f"{HUB} {name} {split}", options)
-
-
 def splits_of(source: str, language: str, options: ReadOptions) -> list[Split]:
     """Return all splits that a source has of a language.
 
     Raises:
         UserError: If it has none.
     """
-    names: Sequence[str] = SPLITS
-    if source != "panx":
-        folder = (SAMPLE if source == "sample" else Path(source)) / language
-        names = tuple(name for name in SPLITS if name in _find_splits(folder)) or SPLITS
+    names = locate(source, language, options).splits() or SPLITS
     return [Split(source, language, name, options) for name in names]
 
 
@@ -326,25 +271,3 @@ def tag_set_of(splits: Sequence[Split]) -> TagSet:
     if not types:
         raise UserError(f"{splits[0].where} has no entities, and so no entity types; give them with data.types")
     return TagSet.of_types(types)
-
-
-def suffix_of(path: Path) -> str:
-    """Return the suffix that names a file's format, without that of compression; a folder has none."""
-    return "" if path.is_dir() else Path(path.name.removesuffix(".gz")).suffix
-
-
-def _check_choice(option: str, value: str, choices: Sequence[str], where: str) -> None:
-    if value not in choices:
-        raise UserError(f"{option} {value!r} is not in {where}; {did_you_mean(value, choices)}")
-
-
-def _find_splits(folder: Path) -> dict[str, list[Path]]:
-    """Find the files of each split in the folder of a language; more than one if they are of several formats."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        suffix = suffix_of(path)
-        readable = (path / "state.json").is_file() if path.is_dir() else suffix and suffix in READERS
-        name = _NAMES.get(path.name.removesuffix(".gz").removesuffix(suffix))
-        if name and readable:
-            found.setdefault(name, []).append(path)
-    return found

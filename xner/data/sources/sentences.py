@@ -108,6 +108,7 @@ class ReadOptions:
         map_types: The new name of an entity type, or ``O``, by its name in the source.
         validation_fraction: Part of the training sentences that becomes the validation split of a language without one.
         shuffle_seed: Seed of the choice of that part.
+        language_configs: The configuration of a data set on the hub by language, where it is not the usual one.
         tagged: Whether tags are read; without, every word has the tag ``O``.
     """
 
@@ -116,6 +117,7 @@ class ReadOptions:
     map_types: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
     shuffle_seed: int = 0
+    language_configs: Mapping[str, str] = field(default_factory=dict)
     tagged: bool = True
 
     def column(self, name: str) -> Column:
@@ -141,6 +143,7 @@ COLUMNS = {
     "sentence": "the number or name of the sentence, where each word has a row of its own",
     "text": "raw text",
     "entities": "entities by their first character, the one after their last, and their type",
+    "language": "the language of the sentence, where a data set on the hub has several in one configuration",
     "id": "an identifier, copied to predictions",
 }
 """The columns that readers know, by the names that ``data.columns`` gives other names."""
