@@ -38,7 +38,8 @@ class PanxDataModule(pl.LightningDataModule):
 
     Args:
         source: Data set: 'panx' (google/xtreme on the Hugging Face Hub), 'sample' (included in the package), or a
-            folder with <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
+            folder with <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}. For predict also a single
+            file of one language, and in either case sentences need no tags.
         languages: Languages to train and validate on, concatenated.
         test_languages: Languages to test on, one dataloader per language in this order; null uses data.languages.
         num_samples: Number of training sentences per language: the first of them after both shuffles; null uses all,
@@ -50,7 +51,7 @@ class PanxDataModule(pl.LightningDataModule):
         types: Entity types, such as [PER, ORG, LOC]; null takes all that occur in the languages in use.
         map_types: Rename or drop entity types of the source before anything else: {PERSON: PER, GPE: LOC, DATE: O}.
         columns: Columns of the source's files, where they have other names or, without names, other places (numbers
-            from 0): {tokens: words, ner_tags: labels}.
+            from 0): {tokens: words, ner_tags: labels}; predict also copies the column id.
         validation_fraction: Part of the training sentences that becomes the validation split of a language without
             one, chosen by data.shuffle_seed.
         split: Split to test on or to predict.
@@ -232,9 +233,10 @@ class PanxDataModule(pl.LightningDataModule):
     @cached_property
     def tag_set(self) -> TagSet:
         """The tag set of all splits of all languages in use, see ``tag_set_of``; for predictions, that of the head."""
-        predicts = self.trainer is not None and self.trainer.state.fn == "predict"
-        if predicts and (of_head := head_tags(self.backbone)):
-            return of_head
+        if self.trainer is not None and self.trainer.state.fn == "predict":
+            of_head = head_tags(self.backbone) or _tags_of_checkpoint(self.trainer.ckpt_path)
+            if of_head:
+                return of_head
         languages = dict.fromkeys([*self.languages, *self.test_languages])
         splits = [split for each in languages for split in splits_of(self.source, each, self.reading)]
         if self.reading.types is None and not any(split.types for split in splits):
@@ -245,6 +247,20 @@ class PanxDataModule(pl.LightningDataModule):
     def test_split_of(self, language: str, *, tagged: bool = True) -> Split:
         """Return the split of a language that is tested on, or predicted without its tags."""
         return Split(self.source, language, self.test_split, replace(self.reading, tagged=tagged))
+
+    def predicted_splits(self) -> list[Split]:
+        """Return the splits to predict, one per language of ``test_languages``.
+
+        Raises:
+            UserError: If one does not exist, or there are several languages for a single file.
+        """
+        splits = [self.test_split_of(language, tagged=False) for language in self.test_languages]
+        if len(splits) > 1 and splits[0].is_file:
+            raise UserError(
+                f"data.test_languages={self.test_languages} is not one language, but data.source={self.source!r} is "
+                f'one file; use "[{self.test_languages[0]}]"'
+            )
+        return splits
 
     def training_split(self, language: str) -> Split:
         """Return the split of a language that is trained on."""
@@ -361,8 +377,10 @@ class PanxDataModule(pl.LightningDataModule):
 
     def _splits(self, stage: str) -> list[Split]:
         """List the splits of a Lightning stage: ``fit``, ``validate``, ``test`` or ``predict``."""
-        if stage in ("test", "predict"):
-            return [self.test_split_of(language, tagged=stage == "test") for language in self.test_languages]
+        if stage == "predict":
+            return self.predicted_splits()
+        if stage == "test":
+            return [self.test_split_of(language) for language in self.test_languages]
         names = (self.train_split, "validation") if stage == "fit" else ("validation",)
         return [self.split_of(language, name) for name in dict.fromkeys(names) for language in self.languages]
 
@@ -392,6 +410,15 @@ class PanxDataModule(pl.LightningDataModule):
             # Without its own generator, a loader draws from the global one and so changes the dropout masks.
             generator=torch.Generator(),
         )
+
+
+def _tags_of_checkpoint(path: str | os.PathLike[str] | None) -> TagSet | None:
+    """Return the tag set of a checkpoint's head; ``None`` where it cannot be known without loading a network."""
+    if path is None or not os.path.isfile(path):
+        return None
+    saved = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    types = saved.get(pl.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).get("types")
+    return TagSet(tuple(types)) if types else None
 
 
 class ResumableLoader(DataLoader[Batch]):

@@ -18,7 +18,7 @@ from xner.data.sources.delimited import read_csv
 from xner.data.sources.lines import read_chunks
 from xner.data.sources.records import read_jsonl, read_parquet, read_saved, read_table
 from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
-from xner.data.sources.sentences import ReadOptions, Rows, Sentence, Sentences, content_of
+from xner.data.sources.sentences import ReadOptions, Row, Rows, Sentence, Sentences, content_of
 from xner.errors import RunError, UserError, did_you_mean, quoted
 from xner.files import cache_folder, write_atomically
 from xner.tags import PANX, TagSet
@@ -75,7 +75,8 @@ class Split:
     """One split of one language of a source. Its file is located on construction and read on first use.
 
     Args:
-        source: ``panx`` (the hub), ``sample`` (embedded), or a folder with ``<language>/<split>.<suffix>``.
+        source: ``panx`` (the hub), ``sample`` (embedded), a folder with ``<language>/<split>.<suffix>`` or, where tags
+            are not read, a file with all sentences of the split.
         language: A language code, such as ``tr``.
         name: ``train``, ``validation`` or ``test``.
         options: How the source is read.
@@ -109,9 +110,28 @@ class Split:
         """Whether tags and types are known to be those of PAN-X."""
         return self.source in ("panx", "sample")
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the source is a single file."""
+        return self.source not in ("panx", "sample") and Path(self.source).is_file()
+
+    def _check_file(self) -> None:
+        suffix = suffix_of(Path(self.source))
+        if not suffix or suffix not in READERS:
+            known = ", ".join(filter(None, READERS))
+            raise UserError(f"data.source={self.source!r} is not a file of a known format; use {known}, or a folder")
+        if self.options.tagged:
+            raise UserError(
+                f"data.source={self.source!r} is not a folder, and only predict can use a file; use a folder that "
+                f"contains <language>/{self.name}{suffix}"
+            )
+
     @cached_property
     def _path(self) -> Path:
         source = SAMPLE if self.source == "sample" else Path(self.source)
+        if self.is_file:
+            self._check_file()
+            return source
         if not source.is_dir():
             raise UserError(
                 f"data.source={self.source!r} is not a folder; use 'panx', 'sample', or a folder that contains "
@@ -136,7 +156,7 @@ class Split:
     @property
     def carved(self) -> bool:
         """Whether the split is a part of the training sentences, because the language has no validation split."""
-        return self.source != "panx" and self._is_carved(_find_splits(self._path.parent))
+        return self.source != "panx" and not self.is_file and self._is_carved(_find_splits(self._path.parent))
 
     def _is_carved(self, splits: dict[str, list[Path]]) -> bool:
         asked = self.options.validation_fraction is not None and self.name in ("train", "validation")
@@ -217,25 +237,40 @@ class Split:
 
     def _read(self) -> Iterator[Sentence]:
         _, sentences = self._checked()
-        if not self.options.tagged:
-            yield from sentences
-            return
         chosen = self._chosen
-        convert = Conversion(self.survey.scheme, self.options.map_types)
+        # Without tags, every tag is O, which is the same in all schemes.
+        convert = Conversion(self.survey.scheme if self.options.tagged else "IOB2", self.options.map_types)
         for number, (words, tags) in enumerate(sentences):
             if chosen is None or chosen[number]:
                 yield Sentence(words, convert.sentence(tags))
 
+    def rows(self) -> Iterator[Row]:
+        """Read the split one by one as ``read`` does, but with the file's own tags, and an id where it has one.
+
+        Only where tags are not read does a row have an id, and may it have tags of any kind.
+        """
+        chosen = self._chosen
+        for number, row in enumerate(self._open().rows):
+            if chosen is None or chosen[number]:
+                yield row._replace(words=self._without_prefix(row.words))
+
+    def _open(self) -> Rows:
+        if self.source == "panx":
+            return read_hub(self.language, self.name, self.options)
+        return READERS[suffix_of(self._path)](self._path, self.options)
+
+    def _without_prefix(self, words: Sequence[object]) -> list[str]:
+        """Remove the language, which the original archives write before each word, from strings."""
+        prefix = f"{self.language}:"
+        return [word.removeprefix(prefix) or word for word in words]  # type: ignore[attr-defined, misc]
+
     def _checked(self) -> tuple[Sequence[str] | None, Iterator[Sentence]]:
         """Open the file; return the types that it declares, and its sentences with their own tags, which are valid."""
-        if self.source == "panx":
-            rows = read_hub(self.language, self.name, self.options)
-        else:
-            rows = READERS[suffix_of(self._path)](self._path, self.options)
+        rows = self._open()
         return rows.types, self._check(rows)
 
     def _check(self, rows: Rows) -> Iterator[Sentence]:
-        options, prefix, where = self.options, f"{self.language}:", self.where
+        options, where = self.options, self.where
         types = self.types if self.is_panx and options.types is None else options.types
         check = TagCheck(types, options.map_types)
         row = None
@@ -248,8 +283,7 @@ class Split:
             if problem := _problem(words, tags, options) or check.first_problem(tags):
                 index, text = problem
                 raise RunError(f"{where}, {rows.unit} {row.place_of(index)}: {text}")
-            # The original archives write the language before each word.
-            yield Sentence([word.removeprefix(prefix) or word for word in words], list(tags))  # type: ignore[attr-defined, arg-type, misc] # strings
+            yield Sentence(self._without_prefix(words), list(tags))  # type: ignore[arg-type] # strings
         if row is None:
             raise RunError(f"{where} contains no sentences")
 
