@@ -20,7 +20,7 @@ from xner.cli.transfer import transfer
 from xner.data.sources import Sentences
 from xner.errors import RunError, Stopped, UserError
 from xner.files import write_atomically
-from xner.lineage.callback import LineageCallback
+from xner.lineage.callback import LineageCallback, tags_of_checkpoint
 from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
 from xner.tags import TagSet
@@ -135,6 +135,8 @@ def predict(cli: XnerCLI) -> None:
     trainer, model, data, form = cli.trainer, cli.model, cli.datamodule, cli.options.format
     splits = data.predicted_splits()
     files = output_files(cli.root, splits, form)
+    if cli.options.ckpt_path is not None and (of_head := tags_of_checkpoint(cli.options.ckpt_path)):
+        data.tag_set = of_head  # the sentences may have no tags
     # Lightning's default would keep all batches, which CollectWords has already collected.
     options = {**_checkpoint(cli), "return_predictions": bool(cli.options.return_predictions)}
     predicted = run_predict(trainer, model, data, **options)

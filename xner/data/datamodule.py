@@ -233,10 +233,9 @@ class PanxDataModule(pl.LightningDataModule):
     @cached_property
     def tag_set(self) -> TagSet:
         """The tag set of all splits of all languages in use, see ``tag_set_of``; for predictions, that of the head."""
-        if self.trainer is not None and self.trainer.state.fn == "predict":
-            of_head = head_tags(self.backbone) or _tags_of_checkpoint(self.trainer.ckpt_path)
-            if of_head:
-                return of_head
+        predicts = self.trainer is not None and self.trainer.state.fn == "predict"
+        if predicts and (of_head := head_tags(self.backbone)):
+            return of_head
         languages = dict.fromkeys([*self.languages, *self.test_languages])
         splits = [split for each in languages for split in splits_of(self.source, each, self.reading)]
         if self.reading.types is None and not any(split.types for split in splits):
@@ -410,15 +409,6 @@ class PanxDataModule(pl.LightningDataModule):
             # Without its own generator, a loader draws from the global one and so changes the dropout masks.
             generator=torch.Generator(),
         )
-
-
-def _tags_of_checkpoint(path: str | os.PathLike[str] | None) -> TagSet | None:
-    """Return the tag set of a checkpoint's head; ``None`` where it cannot be known without loading a network."""
-    if path is None or not os.path.isfile(path):
-        return None
-    saved = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    types = saved.get(pl.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).get("types")
-    return TagSet(tuple(types)) if types else None
 
 
 class ResumableLoader(DataLoader[Batch]):
