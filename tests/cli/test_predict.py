@@ -308,7 +308,9 @@ class TestFile:
         path = source / "tr" / "test.tsv"
         languages = [] if command == "transfer" else [TR]
         outcome = run(command, *options(path, model, tmp_path / "run"), *languages)
-        assert_one_line(outcome, 2, f"data.source={str(path)!r} is a file, which only predict can use; use a folder")
+        assert_one_line(
+            outcome, 2, f"data.source={str(path)!r} is not a folder, and only predict can use a file; use a"
+        )
 
     def test_several_languages(self, run: Run, model: Path, source: Path, tmp_path: Path) -> None:
         """A file has one language."""
@@ -368,9 +370,9 @@ def test_processes_in_batches(run: Run, model: Path, source: Path, tmp_path: Pat
 
 
 def test_processes_format(run: Run, model: Path, tmp_path: Path) -> None:
-    """Processes more than sentences write each format once, of a file without tags."""
+    """Three processes with a sentence each write the files of a format once, of sentences without tags."""
     path = tmp_path / "texts.jsonl"
-    path.write_text(as_jsonl([{"tokens": row["tokens"]} for row in as_rows(random_sentences("tr", 2))]), "utf-8")
+    path.write_text(as_jsonl([{"tokens": row["tokens"]} for row in as_rows(random_sentences("tr", 3))]), "utf-8")
     flags = [TR, "--format=brat"]
     run(*command_of("predict", path, model, tmp_path / "1", *flags))
     out = run_processes("lightning", 3, command_of("predict", path, model, tmp_path / "3", *flags))
