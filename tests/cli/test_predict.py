@@ -91,12 +91,42 @@ class TestJsonl:
     @pytest.mark.parametrize("name", ["id", "sent id"])
     def test_ids(self, run: Run, model: Path, tmp_path: Path, name: str) -> None:
         """Identifiers of any kind are copied; a sentence without one has its number."""
-        ids = ["b-1", 7, None, "ç\u2028", "\ud800", "a"]
-        rows = [{name: each, "tokens": ["Ankara", "ve"]} for each in ids] + [{"tokens": ["bir"]}]
+        ids = ["b-1", 7, None, "ç\u2028", "\ud800", [1]]
+        rows = [{name: each, "tokens": ["Ankara", "ve"]} for each in ids]
         source = folder_of(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         flags = [] if name == "id" else ["--data.columns={id: sent id}"]
         found = predicted(run, model, source, tmp_path / "run", *flags)
-        assert [row["id"] for row in found] == ["b-1", 7, 2, "ç\u2028", "\ud800", "a", 6]
+        assert [row["id"] for row in found] == ["b-1", 7, 2, "ç\u2028", "\ud800", [1]]
+
+    def test_few_ids(self, run: Run, model: Path, tmp_path: Path) -> None:
+        """Lines differ in whether they have identifiers and tags, unless a column is asked for."""
+        rows: list[dict[str, object]] = [{"tokens": ["bir"]}, {"id": "x", "tokens": ["ve"], "ner_tags": ["O"]}]
+        source = folder_of(tmp_path, "test.jsonl", as_jsonl([*rows, rows[0]]))
+        found = predicted(run, model, source, tmp_path / "run")
+        assert [(row["id"], row.get("ner_tags")) for row in found] == [(0, None), ("x", ["O"]), (2, None)]
+        flags = [*options(source, model, tmp_path / "other"), TR, "--data.columns={id: key}"]
+        assert_one_line(run("predict", *flags), 1, f"{source / 'tr' / 'test.jsonl'}, line 1 has no column 'key'")
+
+    @pytest.mark.parametrize(
+        ("content", "columns", "ids"),
+        [
+            ("id,tokens\nx,Ankara ve\n,bir\n", "{}", ["x", 1]),
+            ("key;text\nx;Ankara ve\n[2];bir\n", "{id: key}", ["x", "[2]"]),
+            ("n,id,tokens,ner_tags\n1,x,Ankara,B-GPE\n1,y,ve,O\n2,,bir,O\n", "{sentence: n}", ["x", 1]),
+        ],
+        ids=["sentences", "text", "words"],
+    )
+    def test_ids_of_csv(
+        self, run: Run, model: Path, tmp_path: Path, content: str, columns: str, ids: list[object]
+    ) -> None:
+        """A CSV file's identifiers are copied as text, that of its first word where each word has a row."""
+        source = folder_of(tmp_path, "test.csv", content)
+        found = predicted(run, model, source, tmp_path / "run", f"--data.columns={columns}")
+        assert [row["id"] for row in found] == ids
+        assert [row["tokens"] for row in found] == [["Ankara", "ve"], ["bir"]]
+        assert [row.get("ner_tags") for row in found] == (
+            [["B-GPE", "O"], ["O"]] if "ner_tags" in content else [None] * 2
+        )
 
     @pytest.mark.parametrize("name", ["id", "number"])
     def test_ids_of_a_table(self, run: Run, model: Path, tmp_path: Path, name: str) -> None:
@@ -245,8 +275,19 @@ UNTAGGED = {
     "test.jsonl": as_jsonl([{"tokens": ["Ayşe", "geldi"]}, {"tokens": ["Ankara"]}]),
     "test.tsv": "Ayşe\ngeldi\n\nAnkara\n",
     "test.conll": "Ayşe\ngeldi\n\n\nAnkara\n\n",
+    "test.txt": "Ayşe geldi\nAnkara\n",
+    "test.csv": "text\nAyşe geldi\nAnkara\n",
 }
 """Files of the same two sentences without tags."""
+
+WITHOUT_TAGS = {
+    ".jsonl": (".jsonl, line 1 has no column 'ner_tags', only tokens", "or use predict, which needs no tags"),
+    ".tsv": (".tsv, line 1: expected word<TAB>tag, found 1 column: the sentence has no tags",),
+    ".conll": (".conll, line 1: expected word<TAB>tag, found 1 column: the sentence has no tags",),
+    ".txt": (".txt, line 1: unknown tag 'geldi'",),
+    ".csv": (".csv has no column 'entities', only text", "or use predict, which needs no tags"),
+}
+"""What commands that need tags say of such a file."""
 
 
 class TestUntagged:
@@ -266,7 +307,7 @@ class TestUntagged:
         for split in ("train", "validation"):
             (source / "tr" / name.replace("test", split)).write_text(UNTAGGED[name], encoding="utf-8")
         outcome = run(command, *options(source, model, tmp_path / "run"), TR)
-        assert_one_line(outcome, 1, f"{Path(name).suffix}, line 1: ", "the sentence has no tags")
+        assert_one_line(outcome, 1, f"{source / 'tr'}/", *WITHOUT_TAGS[Path(name).suffix])
 
     def test_checkpoint(self, run: Run, source: Path, still_backbone: Path, tmp_path: Path) -> None:
         """A checkpoint on a backbone without a head brings the tag set along."""
@@ -336,11 +377,11 @@ class TestFile:
         assert path.read_text(encoding="utf-8") == UNTAGGED["test.jsonl"]
 
     def test_broken(self, run: Run, model: Path, tmp_path: Path) -> None:
-        """The error of a line that is not a sentence names file and line, and asks for no tags."""
+        """The error of a line that is not a sentence names file and line."""
         path = tmp_path / "texts.jsonl"
         path.write_text(UNTAGGED["test.jsonl"] + '{"words": []}\n', encoding="utf-8")
         outcome = run("predict", *options(path, model, tmp_path / "run"), TR)
-        assert_one_line(outcome, 1, f'{path}, line 3: expected {{"tokens": [...]}}')
+        assert_one_line(outcome, 1, f"{path}, line 3 has no column 'tokens', only words")
         assert written(tmp_path / "run") == []
 
 
