@@ -284,7 +284,7 @@ WITHOUT_TAGS = {
     ".jsonl": (".jsonl, line 1 has no column 'ner_tags', only tokens", "or use predict, which needs no tags"),
     ".tsv": (".tsv, line 1: expected word<TAB>tag, found 1 column: the sentence has no tags",),
     ".conll": (".conll, line 1: expected word<TAB>tag, found 1 column: the sentence has no tags",),
-    ".txt": (".txt, line 1: unknown tag 'geldi'",),
+    ".txt": (".txt, line 2: expected 2 columns as on the lines before, found 1 column",),
     ".csv": (".csv has no column 'entities', only text", "or use predict, which needs no tags"),
 }
 """What commands that need tags say of such a file."""
