@@ -241,7 +241,7 @@ class TestFormats:
         assert written(tmp_path) == ["en-test.ann", "en-test.txt", "tr-test.ann", "tr-test.txt"]
 
     @pytest.mark.parametrize("form", ["conll", "brat"])
-    @pytest.mark.parametrize("word", ["a\tb", "a\nb", "\r"])
+    @pytest.mark.parametrize("word", ["a\tb", "a\nb", "a\rb"])
     def test_word_that_does_not_fit(self, run: Run, model: Path, tmp_path: Path, form: str, word: str) -> None:
         """A word with a separator is an error that names file and sentence, and no language's file is written."""
         rows = [{"id": "x", "tokens": ["Ankara"]}, {"id": "y", "tokens": ["bir", word]}]
@@ -250,7 +250,7 @@ class TestFormats:
         (source / "en" / "test.jsonl").write_text(as_jsonl(rows[:1]), encoding="utf-8")
         flags = ["--data.test_languages=[en,tr]", "--format", form]
         outcome = run("predict", *options(source, model, tmp_path / "run"), *flags)
-        where = f"{source / 'tr' / 'test.jsonl'}, sentence y: the word {word!r} contains a tab or line break"
+        where = f"{source / 'tr' / 'test.jsonl'}, sentence 'y': the word {word!r} contains a tab or line break"
         assert_one_line(outcome, 1, where, f"--format {form} cannot represent; use --format jsonl")
         assert written(tmp_path / "run") == []
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from xner.data.sources import Split
-from xner.errors import RunError, UserError
+from xner.errors import RunError, UserError, quoted
 from xner.files import file_atomically
 from xner.model.evaluation import PredictedWords
 from xner.tags import TagSet, spans
@@ -183,7 +183,7 @@ def _check_words(sentences: Iterable[Prediction], split: Split, form: Format) ->
     for each in sentences:
         if wrong := [word for word in each.words if {"\t", "\n", "\r"} & {*word}]:
             raise RunError(
-                f"{split.where}, sentence {each.id}: the word {wrong[0]!r} contains a tab or line break, which "
-                f"--format {form} cannot represent; use --format jsonl"
+                f"{split.where}, sentence {quoted(each.id)}: the word {quoted(wrong[0])} contains a tab or line break, "
+                f"which --format {form} cannot represent; use --format jsonl"
             )
         yield each
