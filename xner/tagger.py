@@ -158,10 +158,10 @@ class Tagger:
         for share in EvaluationSampler(encoded.sentence_pieces, budget=_BUDGET):
             batch = rows[share].to(self.device)
             with torch.inference_mode():
-                best = self.network.word_logits(batch).float().softmax(dim=-1).max(dim=-1)
+                predicted, score = self.network.predict_scored(batch)
             places, _ = encoded.words_of(share.sentences)
-            labels[places] = best.indices.cpu().numpy()
-            scores[places] = best.values.cpu().numpy()
+            labels[places] = predicted.cpu().numpy()
+            scores[places] = score.cpu().numpy()
         return [self.network.tag_set.tags[label] for label in labels], scores.tolist()
 
 

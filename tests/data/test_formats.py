@@ -448,7 +448,7 @@ def test_tables_without_tags(tmp_path: Path, column: str) -> None:
     [
         ("train.txt", "Ali B-PER\nVeli Q\n", {}),
         ("train.conll", "# sent_id = 1\nAli X B-PER\nVeli Y Q\n", {}),
-        ("train.jsonl", '{"tokens": ["Ali", "Veli"], "ner_tags": [1, "Q"]}', {}),
+        ("train.jsonl", '{"tokens": ["Ali", "Veli"], "ner_tags": ["B-PER", "Q"]}', {}),
         ("train.csv", "tokens,ner_tags\nAli Veli,B-PER Q\n", {}),
         ("train.csv", "s,w,t\n1,Ali,B-PER\n,Veli,Q\n", {"columns": {"sentence": "s", "tokens": "w", "ner_tags": "t"}}),
     ],

@@ -1,12 +1,10 @@
 """The commands that need a Trainer: fit, validate, test and predict."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +14,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from xner.backbone import check_head, check_types
 from xner.cli.callbacks import monitoring
 from xner.cli.lightning import XnerCLI, check_training, config_yaml, parse_command
+from xner.cli.predictions import output_files, write_predictions
 from xner.cli.processes import check_lost, leave_group
 from xner.cli.transfer import transfer
 from xner.data.sources import Sentences
 from xner.errors import RunError, Stopped, UserError
 from xner.files import write_atomically
-from xner.lineage.callback import LineageCallback
+from xner.lineage.callback import LineageCallback, tags_of_checkpoint
 from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
 from xner.tags import TagSet
@@ -126,18 +125,27 @@ def test(cli: XnerCLI) -> None:
 
 
 def predict(cli: XnerCLI) -> None:
-    """Write the sentences of each test language with their predicted tags."""
+    """Write the sentences of each test language with their predicted tags.
+
+    Raises:
+        UserError: If nothing would be predicted, or a file would be replaced by its own predictions.
+        RunError: If a word cannot be written in the format.
+    """
     _check_scored(cli)
-    trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    options = {**_checkpoint(cli), "return_predictions": cli.options.return_predictions}
+    trainer, model, data, form = cli.trainer, cli.model, cli.datamodule, cli.options.format
+    splits = data.predicted_splits()
+    files = output_files(cli.root, splits, form)
+    if cli.options.ckpt_path is not None and (of_head := tags_of_checkpoint(cli.options.ckpt_path)):
+        data.tag_set = of_head  # the sentences may have no tags
+    # Lightning's default would keep all batches, which CollectWords has already collected.
+    options = {**_checkpoint(cli), "return_predictions": bool(cli.options.return_predictions)}
     predicted = run_predict(trainer, model, data, **options)
     if not predicted:
         raise UserError("trainer.limit_predict_batches=0 predicts nothing; leave the option out")
     if trainer.is_global_zero and not cli.options.trainer.fast_dev_run:
-        for language, words in zip(data.test_languages, predicted, strict=True):
-            path = cli.root / f"{language}-test.jsonl"
-            write_predictions(path, tags_by_sentence(words, data.tag_set), data.test_split_of(language).sentences)
-            print(f"predictions: {path}")
+        write_predictions(files, splits, predicted, model.network.tag_set, form)
+        for paths in files:
+            print(f"predictions: {', '.join(map(str, paths))}")
 
 
 def _check_scored(cli: XnerCLI) -> None:
@@ -217,16 +225,6 @@ def seqeval_report(predicted: Mapping[int, list[str]], gold: Sentences) -> str:
     if {"O"}.issuperset(chain.from_iterable([*tags, *predicted.values()])):
         return "No entities, neither in the data nor predicted: F1 is 0 by seqeval's convention.\n"
     return str(classification_report(tags, [*predicted.values()], digits=4, zero_division=0))
-
-
-def write_predictions(path: Path, predicted: Mapping[int, list[str]], gold: Sentences) -> None:
-    """Write a line of JSON per sentence, with ``tokens``, ``ner_tags`` and ``predicted_tags``, in source order."""
-    lines = [
-        {"tokens": gold.words[sentence], "ner_tags": gold.tags[sentence], "predicted_tags": predicted[sentence]}
-        for sentence in sorted(predicted)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 COMMANDS: dict[str, Callable[[XnerCLI], None]] = {

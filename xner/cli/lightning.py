@@ -27,6 +27,7 @@ from lightning.pytorch.loggers import CSVLogger
 from xner.cli import COMMANDS, TOOLS
 from xner.cli.callbacks import check_callbacks, monitoring, own_callbacks
 from xner.cli.output import configure_logging
+from xner.cli.predictions import PredictOptions
 from xner.cli.processes import check_strategy, end_with_parent
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
@@ -200,7 +201,7 @@ class XnerCLI(LightningCLI):
         parser.link_arguments("model.backbone", "data.backbone")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:  # noqa: ANN401 - as in the base class
-        """Add the options of transfer, and say which options of a configuration are not for a command."""
+        """Add the options of transfer and predict, and say which options of a configuration are not for a command."""
         if self.words and self.words[0] in COMMANDS and self.words[0] != subcommand:
             # The options of one command are parsed; those of the others would take longer to add than to parse.
             return self.init_parser(**kwargs)
@@ -209,9 +210,12 @@ class XnerCLI(LightningCLI):
         if subcommand == "transfer":
             parser.add_class_arguments(TransferOptions, as_group=False)
             parser.not_given = {*SET_BY_TRANSFER}
+        if subcommand == "predict":
+            parser.add_class_arguments(PredictOptions, as_group=False)
         if self.model_class not in (None, TokenClassifier):
             parser.class_path = f"{self.model_class.__module__}.{self.model_class.__qualname__}"
-        parser.of_other_commands = {*inspect.signature(TransferOptions).parameters} - {*_options(parser)}
+        own = (name for each in (TransferOptions, PredictOptions) for name in inspect.signature(each).parameters)
+        parser.of_other_commands = {*own} - {*_options(parser)}
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401 - as in the base class

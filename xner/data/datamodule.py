@@ -40,7 +40,8 @@ class PanxDataModule(pl.LightningDataModule):
         source: Data set: 'panx' (google/xtreme on the Hugging Face Hub), another preset (uner, wikiann, masakhaner2,
             wikineural, multinerd, conll2003, turkish-wikiner, multiconer), hub:<id> or hub:<id>/<config> for any other
             on the Hugging Face Hub, 'sample' (included in the package), or a folder with
-            <language>/{train,validation,test}.{tsv,conll,txt,jsonl,parquet}.
+            <language>/{train,validation,test}.{tsv,conll,txt,csv,jsonl,parquet}. For predict also a single file of one
+            language, and in either case sentences need no tags.
         languages: Languages to train and validate on, concatenated.
         test_languages: Languages to test on, one dataloader per language in this order; null uses data.languages.
         num_samples: Number of training sentences per language: the first of them after both shuffles; null uses all,
@@ -52,7 +53,7 @@ class PanxDataModule(pl.LightningDataModule):
         types: Entity types, such as [PER, ORG, LOC]; null takes all that occur in the languages in use.
         map_types: Rename or drop entity types of the source before anything else: {PERSON: PER, GPE: LOC, DATE: O}.
         columns: Columns of the source's files, where they have other names or, without names, other places (numbers
-            from 0): {tokens: words, ner_tags: labels}.
+            from 0): {tokens: words, ner_tags: labels}; predict also copies the column id.
         language_configs: Configuration of a data set on the Hugging Face Hub by language, where it is not the language
             code or the preset's: {en: en_ewt}.
         validation_fraction: Part of the training sentences that becomes the validation split of a language without
@@ -252,6 +253,20 @@ class PanxDataModule(pl.LightningDataModule):
         """Return the split of a language that is tested on, or predicted without its tags."""
         return Split(self.source, language, self.test_split, replace(self.reading, tagged=tagged))
 
+    def predicted_splits(self) -> list[Split]:
+        """Return the splits to predict, one per language of ``test_languages``.
+
+        Raises:
+            UserError: If one does not exist, or there are several languages for a single file.
+        """
+        splits = [self.test_split_of(language, tagged=False) for language in self.test_languages]
+        if len(splits) > 1 and splits[0].is_file:
+            raise UserError(
+                f"data.test_languages={self.test_languages} is not one language, but data.source={self.source!r} is "
+                f'one file; use "[{self.test_languages[0]}]"'
+            )
+        return splits
+
     def training_split(self, language: str) -> Split:
         """Return the split of a language that is trained on."""
         return self.split_of(language, self.train_split)
@@ -367,8 +382,10 @@ class PanxDataModule(pl.LightningDataModule):
 
     def _splits(self, stage: str) -> list[Split]:
         """List the splits of a Lightning stage: ``fit``, ``validate``, ``test`` or ``predict``."""
-        if stage in ("test", "predict"):
-            return [self.test_split_of(language, tagged=stage == "test") for language in self.test_languages]
+        if stage == "predict":
+            return self.predicted_splits()
+        if stage == "test":
+            return [self.test_split_of(language) for language in self.test_languages]
         names = (self.train_split, "validation") if stage == "fit" else ("validation",)
         return [self.split_of(language, name) for name in dict.fromkeys(names) for language in self.languages]
 

@@ -16,6 +16,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, UserError
 from xner.lineage import Episode, History, read_history, trained_further
 from xner.model.classifier import TokenClassifier
+from xner.tags import TagSet
 
 
 class LineageCallback(Callback):
@@ -145,6 +146,15 @@ def check_checkpoint(path: str) -> None:
             raise RunError(f"ckpt_path={path!r} is damaged or holds more than tensors; use another one") from error
         if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
             raise UserError(f"ckpt_path={path!r} is not a checkpoint of Lightning; use one that a fit has written")
+
+
+def tags_of_checkpoint(path: str) -> TagSet | None:
+    """Return the tag set of a checkpoint's head; ``None`` where the path is not that of a single file."""
+    if not Path(path).is_file():
+        return None
+    saved = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    types = saved.get(pl.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).get("types")
+    return TagSet(tuple(types)) if types else None
 
 
 def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModule) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric
 from xner.backbone import check_types, first_not_finite, load_config
 from xner.batch import Batch, BatchSource
 from xner.errors import RunError
-from xner.model.evaluation import CollectWords, Words
+from xner.model.evaluation import CollectWords, PredictedWords, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
 from xner.model.monitoring import Diverged, MonitoredModule
@@ -192,11 +192,14 @@ class TokenClassifier(MonitoredModule):
         self.log_dict({f"val/{name}": scores[name].float() for name in shown})
         self.log("val/f1", scores["f1"].float(), prog_bar=True)
 
-    def predict_step(self, batch: Batch, *_: int) -> Any:  # noqa: ANN401 - Words, which Lightning's type does not allow
+    def test_step(self, batch: Batch, *_: int) -> Any:  # noqa: ANN401 - Words, which Lightning's type does not allow
         """Predict the words of a batch."""
         return Words(self.network.predict_words(batch), batch.word_label, batch.sentences[batch.word_sentence])
 
-    test_step = predict_step
+    def predict_step(self, batch: Batch, *_: int) -> PredictedWords:
+        """Predict the words of a batch, and how probable each predicted label is."""
+        predicted, score = self.network.predict_scored(batch)
+        return PredictedWords(predicted, score, batch.sentences[batch.word_sentence])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make AdamW, without decay on biases and LayerNorm, and a learning rate that changes every step."""

@@ -29,6 +29,20 @@ class Words(NamedTuple):
     sentence: Tensor
 
 
+class PredictedWords(NamedTuple):
+    """Predicted words, in the order of the data set's sentences.
+
+    Attributes:
+        predicted: Predicted labels. *Shape:* (words,)
+        score: The probability of each predicted label, in float32. *Shape:* (words,)
+        sentence: The number of each word's sentence in the data set. *Shape:* (words,)
+    """
+
+    predicted: Tensor
+    score: Tensor
+    sentence: Tensor
+
+
 class Tested(NamedTuple):
     """The result of a test of one data set.
 
@@ -68,10 +82,10 @@ def score_words(words: Words, tag_set: TagSet) -> Tested:
 
 
 class WordCollection(Metric):
-    """The evaluated words of all processes, in order.
+    """The evaluated or predicted words of all processes, in order.
 
-    ``compute`` returns the predicted labels, the gold labels and the sentence numbers as three rows, sorted by
-    sentence, with the words of a sentence in the order of the updates. *Shape:* (3, words)
+    ``compute`` returns the predicted labels, the gold labels or the bits of the scores, and the sentence numbers as
+    three rows, sorted by sentence, with the words of a sentence in the order of the updates. *Shape:* (3, words)
 
     >>> words = WordCollection()
     >>> words.update(torch.tensor([5, 1, 2]), torch.tensor([5, 1, 0]), torch.tensor([7, 4, 4]))
@@ -95,10 +109,12 @@ class WordCollection(Metric):
         # For a process without words, torchmetrics would gather an empty float vector, which fits no other's integers.
         self.seen = [torch.zeros(0, 3, dtype=torch.long, device=self.device)]
 
-    def update(self, predicted: Tensor, gold: Tensor, sentence: Tensor) -> None:
-        """Add the words of whole sentences, as in ``Words``."""
+    def update(self, predicted: Tensor, other: Tensor, sentence: Tensor) -> None:
+        """Add the words of whole sentences, as in ``Words`` or ``PredictedWords``."""
         assert isinstance(self.seen, list)  # a tensor only while processes are in sync, when updates are refused
-        self.seen.append(torch.stack([predicted, gold, sentence], dim=1).long())
+        if other.is_floating_point():
+            other = other.view(torch.int32)
+        self.seen.append(torch.stack([predicted, other, sentence], dim=1).long())
 
     def compute(self) -> Tensor:
         """Sort the words by sentence."""
@@ -116,7 +132,7 @@ class CollectWords(Callback):
     def __init__(self) -> None:
         self.collections: list[WordCollection] = []
         self.tested: list[Tested] = []
-        self.predicted: list[Words] = []
+        self.predicted: list[PredictedWords] = []
 
     @staticmethod
     def of(trainer: pl.Trainer) -> "CollectWords":
@@ -130,7 +146,7 @@ class CollectWords(Callback):
         self.collections = [WordCollection().to(pl_module.device) for _ in range(count)]
 
     def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - Words, Batch
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - tuples
         batch_idx: int, dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Collect the words of a batch; end at a SIGTERM, which Lightning does not check while it predicts."""
@@ -143,7 +159,7 @@ class CollectWords(Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score each data set, and log the scores under its name."""
-        self.tested = [score_words(words, pl_module.network.tag_set) for words in self._gather()]  # type: ignore[union-attr, arg-type] # a TokenClassifier
+        self.tested = [score_words(Words(*rows), pl_module.network.tag_set) for rows in self._gather()]  # type: ignore[union-attr, arg-type] # a TokenClassifier
         data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
         names = data.test_languages if isinstance(data, BatchSource) else [*map(str, range(len(self.tested)))]
         for name, tested in zip(names, self.tested, strict=True):
@@ -151,10 +167,13 @@ class CollectWords(Callback):
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Order the words of each data set."""
-        self.predicted = self._gather()
+        self.predicted = [
+            PredictedWords(predicted, bits.int().view(torch.float32), sentence)
+            for predicted, bits, sentence in self._gather()
+        ]
 
-    def _gather(self) -> list[Words]:
-        found = [Words(*collection.compute().cpu()) for collection in self.collections]
+    def _gather(self) -> list[Tensor]:
+        found = [collection.compute().cpu() for collection in self.collections]
         self.collections = []
         return found
 
@@ -185,7 +204,7 @@ def run_predict(
     model: pl.LightningModule,
     data: pl.LightningDataModule,
     **options: Any,  # noqa: ANN401 - Lightning's
-) -> list[Words]:
+) -> list[PredictedWords]:
     """Predict the labels of all words of each test data set; arguments and order are those of ``run_test``."""
     trainer.predict(model, datamodule=data, **options)
     return CollectWords.of(trainer).predicted

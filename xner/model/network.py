@@ -171,6 +171,12 @@ class Network(nn.Module):
         """Predict the most probable label of every word. *Shape:* (words,)."""
         return self.word_logits(batch).argmax(dim=-1)
 
+    def predict_scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Predict the most probable label of every word, and its probability. *Shape of both:* (words,)."""
+        logits = self.word_logits(batch)
+        labels = logits.argmax(dim=-1)
+        return labels, logits.float().softmax(dim=-1).gather(1, labels[:, None])[:, 0]
+
     def train(self, mode: bool = True) -> "Network":
         """Set the mode, and discard the packed matrices, which belong to one evaluation."""
         self._products = None

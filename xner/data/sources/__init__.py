@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from xner.data.sources.folder import READERS, SAMPLE, Folder
+from xner.data.sources.folder import READERS, SAMPLE, File, Folder
 from xner.data.sources.hub import PREFIX, Hub, named_dataset, presets
 from xner.data.sources.location import SPLITS, Location
 from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
-from xner.data.sources.sentences import ReadOptions, Rows, Sentence, Sentences, content_of
+from xner.data.sources.sentences import ReadOptions, Row, Rows, Sentence, Sentences, content_of
 from xner.errors import RunError, UserError, quoted
 from xner.files import cache_folder, write_atomically
 from xner.tags import TagSet
@@ -49,6 +49,8 @@ def locate(source: str, language: str, options: ReadOptions) -> Location:
     """
     if dataset := named_dataset(source):
         return Hub(dataset, language, options)
+    if source != "sample" and Path(source).is_file():
+        return File(source, options)
     if source != "sample" and not Path(source).is_dir():
         names = ["panx", "sample", *(each for each in presets() if each != "panx")]
         near = difflib.get_close_matches(source, names, n=1)
@@ -71,8 +73,8 @@ class Split:
     """One split of one language of a source. Its file is located on construction and read on first use.
 
     Args:
-        source: A preset such as ``panx``, ``hub:<id>``, ``sample`` (embedded), or a folder with
-            ``<language>/<split>.<suffix>``.
+        source: A preset such as ``panx``, ``hub:<id>``, ``sample`` (embedded), a folder with
+            ``<language>/<split>.<suffix>`` or, where tags are not read, a file with all sentences of the split.
         language: A language code, such as ``tr``.
         name: ``train``, ``validation`` or ``test``.
         options: How the source is read.
@@ -101,6 +103,11 @@ class Split:
     def where(self) -> str:
         """The data set or file, for messages."""
         return self._location.where(self._stored)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the source is a single file."""
+        return isinstance(self._location, File)
 
     @property
     def carved(self) -> bool:
@@ -185,14 +192,27 @@ class Split:
 
     def _read(self) -> Iterator[Sentence]:
         _, sentences = self._checked()
-        if not self.options.tagged:
-            yield from sentences
-            return
         chosen = self._chosen
-        convert = Conversion(self.survey.scheme, self.options.map_types)
+        # Without tags, every tag is O, which is the same in all schemes.
+        convert = Conversion(self.survey.scheme if self.options.tagged else "IOB2", self.options.map_types)
         for number, (words, tags) in enumerate(sentences):
             if chosen is None or chosen[number]:
                 yield Sentence(words, convert.sentence(tags))
+
+    def rows(self) -> Iterator[Row]:
+        """Read the split one by one as ``read`` does, but with the file's own tags, and an id where it has one.
+
+        Only where tags are not read does a row have an id, and may it have tags of any kind.
+        """
+        chosen = self._chosen
+        for number, row in enumerate(self._location.rows(self._stored).rows):
+            if chosen is None or chosen[number]:
+                yield row._replace(words=self._without_prefix(row.words))
+
+    def _without_prefix(self, words: Sequence[object]) -> list[str]:
+        """Remove the language, which the original archives write before each word, from strings."""
+        prefix = f"{self.language}:"
+        return [word.removeprefix(prefix) or word for word in words]  # type: ignore[attr-defined, misc]
 
     def _checked(self) -> tuple[Sequence[str] | None, Iterator[Sentence]]:
         """Open the file; return the types that it declares, and its sentences with their own tags, which are valid."""
@@ -200,7 +220,7 @@ class Split:
         return rows.types, self._check(rows)
 
     def _check(self, rows: Rows) -> Iterator[Sentence]:
-        options, prefix, where = self.options, f"{self.language}:", self.where
+        options, where = self.options, self.where
         types = self.types if self._location.known and options.types is None else options.types
         check = TagCheck(types, options.map_types)
         row = None
@@ -213,8 +233,7 @@ class Split:
             if problem := _problem(words, tags, options) or check.first_problem(tags):
                 index, text = problem
                 raise RunError(f"{where}, {rows.unit} {row.place_of(index)}: {text}")
-            # The original archives write the language before each word.
-            yield Sentence([word.removeprefix(prefix) or word for word in words], list(tags))  # type: ignore[attr-defined, arg-type, misc] # strings
+            yield Sentence(self._without_prefix(words), list(tags))  # type: ignore[arg-type] # strings
         if row is None:
             raise RunError(f"{where} contains no sentences")
 

@@ -68,7 +68,7 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
             raise RunError(f"{path}, line {number}: expected {width} columns as on the lines before, {_found(fields)}")
         width, tabs = len(fields), tabs or "\t" in line
         if width == 1 and options.tagged:
-            raise RunError(f"{path}, line {number}: expected word<TAB>tag, {_found(fields)}")
+            raise RunError(f"{path}, line {number}: expected word<TAB>tag, {_found(fields)}: the sentence has no tags")
         if not words:
             first = number
         try:

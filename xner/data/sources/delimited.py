@@ -44,20 +44,25 @@ def _word_rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     options = table.by_name(replace(options, columns={"tokens": "tokens", **options.columns}))
     columns = columns_of(table.header, str(path), options)
     sentence = table.header.index(str(options.column("sentence")))
-    word, tag = (table.header.index(str(columns[name])) if name in columns else -1 for name in ("tokens", "ner_tags"))
+    word, tag, identifier = (
+        table.header.index(str(columns[name])) if name in columns else -1 for name in ("tokens", "ner_tags", "id")
+    )
     words: list[str] = []
     tags: list[str] = []
     places: list[int] = []
     current = ""
+    first: list[str] = []
 
     def row() -> Row:
-        return Row(words, tags if "ner_tags" in columns else None, places[0], places=places)
+        own = first[identifier] or None if "id" in columns else None
+        return Row(words, tags if "ner_tags" in columns else None, places[0], places=places, id=own)
 
     for number, cells in table:
         if words and cells[sentence] not in ("", current):
             yield row()
             words, tags, places = [], [], []
         current = cells[sentence] or current
+        first = first if words else cells
         words.append(cells[word])
         tags.append(cells[tag])
         places.append(number)
@@ -85,6 +90,8 @@ def _sentence_rows(path: Path, options: ReadOptions) -> Iterator[Row]:
                 values[name] = _entities(where, cell)
             elif name == "text":
                 values[name] = cell
+            elif name == "id":
+                values[name] = cell or None
             elif name not in lists:
                 values[name] = _SPACES.findall(cell)
             elif (found := _list(cell)) is not None:

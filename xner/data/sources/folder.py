@@ -104,6 +104,56 @@ class Folder:
         return READERS[suffix_of(path)](path, self.options)
 
 
+@dataclass(frozen=True)
+class File:
+    """A single file of one language, which is every split of it; only where tags are not read.
+
+    Args:
+        source: The file.
+        options: How it is read.
+    """
+
+    source: str
+    options: ReadOptions
+
+    @property
+    def known(self) -> None:
+        """Nothing is known of the tags."""
+
+    def splits(self) -> Sequence[str]:
+        """Return no names, for the file is not one of several."""
+        return ()
+
+    def check(self, name: str) -> None:
+        """Check that the file can be read, and that tags are not needed.
+
+        Raises:
+            UserError: If its format is unknown, or tags are read.
+        """
+        suffix = suffix_of(Path(self.source))
+        if not suffix or suffix not in READERS:
+            known = ", ".join(filter(None, READERS))
+            raise UserError(f"data.source={self.source!r} is not a file of a known format; use {known}, or a folder")
+        if self.options.tagged:
+            raise UserError(
+                f"data.source={self.source!r} is not a folder, and only predict can use a file; use a folder that "
+                f"contains <language>/{name}{suffix}"
+            )
+
+    def where(self, name: str) -> str:
+        """Return the file, for messages."""
+        return self.source
+
+    def content(self, name: str) -> Iterator[bytes]:
+        """Read the name and the bytes of the file."""
+        yield f"{Path(self.source).name}\n".encode()
+        yield from read_chunks(Path(self.source))
+
+    def rows(self, name: str) -> Rows:
+        """Open the file."""
+        return READERS[suffix_of(Path(self.source))](Path(self.source), self.options)
+
+
 def suffix_of(path: Path) -> str:
     """Return the suffix that names a file's format, without that of compression; a folder has none."""
     return "" if path.is_dir() else Path(path.name.removesuffix(".gz")).suffix

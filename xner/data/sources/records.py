@@ -42,9 +42,10 @@ def _jsonl_rows(path: Path, options: ReadOptions) -> Iterator[Row]:
             raise RunError(f"{where}: {_expected(options)} ({error})") from error
         if not isinstance(row, dict):
             raise RunError(f"{where}: {_expected(options)}, found {quoted(row)}")
-        columns = columns or columns_of(row, where, options)
-        for name, column in columns.items():
-            if column not in row and (options.tagged or name in ("tokens", "text")):
+        if not options.tagged or not columns:  # what is optional may differ from line to line
+            columns = columns_of(row, where, options)
+        for column in columns.values():
+            if column not in row:
                 raise RunError(f"{where}: {_expected(options)}, found no {quoted(column)}")
         yield make_row(where, {name: row.get(column) for name, column in columns.items()}, names, number, options)
 
@@ -165,7 +166,8 @@ def columns_of(available: Collection[Column], where: str, options: ReadOptions) 
 
     Returns:
         The file's column by the name that xner has for it: ``tokens`` and ``ner_tags``, or ``text`` and ``entities``.
-        Without ``options.tagged``, the second is missing where the file does not have it.
+        Without ``options.tagged``, the second is missing where the file does not have it, and ``id`` is a third one
+        where the file has it.
 
     Raises:
         RunError: If the file does not have a column.
@@ -180,17 +182,25 @@ def columns_of(available: Collection[Column], where: str, options: ReadOptions) 
         columns["entities"] = options.columns.get("entities", usual)
     if not options.tagged and columns.get("ner_tags") not in available:
         columns.pop("ner_tags", None)
+    if not options.tagged and ("id" in options.columns or "id" in available):
+        columns["id"] = options.column("id")
     if missing := [each for each in columns.values() if each not in available]:
         form = "{text: ..., entities: ...}" if raw else "{tokens: ..., ner_tags: ...}"
+        needed = [columns[name] for name in ("ner_tags", "entities") if name in columns]
         raise RunError(
             f"{where} has no column {quoted(missing[0])}, only {listed(available)}; name its columns with "
-            f'--data.columns "{form}"'
+            f'--data.columns "{form}"' + (", or use predict, which needs no tags" if missing[0] in needed else "")
         )
     return columns
 
 
 def integer_tags(options: ReadOptions) -> Sequence[str]:
-    """Return the tags that integers stand for where a file does not say it: those of ``data.types``, or PAN-X's."""
+    """Return the tags that integers stand for where a file does not say it: those of ``data.types``, or PAN-X's.
+
+    Where tags are not read, integers are left as they are.
+    """
+    if not options.tagged:
+        return ()
     return TagSet(options.types).tags if options.types else PANX.tags
 
 
@@ -210,19 +220,20 @@ def make_row(
         RunError: If words or tags are not lists, a tag is not a string or a known integer, or an entity is invalid.
     """
     if "text" in values:
-        return read_text(where, values["text"], values.get("entities"), number, tagged=options.tagged)
+        row = read_text(where, values["text"], values.get("entities"), number, tagged=options.tagged)
+        return row._replace(id=values.get("id"))
     words, tags = values["tokens"], values.get("ner_tags")
     if not isinstance(words, list):
         raise RunError(f"{where}: {options.column('tokens')} is not a list; use one token per word")
     if tags is None and not options.tagged:
-        return Row(words, None, number)
+        return Row(words, None, number, id=values.get("id"))
     if not isinstance(tags, list):
         raise RunError(f"{where}: {options.column('ner_tags')} is not a list; use one ner_tag per word")
     # type() and not isinstance(), for True is an int.
     named = [names[tag] if type(tag) is int and 0 <= tag < len(names) else tag for tag in tags]
     if options.tagged and (unnamed := [tag for tag in named if not isinstance(tag, str)]):
         raise RunError(f"{where}: unknown tag {quoted(unnamed[0])}; use a string, or 0 to {len(names) - 1}")
-    return Row(words, named, number)
+    return Row(words, named, number, id=values.get("id"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -66,6 +66,7 @@ class Row(NamedTuple):
         place: The number of the line or row of the first word.
         step: 1 where each word has a line of its own, 0 where the sentence has one.
         places: The line of each word where the lines do not follow one another.
+        id: The identifier that the file gives the sentence; ``None`` where it gives none, or where tags are read.
     """
 
     words: Sequence[object]
@@ -73,6 +74,7 @@ class Row(NamedTuple):
     place: int
     step: int = 0
     places: Sequence[int] = ()
+    id: object = None
 
     def place_of(self, word: int) -> int:
         """Return the number of the line or row of a word."""
@@ -109,7 +111,7 @@ class ReadOptions:
         validation_fraction: Part of the training sentences that becomes the validation split of a language without one.
         shuffle_seed: Seed of the choice of that part.
         language_configs: The configuration of a data set on the hub by language, where it is not the usual one.
-        tagged: Whether tags are read; without, every word has the tag ``O``.
+        tagged: Whether tags are read; without, every word has the tag ``O``, whatever tags the file has.
     """
 
     columns: Mapping[str, Column] = field(default_factory=dict)
