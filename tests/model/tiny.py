@@ -17,7 +17,7 @@ from xner.batch import Batch
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import SAMPLE, Sentences
 from xner.model.classifier import TokenClassifier
-from xner.tags import PANX
+from xner.tags import PANX, TagSet
 
 SAMPLE_BACKBONE = SAMPLE / "backbone"
 
@@ -33,10 +33,12 @@ def make_backbone(folder: Path, config: PreTrainedConfig, *, tokenizer: Path = S
     return folder
 
 
-def pretrained_backbone(folder: Path, *, source: Path = SAMPLE_BACKBONE, seed: int = 0, dropout: float = 0.0) -> Path:
+def pretrained_backbone(
+    folder: Path, *, source: Path = SAMPLE_BACKBONE, seed: int = 0, dropout: float = 0.0, tag_set: TagSet = PANX
+) -> Path:
     """Write a backbone that another folder has, with a head of random weights, and with dropout as asked."""
     config = AutoConfig.from_pretrained(
-        source, id2label=dict(enumerate(PANX.tags)), label2id=dict(PANX.labels), dtype="float32"
+        source, id2label=dict(enumerate(tag_set.tags)), label2id=dict(tag_set.labels), dtype="float32"
     )
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     torch.manual_seed(seed)

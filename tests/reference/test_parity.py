@@ -16,7 +16,7 @@ from xner.data.encode import encode
 from xner.data.sources import Split
 from xner.model.evaluation import run_test
 from xner.model.vocabulary import CompactEmbedding
-from xner.tags import PANX
+from xner.tags import PANX, TagSet
 
 SCORES = ("f1", "precision", "recall", "accuracy")
 
@@ -56,6 +56,7 @@ def reference(fitted: Fitted, output_dir: Path) -> Outcome:
         order=fitted.record.sentences,
         dropout=False,
         device="cpu",
+        tag_set=data.tag_set,
     )
 
 
@@ -102,6 +103,32 @@ def test_parity_on_the_sample(tmp_path: Path, warmup_ratio: float) -> None:
     assert len(outcome.losses) == 2 * 38
     assert outcome.losses[-1] < outcome.losses[0] / 2
     assert outcome.scores[-1]["f1"] > 0.3
+    assert_parity(fitted, outcome)
+
+
+def test_parity_on_another_tag_set(tmp_path: Path) -> None:
+    """On a corpus of four types in CoNLL-2003's format, every step and score is the Trainer's."""
+    for name, size in {"train": 400, "validation": 200, "test": 1}.items():
+        whole = Split("sample", "en", name).sentences
+        path = tmp_path / "conll" / "en" / f"{name}.conll"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blocks = []
+        for number, (words, tags) in enumerate(zip(whole.words[:size], whole.tags[:size], strict=True)):
+            # In every third sentence, an organisation is called something else.
+            kinds = [tag.replace("ORG", "MISC") if number % 3 == 0 else tag for tag in tags]
+            blocks.append("".join(f"{word} NN I-NP {tag}\n" for word, tag in zip(words, kinds, strict=True)))
+        path.write_text("-DOCSTART- -X- -X- O\n\n" + "\n".join(blocks), encoding="utf-8")
+    tag_set = TagSet(("PER", "ORG", "LOC", "MISC"))
+    backbone = pretrained_backbone(tmp_path / "backbone", tag_set=tag_set)
+    fitted = fit(
+        backbone,
+        data={"source": str(tmp_path / "conll"), "languages": ["en"]},
+        model={"learning_rate": 2e-3},
+        trainer={"max_epochs": 2},
+    )
+    assert fitted.data.tag_set == tag_set
+    outcome = reference(fitted, tmp_path / "trainer")
+    assert outcome.scores[-1]["f1"] > 0.1
     assert_parity(fitted, outcome)
 
 

@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from tests.reference.watch import FixedBatches, StepClock, WatchedTrainer
-from xner.tags import IGNORE, PANX
+from xner.tags import IGNORE, PANX, TagSet
 
 
 class Sentences(NamedTuple):
@@ -103,6 +103,7 @@ def encode(
     tags: Sequence[Sequence[str]],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
+    tag_set: TagSet = PANX,
 ) -> Dataset:
     """Cut words into pieces and put each word's label on its first piece.
 
@@ -113,6 +114,7 @@ def encode(
         tags: The tags of each sentence, one a word.
         tokenizer: A fast tokenizer, which knows the word behind each piece.
         max_length: Pieces a sentence, specials included.
+        tag_set: The tag set.
 
     Returns:
         A row a sentence with ``input_ids``, ``attention_mask`` and ``labels``, each of one sentence's own length.
@@ -125,7 +127,7 @@ def encode(
         word_ids = encoded.word_ids(sentence)
         labels.append(
             [
-                IGNORE if word is None or word == previous else PANX.labels[sentence_tags[word]]
+                IGNORE if word is None or word == previous else tag_set.labels[sentence_tags[word]]
                 for previous, word in zip([None, *word_ids], word_ids, strict=False)
             ]
         )
@@ -134,17 +136,18 @@ def encode(
     )
 
 
-def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+def compute_metrics(prediction: EvalPrediction, tag_set: TagSet = PANX) -> dict[str, float]:
     """Score the labelled pieces with seqeval's default mode.
 
     Args:
         prediction: The logits, *Shape:* (sentences, pieces, labels), and labels, *Shape:* (sentences, pieces), of a
             whole data set.
+        tag_set: The tag set.
     """
     predicted = np.argmax(prediction.predictions, axis=-1)
     scored = prediction.label_ids != IGNORE
     gold_tags, predicted_tags = (
-        [[PANX.tags[label] for label in row[mask]] for row, mask in zip(labels, scored, strict=True)]
+        [[tag_set.tags[label] for label in row[mask]] for row, mask in zip(labels, scored, strict=True)]
         for labels in (prediction.label_ids, predicted)
     )
     return {
@@ -175,6 +178,7 @@ def train_and_evaluate(
     device: str | None = None,
     bf16: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    tag_set: TagSet = PANX,
 ) -> Outcome:
     """Fine-tune a backbone as the notebook does, and evaluate it after each epoch.
 
@@ -200,6 +204,7 @@ def train_and_evaluate(
         bf16: Whether to train and evaluate under bfloat16 autocast; the weights are float32 either way.
         overrides: Further ``TrainingArguments``, over all of the above. Not ``gradient_accumulation_steps``: a batch
             here is a step, and transformers 5.23 would sum XLM-R's losses over the batches of a step.
+        tag_set: The tag set of the sentences.
 
     Returns:
         The losses, learning rates, scores and timing of the run.
@@ -208,7 +213,7 @@ def train_and_evaluate(
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     config = AutoConfig.from_pretrained(
-        backbone, num_labels=len(PANX.tags), id2label=dict(enumerate(PANX.tags)), label2id=PANX.labels
+        backbone, num_labels=len(tag_set.tags), id2label=dict(enumerate(tag_set.tags)), label2id=tag_set.labels
     )
     if not dropout:
         for option in config.to_dict():
@@ -243,12 +248,13 @@ def train_and_evaluate(
 
     def timed_metrics(prediction: EvalPrediction) -> dict[str, float]:
         started = time.perf_counter()
-        scores = compute_metrics(prediction)
+        scores = compute_metrics(prediction, tag_set)
         scoring_seconds.append(time.perf_counter() - started)
         return scores
 
     def encoded(sentences: Sentences) -> Dataset:
-        return encode(words=sentences.words, tags=sentences.tags, tokenizer=tokenizer, max_length=max_length)
+        words, tags = sentences.words, sentences.tags
+        return encode(words=words, tags=tags, tokenizer=tokenizer, max_length=max_length, tag_set=tag_set)
 
     trainer = WatchedTrainer(
         batches=None if order is None else FixedBatches(order=order, epochs=epochs),
