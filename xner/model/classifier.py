@@ -18,7 +18,7 @@ from xner.errors import RunError
 from xner.model.evaluation import CollectWords, PredictedWords, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
-from xner.model.monitoring import Diverged, MonitoredModule
+from xner.model.monitoring import MonitoredModule
 from xner.model.network import Network, Precision, check_layers, check_trained
 from xner.model.optimizer import (
     Schedule,
@@ -228,15 +228,6 @@ class TokenClassifier(MonitoredModule):
         # A gradient scaler skips steps whose gradients are not finite by itself.
         if norm is not None and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.expect_finite("gradient norm", norm)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the weights and the numbers of the last steps are finite."""
-        self.check_finite()
-        if name := first_not_finite(checkpoint["state_dict"]):
-            raise Diverged(
-                f"training diverged: {name} is not finite after step {self.trainer.global_step}; use a lower "
-                "model.learning_rate"
-            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint fits, and move the optimizer's states to the embedding rows that are trained now."""

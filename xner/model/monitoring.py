@@ -1,12 +1,13 @@
 """Measure throughput, padding and memory during training, and check that all numbers are finite."""
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from xner.backbone import first_not_finite
 from xner.batch import Batch
 from xner.errors import RunError
 
@@ -135,6 +136,15 @@ class MonitoredModule(pl.LightningModule):
             torch.distributed.all_reduce(loss)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.sentences))
         self.expect_finite("loss", loss, batch.sentences)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the weights and the numbers of the last steps are finite."""
+        self.check_finite()
+        if name := first_not_finite(checkpoint["state_dict"]):
+            raise Diverged(
+                f"training diverged: {name} is not finite after step {self.trainer.global_step}; use a lower "
+                "model.learning_rate"
+            )
 
     def on_fit_start(self) -> None:
         """Forget the numbers of an earlier fit."""
