@@ -16,6 +16,8 @@ def episode(language: str) -> Episode:
         "shuffle_seed": 0,
         "subset_seed": 42,
         "seed": 42,
+        "types": ["PER"],
+        "map_types": {},
         "digest": "0a1b",
     }
 
@@ -39,7 +41,16 @@ def test_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("trained", "language", "expected"),
-    [([], "tr", True), (["en"], "tr", True), (["en", "tr"], "tr", False), (["en"], "en", False), (["en"], "e", True)],
+    [
+        ([], "tr", True),
+        (["en"], "tr", True),
+        (["en", "tr"], "tr", False),
+        (["en"], "en", False),
+        (["en"], "e", True),
+        (["en"], "en_pud", False),
+        (["en_ewt"], "en", False),
+        (["zh"], "zh-yue", True),
+    ],
 )
 def test_zero_shot(trained: list[str], language: str, expected: bool) -> None:
     """A score is zero-shot only where no episode is of the evaluated language, however long ago."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -142,7 +142,8 @@ class Split:
     @cached_property
     def identity(self) -> str:
         """Compute a key that changes with the content and how it is read, without reading the sentences."""
-        digest = hashlib.sha256(f"{self.language}\n{self.name}\n{self.options}\n".encode())
+        options = self.options if self.carved else replace(self.options, shuffle_seed=0)
+        digest = hashlib.sha256(f"{self.language}\n{self.name}\n{options}\n".encode())
         for chunk in self._location.content(self._stored):
             digest.update(chunk)
         return digest.hexdigest()
