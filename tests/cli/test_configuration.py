@@ -31,6 +31,7 @@ UNITS = {
     "data.num_samples": "sentences per language",
     "data.shots": "Number of entities of each type",
     "data.columns": "numbers from 0",
+    "data.smoothing": "Exponent of the number of sentences",
     "data.validation_fraction": "Part of the training sentences",
     "data.shuffle_seed": "Seed of",
     "data.subset_seed": "Seed of",

@@ -338,7 +338,7 @@ def test_shots(run: Run, sample_backbone: str, tmp_path: Path) -> None:
     assert "progressive-tr-1shot-seed42" in planned.out
     for wrong, expected in (
         ("[4,1]", "shots=[4, 1] is not increasing"),
-        ("[100000]", "data.shots=100000 exceeds the "),
+        ("[100000]", "shots=[100000] exceeds the "),
     ):
         outcome = run("transfer", *options("sample", sample_backbone, tmp_path / "x"), f"--shots={wrong}")
         assert_one_line(outcome, 2, expected)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xner.data.packing import fit_rows
-from xner.data.sampler import BatchIndices, EvaluationSampler, TrainSampler
+from xner.data.sampler import BatchIndices, EvaluationSampler, TrainSampler, smoothed
 
 RANKS_AND_ACCUMULATION = [*product((1, 2, 3, 4), (1, 2, 3))]
 
@@ -179,3 +179,36 @@ def test_hardly_any_padding() -> None:
     assert pieces.sum() > 0.95 * 1024 * len(packed)
     alone = [pieces[indices.sentences] for indices in EvaluationSampler(pieces, budget=1024)]
     assert pieces.sum() > 0.93 * sum(len(lengths) * lengths.max() for lengths in alone)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3, 0.5, 1.0])
+def test_smoothing(smoothing: float) -> None:
+    """Languages have smoothed shares of each epoch; a sentence returns only after all others of its language."""
+    sentences, languages = np.arange(100, 150), [40, 10]
+    sampler = TrainSampler(
+        sentences, np.ones(150, dtype=np.int64), batch_size=8, seed=3, languages=languages, smoothing=smoothing
+    )
+    orders = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        order = np.concatenate([batch.sentences for batch in sampler])
+        assert len(order) == 50
+        small = np.bincount(order[order >= 140] - 140, minlength=10)
+        large = np.bincount(order[order < 140] - 100, minlength=40)
+        assert [large.sum(), small.sum()] == smoothed(languages, smoothing)
+        assert small.max() - small.min() <= 1
+        assert large.max() - large.min() <= 1
+        orders.append(order.tolist())
+    assert orders[0] != orders[1]
+    plain = TrainSampler(sentences, np.ones(150, dtype=np.int64), batch_size=8, seed=3)
+    assert (orders[0] == np.concatenate([batch.sentences for batch in plain]).tolist()) is (smoothing == 1)
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=6), st.floats(0, 1))
+def test_smoothed_shares(counts: list[int], exponent: float) -> None:
+    """Shares sum to the number of sentences, keep their order, and lie between equal and own shares."""
+    shares = smoothed(counts, exponent)
+    assert sum(shares) == sum(counts)
+    in_order = [share for _, share in sorted(zip(counts, shares, strict=True))]
+    assert all(later >= earlier - 1 for earlier, later in pairwise(in_order))  # remainders may be rounded apart
+    assert smoothed(counts, 1) == counts

@@ -77,7 +77,7 @@ def test_regimes_sizes_and_seeds_multiply(sizes: list[int], regimes: list[str], 
             "regimes=['progresive']: 'progresive' is not a regime; use some of progressive, independent, scratch, "
             "joint",
         ),
-        ({"target": "en"}, "source=en is the target as well; use two languages"),
+        ({"target": "en"}, "source=en is the target en as well; use other languages"),
     ],
 )
 def test_mistakes(options: dict[str, object], expected: str) -> None:

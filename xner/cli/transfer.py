@@ -32,7 +32,7 @@ from xner.errors import UserError
 from xner.report import FILES, write_report
 from xner.report.runs import evaluated_on, trained_on
 from xner.transfer.experiment import Experiment, Observer, TransferOptions, chosen_sentences, prepare
-from xner.transfer.plan import Stage, plan
+from xner.transfer.plan import Stage, as_languages, plan
 from xner.transfer.result import Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
 from xner.transfer.stage import run_stage
@@ -49,23 +49,24 @@ def transfer(cli: XnerCLI) -> None:
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
     options = TransferOptions(**{field.name: cli.options[field.name] for field in fields(TransferOptions)})
-    stages = plan(
-        source=options.source,
-        target=options.target,
+    sources, targets = as_languages(options.source), as_languages(options.target)
+    stages_of = partial(
+        plan,
+        source=sources,
+        target=targets,
         sizes=options.sizes,
         regimes=options.regimes,
         seeds=options.seeds,
         shots=options.shots,
     )
+    stages_of()  # refuses wrong options before the data is read
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
     # All stages share one tag set, that of all languages of the experiment.
-    data.test_languages = list(
-        dict.fromkeys([options.source, options.target, *(cli.options.data.test_languages or ())])
-    )
+    data.test_languages = list(dict.fromkeys([*sources, *targets, *(cli.options.data.test_languages or ())]))
     cli.model.check(data.tag_set)
     _check_all_scored(cli)
-    _check_sizes(data, options)
+    stages = stages_of(available=_largest_sizes(data, options))
     epochs, steps = limits(cli.options)
     if options.plan:
         batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
@@ -161,16 +162,27 @@ def _check_all_scored(cli: XnerCLI) -> None:
             raise UserError(f"trainer.{name}={value} would leave words unscored; leave the option out of transfer")
 
 
-def _check_sizes(data: PanxDataModule, options: TransferOptions) -> None:
-    """Check that the target has as many sentences as the largest size.
+def _largest_sizes(data: PanxDataModule, options: TransferOptions) -> dict[str, int]:
+    """Find the largest size that each target has data for, and say whose curves end early.
 
     Raises:
-        UserError: If it has fewer.
+        UserError: If no target has as many sentences, or entities per type, as the largest size.
     """
-    split = data.training_split(options.target)
-    sentences = len(data.encoded(split))
-    if options.shots is None and options.sizes[-1] > sentences:
-        raise UserError(f"sizes={list(options.sizes)} exceeds the {sentences} sentences of {split}")
+    found = {}
+    for target in as_languages(options.target):
+        encoded = data.encoded(data.training_split(target))
+        types = data.tag_set.types
+        found[target] = len(encoded) if options.shots is None else int(encoded.entities(len(types)).sum(axis=0).min())
+    option, sizes = ("sizes", options.sizes) if options.shots is None else ("shots", options.shots)
+    unit = "sentences" if options.shots is None else "entities of the rarest type"
+    splits = {target: data.training_split(target) for target in found}
+    most = max(found, key=found.__getitem__)
+    if sizes[-1] > found[most]:
+        raise UserError(f"{option}={list(sizes)} exceeds the {found[most]} {unit} of {splits[most]}")
+    for target, size in found.items():
+        if size < sizes[-1]:
+            say(f"{splits[target]} has {size:,} {unit}: the curve of {target} ends before {option} of more")
+    return found
 
 
 def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
@@ -186,7 +198,7 @@ def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
     given = {word.partition("=")[0].removeprefix("--").removesuffix("+") for word in cli.words}
     values, defaults = named(parser, cli.options), named(parser, parser.get_defaults())
     does = {
-        "data.languages": [options.source],
+        "data.languages": as_languages(options.source),
         "data.num_samples": None,
         "data.shots": None,
         "data.sample_from": None,

@@ -59,6 +59,9 @@ class PanxDataModule(pl.LightningDataModule):
         validation_fraction: Part of the training sentences that becomes the validation split of a language without
             one, chosen by data.shuffle_seed.
         split: Split to test on or to predict.
+        smoothing: Exponent of the number of sentences of a language in its share of an epoch, where there are several
+            languages: 1 trains on every sentence once per epoch, 0.5 repeats those of smaller languages, 0 gives all
+            languages equal shares.
         train_split: Split to train on. Training on validation or test requires data.train_on_evaluation.
         train_on_evaluation: Allow training on an evaluation split. All scores of the resulting weights are marked as
             contaminated.
@@ -91,6 +94,7 @@ class PanxDataModule(pl.LightningDataModule):
         language_configs: Mapping[str, str] | None = None,
         validation_fraction: float | None = None,
         split: SplitName = "test",
+        smoothing: float = 1.0,
         train_split: SplitName = "train",
         train_on_evaluation: bool = False,
         shuffle_seed: int = 0,
@@ -111,6 +115,7 @@ class PanxDataModule(pl.LightningDataModule):
         self.shots = shots
         self.sample_from = sample_from
         self.test_split = split
+        self.smoothing = smoothing
         self.train_split: SplitName = train_split
         self.train_on_evaluation = train_on_evaluation
         self.shuffle_seed = shuffle_seed
@@ -147,6 +152,8 @@ class PanxDataModule(pl.LightningDataModule):
             if (number := getattr(self, option)) < 0:
                 raise UserError(f"data.{option}={number} is negative; use 0 or more")
         self.reading.check()
+        if not 0 <= self.smoothing <= 1:
+            raise UserError(f"data.smoothing={self.smoothing} is not between 0 and 1; use 1 to leave sizes as they are")
         for option in ("languages", "test_languages"):
             languages = getattr(self, option)
             if not languages:
@@ -332,6 +339,8 @@ class PanxDataModule(pl.LightningDataModule):
             seed=self.order_seed,
             **self._ranks(),
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
+            languages=[*map(len, chosen)],
+            smoothing=self.smoothing,
             reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
             progress=self._progress,
         )

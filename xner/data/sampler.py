@@ -43,6 +43,10 @@ class TrainSampler(SequentialSampler):
         world_size: Number of processes.
         accumulate: Batches per optimizer step.
         reshuffle: Whether each epoch has a new order.
+        languages: Number of sentences of each language, which follow one another in ``sentences``; empty for one.
+        smoothing: Exponent of the number of sentences of a language in its share of each epoch, which has as many
+            sentences in all: 1 for every sentence once, less to repeat those of smaller languages and to leave out some
+            of larger ones, 0 for equal shares (Conneau et al. 2020).
         progress: Called when the first batch of an epoch is requested. Returns how many of its batches to skip,
             because a run that resumes within the epoch has trained on them, and the maximum number per epoch.
     """
@@ -56,6 +60,8 @@ class TrainSampler(SequentialSampler):
     world_size: int = 1
     accumulate: int = 1
     reshuffle: bool = True
+    languages: Sequence[int] = ()
+    smoothing: float = 1.0
     progress: Callable[[], tuple[int, int]] = lambda: (0, sys.maxsize)
     epoch: int = field(default=0, init=False)
 
@@ -72,7 +78,9 @@ class TrainSampler(SequentialSampler):
 
     def _batches(self, limit: int) -> Iterator[BatchIndices]:
         epoch = self.epoch if self.reshuffle else 0
-        order = self.sentences[np.random.default_rng((self.seed, epoch)).permutation(len(self.sentences))]
+        generator = np.random.default_rng((self.seed, epoch))
+        sentences = self.sentences if self.smoothing == 1 else self._of_each_language(generator)
+        order = sentences[generator.permutation(len(sentences))]
         size = self.batch_size * self.world_size
         # The limit may cut the last step short, which then has fewer words.
         order = order[: size * limit]
@@ -81,6 +89,37 @@ class TrainSampler(SequentialSampler):
             step_words = int(self.labelled[step].sum())
             for start in range(0, len(step), size):
                 yield BatchIndices(step[start : start + size][self.rank :: self.world_size], step_words)
+
+    def _of_each_language(self, generator: np.random.Generator) -> Int64:
+        """Draw each language's share of an epoch; no sentence comes twice before every other one of its language."""
+        drawn = []
+        starts = np.cumsum([0, *self.languages])[:-1]
+        for start, count, share in zip(starts, self.languages, smoothed(self.languages, self.smoothing), strict=True):
+            rounds = [generator.permutation(count) for _ in range(-(-share // count))]
+            drawn.append(start + np.concatenate([*rounds, np.empty(0, dtype=np.int64)])[:share])
+        chosen: Int64 = self.sentences[np.concatenate(drawn)]
+        return chosen
+
+
+def smoothed(counts: Sequence[int], exponent: float) -> list[int]:
+    """Divide a number of sentences among languages in proportion to a power of the number that each has.
+
+    Args:
+        counts: Number of sentences of each language.
+        exponent: The power; 1 keeps the counts, 0 makes them equal.
+
+    Returns:
+        Numbers with the same sum, by the method of largest remainders.
+
+    >>> smoothed([20_000, 100], 1), smoothed([20_000, 100], 0.5), smoothed([3, 2], 0)
+    ([20000, 100], [18773, 1327], [3, 2])
+    """
+    weights = np.asarray(counts, dtype=np.float64) ** exponent
+    exact = weights / weights.sum() * sum(counts)
+    shares = np.floor(exact).astype(np.int64)
+    largest = np.argsort(shares - exact, kind="stable")[: sum(counts) - int(shares.sum())]
+    shares[largest] += 1
+    return [int(share) for share in shares]
 
 
 _MIN_FILL = 0.95

@@ -173,6 +173,7 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
         "data.shuffle_seed": data.shuffle_seed,
         "data.subset_seed": data.subset_seed if subset else None,
         "data.languages": data.languages,
+        "data.smoothing": data.smoothing,
         "model.schedule": options["schedule"],
         "model.warmup_ratio (in steps)": math.ceil(steps * options["warmup_ratio"]),
         # A constant learning rate does not depend on the number of steps.

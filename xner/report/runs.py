@@ -131,8 +131,8 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
     """
     languages, total = [spell(code) for code in result["train_languages"]], result["train_samples"]
     target = result["target_samples"]
-    if len(languages) == 2 and 0 < target < total:
-        return f"{languages[0]} {total - target:,} + {languages[1]} {target:,}"
+    if len(languages) > 1 and 0 < target < total:
+        return f"{' + '.join(languages[:-1])} {total - target:,} + {languages[-1]} {target:,}"
     return f"{' + '.join(languages)} {total:,}"
 
 

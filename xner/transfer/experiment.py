@@ -29,8 +29,10 @@ class TransferOptions:
     """The options of a transfer experiment.
 
     Args:
-        source: Source language: the model is first fine-tuned on it.
-        target: Target language: evaluated zero-shot, then adapted to.
+        source: Source language: the model is first fine-tuned on it. Several, such as [en, de], are trained on
+            together.
+        target: Target language: evaluated zero-shot, then adapted to. Several, such as [tr, fi], share the source
+            stages, and each has few-shot stages of its own.
         sizes: Numbers of target-language training sentences, increasing.
         shots: Numbers of target-language entities of each type, increasing, in place of sizes: sentences are drawn
             until each type has as many.
@@ -46,8 +48,8 @@ class TransferOptions:
             stage takes as many CPU cores as torch uses threads in this process (OMP_NUM_THREADS).
     """
 
-    source: str = "en"
-    target: str = "tr"
+    source: list[str] | str = "en"
+    target: list[str] | str = "tr"
     sizes: Sequence[int] = SIZES
     shots: Sequence[int] | None = None
     regimes: Sequence[str] = ("progressive",)
@@ -271,7 +273,7 @@ def prepare(
         UserError: If a split does not exist.
         RunError: If a file of it is invalid.
     """
-    languages = (transfer.source, transfer.target)
+    languages = dict.fromkeys(language for stage in stages for language, _ in stage.train)
     evaluated = data.test_languages
     splits = [split for each in languages for split in (data.training_split(each), data.split_of(each, "validation"))]
     splits += [data.test_split_of(language) for language in evaluated]

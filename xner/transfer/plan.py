@@ -3,7 +3,7 @@
 Pure: no torch, no files. Only this module knows what a regime is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xner.errors import UserError
@@ -18,6 +18,10 @@ REGIMES = {
     "joint": "from the backbone, on source and target sentences",
 }
 """The regimes: where each stage of a regime starts, and what it trains on."""
+
+
+Train = tuple[tuple[str, int | None], ...]
+"""The languages that a stage trains on, each with its number of sentences; ``None`` stands for all."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Stage:
     regime: str
     seed: int
     parent: str | None
-    train: tuple[tuple[str, int | None], ...]
+    train: Train
     size: int
     shots: int | None = None
 
@@ -55,57 +59,86 @@ class Stage:
 
 def plan(
     *,
-    source: str,
-    target: str,
+    source: str | Sequence[str],
+    target: str | Sequence[str],
     sizes: Sequence[int] = SIZES,
     regimes: Sequence[str] = ("progressive",),
     seeds: Sequence[int] = (42,),
     shots: Sequence[int] | None = None,
+    available: Mapping[str, int] | None = None,
 ) -> list[Stage]:
     """List the stages of an experiment, each after the one it starts from.
 
     Args:
-        source: Source language.
-        target: Target language.
+        source: Source language, or several that are trained on together.
+        target: Target language, or several that share the source stages; each has few-shot stages of its own.
         sizes: Numbers of target-language training sentences, increasing.
         regimes: Some of ``REGIMES``.
-        seeds: Seeds; the regimes of a seed share its source stage.
+        seeds: Seeds; the regimes and targets of a seed share its source stage.
         shots: Numbers of target-language entities per type, increasing, in place of ``sizes``.
+        available: The largest size that each target's data allows, where larger ones are to be left out.
 
     Raises:
         UserError: If an argument is empty, has duplicates, or is not of its kind.
 
-    >>> for stage in plan(source="en", target="tr", sizes=[250, 500]):
+    >>> for stage in plan(source="en", target=["tr", "de"], sizes=[250]):
     ...     print(stage.id, "<-", stage.parent)
     source-en-seed42 <- None
     progressive-tr-250-seed42 <- source-en-seed42
-    progressive-tr-500-seed42 <- progressive-tr-250-seed42
+    progressive-de-250-seed42 <- source-en-seed42
     """
+    sources, targets = as_languages(source), as_languages(target)
     option, values = ("sizes", sizes) if shots is None else ("shots", shots)
-    _check(source=source, target=target, sizes=(option, values), regimes=regimes, seeds=seeds)
+    _check_languages(sources, targets)
+    _check(sizes=(option, values), regimes=regimes, seeds=seeds)
     stages: list[Stage] = []
     for seed in seeds:
-        first = Stage(f"source-{source}-seed{seed}", "source", seed, None, ((source, None),), 0)
+        whole: Train = tuple((language, None) for language in sources)
+        first = Stage(f"source-{'+'.join(sources)}-seed{seed}", "source", seed, None, whole, 0)
         stages.append(first)
-        for regime in regimes:
-            previous = first.id
-            for size in values:
-                name = f"{regime}-{target}-{size}{'' if shots is None else 'shot'}-seed{seed}"
-                parent = {"progressive": previous, "independent": first.id}.get(regime)
-                train: tuple[tuple[str, int | None], ...] = ((target, size if shots is None else None),)
-                if regime == "joint":
-                    train = ((source, None), *train)
-                stages.append(Stage(name, regime, seed, parent, train, size, None if shots is None else size))
-                previous = name
+        for language in targets:
+            possible = [size for size in values if available is None or size <= available[language]]
+            for regime in regimes:
+                stages += _few_shot_stages(first, language, regime, possible, by_shots=shots is not None)
     return stages
 
 
-def _check(
-    *, source: str, target: str, sizes: tuple[str, Sequence[int]], regimes: Sequence[str], seeds: Sequence[int]
-) -> None:
+def _few_shot_stages(
+    first: Stage, target: str, regime: str, sizes: Sequence[int], *, by_shots: bool
+) -> Iterator[Stage]:  # fmt: skip
+    """Yield the stages of one regime, target and seed, by increasing size, after their source stage."""
+    previous = first.id
+    for size in sizes:
+        name = f"{regime}-{target}-{size}{'shot' if by_shots else ''}-seed{first.seed}"
+        parent = {"progressive": previous, "independent": first.id}.get(regime)
+        own: Train = ((target, None if by_shots else size),)
+        train = (*first.train, *own) if regime == "joint" else own
+        yield Stage(name, regime, first.seed, parent, train, size, size if by_shots else None)
+        previous = name
+
+
+def as_languages(languages: str | Sequence[str]) -> list[str]:
+    """Return a list of language codes.
+
+    >>> as_languages("tr"), as_languages(("tr", "de"))
+    (['tr'], ['tr', 'de'])
+    """
+    return [languages] if isinstance(languages, str) else list(languages)
+
+
+def _check_languages(sources: Sequence[str], targets: Sequence[str]) -> None:
+    for option, languages, example in (("source", sources, "en"), ("target", targets, "tr")):
+        if not languages:
+            raise UserError(f"{option}=[] is empty; use a language code, such as {option}={example}")
+        if len({*languages}) < len(languages):
+            raise UserError(f"{option}={list(languages)} names a language twice; name each once")
+    for language in targets:
+        if language in sources:
+            raise UserError(f"source={'+'.join(sources)} is the target {language} as well; use other languages")
+
+
+def _check(*, sizes: tuple[str, Sequence[int]], regimes: Sequence[str], seeds: Sequence[int]) -> None:
     name, numbers = sizes
-    if source == target:
-        raise UserError(f"source={source} is the target as well; use two languages")
     for option, values, example in (
         (name, numbers, "250,500" if name == "sizes" else "1,4,16"),
         ("regimes", regimes, "progressive"),
