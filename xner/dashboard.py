@@ -234,17 +234,18 @@ ERRORS = ("stage", "error", "sentence", "text", "gold", "predicted")
 Row = list[str | float | None]
 
 
-def write_overview(dashboard: Dashboard, analysis: Analysis, curve: Path) -> None:
+def write_overview(dashboard: Dashboard, analysis: Analysis, curve: Path, *, several: bool = False) -> None:
     """Write the W&B run of an experiment: tables, a chart per regime, the learning curve and example errors.
 
     Args:
         dashboard: The logger.
         analysis: The experiment's results.
         curve: The figure, a PNG.
+        several: Whether the experiment has several targets, each with a run of its own.
     """
-    dashboard.describe(
-        folder=analysis.run.path, job_type="summary", stage="summary", known_as=analysis.run.path / "wandb-id"
-    )
+    end = f"-{analysis.target}" if several else ""
+    path = analysis.run.path
+    dashboard.describe(folder=path, job_type="summary", stage=f"summary{end}", known_as=path / f"wandb-id{end}")
     with dashboard.surviving():
         _write_overview(dashboard.experiment, analysis, curve)
     dashboard.end()

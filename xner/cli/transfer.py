@@ -227,9 +227,10 @@ class Reporter(Observer):
     def experiment_ended(self, results: Sequence[Result], experiment: Experiment) -> None:
         """Write the learning curve, the page, and the W&B runs."""
         paths = {name: experiment.root / file for name, file in FILES.items()}
-        [analysis] = write_report([experiment.root], **paths)
+        analyses = write_report([experiment.root], **paths)
         for dashboard in self.dashboards:
-            write_overview(dashboard, analysis, paths["png"])
+            for analysis in analyses:
+                write_overview(dashboard, analysis, paths["png"], several=len(analyses) > 1)
 
 
 class Progress(Observer):

@@ -10,8 +10,9 @@ from pathlib import Path
 from xner.files import write_atomically
 from xner.report.analysis import Analysis, analyse
 from xner.report.curve import draw_curve
+from xner.report.matrix import score_matrix
 from xner.report.page import render_page
-from xner.report.runs import Run, load_run
+from xner.report.runs import Run, by_target, load_run
 
 __all__ = ["FILES", "write_report"]
 
@@ -22,6 +23,8 @@ FILES = {"html": "report.html", "png": "curve.png", "svg": "curve.svg"}
 def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> list[Analysis]:
     """Write the learning curve and the page of one run, or of several in comparison.
 
+    A run with several targets has an analysis, a curve and a section for each of them.
+
     Args:
         runs: Folders that ``transfer`` wrote; all complete stages are used. The others are compared with the first.
         html: Path of the page.
@@ -29,14 +32,16 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> l
         svg: Path of the curve as a drawing.
 
     Returns:
-        The analysis of each run.
+        The analysis of each run and target.
 
     Raises:
         UserError: If a folder holds no complete stage, or its stages cannot be compared.
     """
-    analyses = [analyse(run) for run in _distinct_names([load_run(run) for run in runs])]
+    loaded = _distinct_names([load_run(run) for run in runs])
+    analyses = [analyse(part) for run in loaded for part in by_target(run)]
     draw_curve(analyses, png, svg)
-    write_atomically(html, render_page(analyses, svg.read_text(encoding="utf-8")))
+    matrix = score_matrix(loaded)
+    write_atomically(html, render_page(analyses, svg.read_text(encoding="utf-8"), matrix))
     return analyses
 
 

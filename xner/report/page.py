@@ -15,6 +15,7 @@ from markupsafe import Markup
 from xner.report.analysis import REACHES, Analysis, Curve, Point, compare, shown_examples
 from xner.report.curve import COLOURS
 from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
+from xner.report.matrix import Matrix
 from xner.report.runs import before_adaptation, language_name, regime_name, trained_on
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
@@ -100,12 +101,13 @@ class RunView(NamedTuple):
     types: dict[str, str]
 
 
-def render_page(analyses: Sequence[Analysis], svg: str) -> str:
+def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
     """Render the page of one run, or of several in comparison.
 
     Args:
-        analyses: The runs; the others are compared with the first.
+        analyses: The runs, one per target; the others are compared with the first.
         svg: The learning curves of all of them.
+        matrix: The scores on all languages, which are shown if there are more than a source and a target.
     """
     several = len(analyses) > 1
     points = [point for each in analyses for point in each.points if point.size]
@@ -114,7 +116,7 @@ def render_page(analyses: Sequence[Analysis], svg: str) -> str:
     )
     environment.filters |= {
         "percent": _percent, "points": _points, "ci": _interval, "count": _count, "p": _p_value, "cell": _cell,
-        "regime": regime_name, "outcomes": _outcomes, "groups": _groups,
+        "regime": regime_name, "language": language_name, "outcomes": _outcomes, "groups": _groups,
         "trained_on": lambda result: trained_on(result, language_name),
     }  # fmt: skip
     page = environment.get_template("page.html.j2").render(
@@ -123,6 +125,10 @@ def render_page(analyses: Sequence[Analysis], svg: str) -> str:
         seeds=sorted({result["seed"] for each in analyses for result in each.run.results}),
         sizes=sorted({point.size for point in points}),
         compared=compare(analyses[0], analyses[1:]),
+        matrix=matrix if len(matrix.languages) > 2 else None,
+        matrix_sources=matrix.rows[0].sources,
+        targets=[*dict.fromkeys(language_name(each.target) for each in analyses)],
+        language_name=language_name,
         curve=_inline(svg),
         DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, NOTHING=NOTHING,
     )  # fmt: skip

@@ -95,6 +95,32 @@ def unit_of(results: Sequence[Result]) -> str:
     return "sentences" if all(result["shots"] is None for result in results) else "entities per type"
 
 
+def regime_order(regime: str) -> tuple[int, str]:
+    """Return a key that sorts source stages first, then the regimes in the order of ``plan.REGIMES``."""
+    order = [SOURCE, *REGIMES]
+    return order.index(regime) if regime in order else len(order), regime
+
+
+def target_of(result: Result) -> str | None:
+    """Return the language that a stage was adapted to; ``None`` for a source stage."""
+    return None if result["regime"] == SOURCE else result["train_languages"][-1]
+
+
+def by_target(run: Run) -> list[Run]:
+    """Divide a run with several target languages into one per target, each with the source stages."""
+    targets = list(dict.fromkeys(target for result in run.results if (target := target_of(result))))
+    if len(targets) < 2:
+        return [run]
+    return [
+        Run(
+            run.path,
+            f"{run.name} ({language_name(target)})",
+            [result for result in run.results if target_of(result) in (None, target)],
+        )
+        for target in targets
+    ]
+
+
 def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, int], list[Result]]:
     """Group the stages that were evaluated on a language, and differ in their seed only.
 
@@ -102,12 +128,9 @@ def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, in
         By regime and size, the stages of all seeds, smallest seed first. The source stages come
         first, then the regimes in the order of ``plan.REGIMES``, each by increasing size.
     """
-    order = [SOURCE, *REGIMES]
 
-    def place(stage: Result) -> tuple[int, str, int, int]:
-        regime = stage["regime"]
-        rank = order.index(regime) if regime in order else len(order)
-        return rank, regime, size_of(stage), stage["seed"]
+    def place(stage: Result) -> tuple[tuple[int, str], int, int]:
+        return regime_order(stage["regime"]), size_of(stage), stage["seed"]
 
     groups: dict[tuple[str, int], list[Result]] = {}
     for stage in sorted(results, key=place):

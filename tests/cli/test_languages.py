@@ -1,0 +1,133 @@
+"""Transfer from several source languages to several targets."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.fits import LEARN
+from tests.commands import Run, assert_one_line, options, results
+from xner.data.sources import SAMPLE
+from xner.report.matrix import score_matrix
+from xner.report.runs import by_target, load_run
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample in four languages: fr has the sentences of en, and de those of tr, but fewer to train on."""
+    folder = tmp_path_factory.mktemp("four")
+    for language, its in {"en": "en", "fr": "en", "tr": "tr", "de": "tr"}.items():
+        (folder / language).mkdir()
+        for name, size in {"train": 90 if language == "de" else 150, "validation": 40, "test": 40}.items():
+            sentences = (SAMPLE / its / f"{name}.tsv").read_text(encoding="utf-8").split("\n\n")[:size]
+            (folder / language / f"{name}.tsv").write_text("\n\n".join(sentences), encoding="utf-8")
+    return folder
+
+
+def test_targets_share_the_source_stage(
+    run: Run, four: Path, sample_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each target has its own few-shot stages, with the results of an experiment of its own, and the page shows all."""
+    command = [*LEARN, "--seeds=[1,2]", "--regimes=[progressive,joint]"]
+    several = run(
+        *("transfer", *options(four, sample_backbone, tmp_path / "several"), *command),
+        *("--source=[en,fr]", "--target=[tr,de]", "--sizes=[20,120]"),
+    )
+    assert several.code == 0, several
+    assert "de/train has 90 sentences: the curve of de ends before sizes of more" in several.out
+    rows = results(tmp_path / "several")
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    assert [stage for stage in stages if stage.endswith("seed1")] == [
+        "source-en+fr-seed1",
+        *("progressive-tr-20-seed1", "progressive-tr-120-seed1", "joint-tr-20-seed1", "joint-tr-120-seed1"),
+        *("progressive-de-20-seed1", "joint-de-20-seed1"),
+    ]
+    assert {row["train_languages"] for row in rows} == {"en+fr", "tr", "de", "en+fr+tr", "en+fr+de"}
+    zero_shot = {
+        row["eval_language"] for row in rows if row["stage"] == "source-en+fr-seed1" and row["zero_shot"] == "True"
+    }
+    assert zero_shot == {"tr", "de"}
+
+    alone = run(
+        *("transfer", *options(four, sample_backbone, tmp_path / "alone"), *command),
+        *("--source=[en,fr]", "--target=tr", "--sizes=[20,120]", "--data.test_languages=[de]"),
+    )
+    assert alone.code == 0, alone
+    names = ("stage", "eval_language", "f1", "accuracy", "f1_macro")
+    own = [[row[name] for name in names] for row in rows if "-de-" not in row["stage"]]
+    assert sorted(own) == sorted([row[name] for name in names] for row in results(tmp_path / "alone"))
+
+    loaded = load_run(tmp_path / "several")
+    parts = by_target(loaded)
+    assert sorted(part.name for part in parts) == ["several (German)", "several (Turkish)"]
+    matrix = score_matrix([loaded])
+    assert matrix.languages[:2] == ["en", "fr"]
+    assert len(matrix.rows) == 7
+    for row in matrix.rows:
+        for language, cell in zip(matrix.languages, row.cells, strict=True):
+            same = [
+                float(each["f1"])
+                for each in rows
+                if (each["regime"], each["eval_language"]) == (row.regime, language)
+                and row.size in (0, int(each["target_samples"]))
+                and (row.target is None or each["train_languages"].endswith(row.target))
+            ]
+            assert cell
+            assert len(same) == 2
+            assert cell.f1 == pytest.approx(np.mean(same), abs=1e-12)
+            assert cell.interval.low <= cell.f1 <= cell.interval.high
+        targets = [
+            cell.f1
+            for language, cell in zip(matrix.languages, row.cells, strict=True)
+            if language in ("tr", "de") and cell
+        ]
+        assert row.average == pytest.approx(np.mean(targets))
+    page = (tmp_path / "several" / "report.html").read_text(encoding="utf-8")
+    assert "Cross-lingual transfer: English and French" in page
+    assert "F1 on every language" in page
+    assert "several (Turkish)" in page
+
+    # Continuing does nothing, and another order of the targets is the same experiment.
+    again = run(
+        *("transfer", *options(four, sample_backbone, tmp_path / "several"), *command),
+        *("--source=[en,fr]", "--target=[tr,de]", "--sizes=[20,120]"),
+    )
+    assert again.code == 0, again
+    assert again.out.count(": complete, F1 ") == 14
+    capsys.readouterr()
+
+
+def test_smoothing(run: Run, four: Path, sample_backbone: str, tmp_path: Path) -> None:
+    """Smoothed shares change the training of several languages, and are part of what defines a result."""
+    command = [
+        "transfer",
+        *options(four, sample_backbone, tmp_path / "run"),
+        *LEARN,
+        "--source=[en,de]",
+        "--sizes=[20]",
+    ]
+    assert run(*command, "--data.smoothing=0.5").code == 0
+    assert_one_line(run(*command), 2, "was run with data.smoothing=0.5, not 1.0")
+    shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--source=[en,en]"], "source=['en', 'en'] names a language twice"),
+        (["--target=[tr,tr]"], "target=['tr', 'tr'] names a language twice"),
+        (["--source=[en,tr]", "--target=[de,tr]"], "source=en+tr is the target tr as well"),
+        (["--source=[]"], "source=[] is empty"),
+        (["--target=[]"], "target=[] is empty"),
+        (["--target=[tr,xx]"], "language 'xx' is not in"),
+        (["--source=[en,xx]"], "language 'xx' is not in"),
+        (["--target=[tr,de]", "--sizes=[20,1000]"], "sizes=[20, 1000] exceeds the 150 sentences of tr/train"),
+        (["--data.smoothing=2"], "data.smoothing=2.0 is not between 0 and 1"),
+    ],
+)
+def test_mistakes(run: Run, four: Path, sample_backbone: str, tmp_path: Path, given: list[str], expected: str) -> None:
+    """A wrong list of languages is one line before anything runs."""
+    outcome = run("transfer", *options(four, sample_backbone, tmp_path / "run"), "--sizes=[20]", *given)
+    assert_one_line(outcome, 2, expected)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,103 @@
+"""The matrix of an experiment: the F1 of every kind of stage on every language that was evaluated."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from xner.report.runs import SOURCE, Run, evaluation_on, regime_order, size_of, span_counts, target_of
+from xner.report.statistics import Interval, Resampled
+from xner.transfer.result import Result
+
+
+class MatrixCell(NamedTuple):
+    """F1 of the stages of a row on a language.
+
+    Attributes:
+        f1: Mean over seeds.
+        interval: Confidence interval of the mean, over sentences.
+        zero_shot: Whether no stage was trained on a sentence of the language.
+    """
+
+    f1: float
+    interval: Interval
+    zero_shot: bool
+
+
+class MatrixRow(NamedTuple):
+    """The stages that differ in their seed only.
+
+    Attributes:
+        run: Name of their run.
+        sources: The source languages.
+        target: The language that the stages were adapted to; ``None`` for source stages.
+        regime: The regime.
+        size: Number of target sentences, or of entities per type; 0 for source stages.
+        cells: F1 on each language; ``None`` where not all stages were evaluated on it. *Length:* languages.
+        average: Mean F1 over the languages that are not source languages, as in XTREME (Hu et al. 2020); ``None`` if
+            one has no score, or there is none.
+    """
+
+    run: str
+    sources: list[str]
+    target: str | None
+    regime: str
+    size: int
+    cells: list[MatrixCell | None]
+    average: float | None
+
+
+class Matrix(NamedTuple):
+    """The rows of a matrix, and its columns: the evaluated languages, source languages first."""
+
+    languages: list[str]
+    rows: list[MatrixRow]
+
+
+def score_matrix(runs: Sequence[Run]) -> Matrix:
+    """Score the stages of some runs on every language that one of them was evaluated on.
+
+    Args:
+        runs: The runs; each has its own source languages.
+    """
+    groups: dict[tuple[int, str, str | None, int], list[Result]] = {}
+    for number, run in enumerate(runs):
+        for result in sorted(
+            run.results, key=lambda each: (regime_order(each["regime"]), target_of(each) or "", size_of(each))
+        ):
+            key = number, result["regime"], target_of(result), size_of(result)
+            groups.setdefault(key, []).append(result)
+    sources = [_sources(run) for run in runs]
+    evaluated = [each["language"] for run in runs for result in run.results for each in result["evaluations"]]
+    languages = list(dict.fromkeys([*(each for some in sources for each in some), *evaluated]))
+    columns = {language: _column(runs, groups, language) for language in languages}
+    rows = []
+    for key, _ in groups.items():
+        number, regime, target, size = key
+        cells = [columns[language].get(key) for language in languages]
+        others = [cell for language, cell in zip(languages, cells, strict=True) if language not in sources[number]]
+        scores = [cell.f1 for cell in others if cell]
+        average = float(np.mean(scores)) if scores and len(scores) == len(others) else None
+        rows.append(MatrixRow(runs[number].name, sources[number], target, regime, size, cells, average))
+    return Matrix(languages, rows)
+
+
+def _column(
+    runs: Sequence[Run], groups: dict[tuple[int, str, str | None, int], list[Result]], language: str
+) -> dict[tuple[int, str, str | None, int], MatrixCell]:
+    """Score all groups on one language, each on the same bootstrap samples where the sentences are the same."""
+    found: dict[tuple[int, str, str | None, int], MatrixCell] = {}
+    for key, stages in groups.items():
+        scores = [score for stage in stages if (score := evaluation_on(stage, language))]
+        if len(scores) < len(stages):
+            continue
+        resampled = Resampled([span_counts(runs[key[0]], stage, language) for stage in stages])
+        mean = float(np.mean([score["f1"] for score in scores]))
+        zero_shot = all(score["zero_shot"] for score in scores)
+        found[key] = MatrixCell(mean, resampled.interval(range(len(stages))), zero_shot)
+    return found
+
+
+def _sources(run: Run) -> list[str]:
+    """Return the languages that the source stages of a run train on."""
+    return next((result["train_languages"] for result in run.results if result["regime"] == SOURCE), [])
