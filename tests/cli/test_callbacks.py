@@ -13,7 +13,7 @@ import xner.cli.transfer
 from xner.cli.callbacks import Lines
 from xner.cli.main import main
 from xner.cli.transfer import Progress
-from xner.transfer.experiment import Experiment
+from xner.transfer.experiment import Experiment, FewShot
 from xner.transfer.plan import Stage
 
 
@@ -119,6 +119,8 @@ def test_remaining_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         train_split="train",
         test_split="test",
         types=["PER"],
+        few_shot=FewShot(),
+        epochs={},
         batch_sentences=32,
         digests={},
         work={"a": 500, "b": 100, "c": 900},

@@ -1,5 +1,6 @@
 """Transfer from several source languages to several targets."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -129,5 +130,42 @@ def test_smoothing(run: Run, four: Path, sample_backbone: str, tmp_path: Path) -
 def test_mistakes(run: Run, four: Path, sample_backbone: str, tmp_path: Path, given: list[str], expected: str) -> None:
     """A wrong list of languages is one line before anything runs."""
     outcome = run("transfer", *options(four, sample_backbone, tmp_path / "run"), "--sizes=[20]", *given)
+    assert_one_line(outcome, 2, expected)
+    assert not (tmp_path / "run").exists()
+
+
+def test_few_shot_settings(run: Run, four: Path, sample_backbone: str, tmp_path: Path) -> None:
+    """Few-shot stages have settings of their own; the source stage is not run again when they change."""
+    command = [*options(four, sample_backbone, tmp_path / "run"), "--sizes=[20,64]", "--data.batch_size=8"]
+    planned = run("transfer", *command, "--few_shot.min_steps=10", "--plan=true").out
+    steps = {line.split()[0]: int(line.split()[-1]) for line in planned.splitlines()[2:]}
+    # 3 steps per epoch are repeated until there are 10; 8 steps twice are 16.
+    assert steps == {"source-en-seed42": 19, "progressive-tr-20-seed42": 12, "progressive-tr-64-seed42": 16}
+    outcome = run("transfer", *command, "--few_shot.min_steps=10")
+    assert outcome.code == 0, outcome
+    for stage, count in steps.items():
+        [log] = (tmp_path / "run" / "stages" / stage).rglob("metrics.csv")
+        last = [row["step"] for row in csv.DictReader(log.open(encoding="utf-8")) if row["val/f1"]][-1]
+        assert int(last) + 1 == count
+    assert_one_line(run("transfer", *command), 2, "progressive-tr-20-seed42 was run with few_shot=")
+    longer = run("transfer", *command, "--few_shot.max_epochs=2", "--few_shot.learning_rate=1e-3", "--plan=true")
+    assert [line.split()[-1] for line in longer.out.splitlines()[2:]] == ["19", "6", "16"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--few_shot.min_steps=0", "few_shot.min_steps=0 is not positive"),
+        ("--few_shot.max_epochs=-1", "few_shot.max_epochs=-1 is not positive"),
+        ("--few_shot.learning_rate=-1", "few_shot.learning_rate=-1.0 is not a positive number"),
+        ("--few_shot.learning_rate=.inf", "few_shot.learning_rate=inf is not a positive number"),
+        ("--few_shot.steps=3", "few_shot.steps"),
+    ],
+)
+def test_wrong_few_shot_settings(
+    run: Run, four: Path, sample_backbone: str, tmp_path: Path, given: str, expected: str
+) -> None:
+    """An impossible setting is one line before anything runs."""
+    outcome = run("transfer", *options(four, sample_backbone, tmp_path / "run"), "--sizes=[20]", given)
     assert_one_line(outcome, 2, expected)
     assert not (tmp_path / "run").exists()

@@ -24,7 +24,7 @@ from xner.batch import Batch
 from xner.cli.main import main
 from xner.errors import UserError
 from xner.model.classifier import TokenClassifier
-from xner.transfer.experiment import Definition, Experiment, define
+from xner.transfer.experiment import Definition, Experiment, FewShot, define
 from xner.transfer.plan import plan
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +123,8 @@ class TestDefinition:
         splits = [f"{language}/{split}" for language in ("en", "tr") for split in ("train", "validation", "test")]
         experiment = Experiment(
             root=folder, stages=stages, evaluated=["en", "tr"], options=base | settings, backbone=str(folder),
-            backbone_digest="0b", train_split="train", test_split="test", types=["PER"], batch_sentences=32,
+            backbone_digest="0b", train_split="train", test_split="test", types=["PER"], few_shot=FewShot(),
+            epochs={}, batch_sentences=32,
             digests=dict.fromkeys(splits, "0a"), work={},
         )  # fmt: skip
         return define(experiment)

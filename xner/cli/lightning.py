@@ -301,6 +301,10 @@ class Build:
             options.data.languages = list(stage.num_samples)
             options.data.num_samples = stage.num_samples
             options.data.shots = stage.shots
+            if stage.learning_rate is not None:
+                options.model.learning_rate = stage.learning_rate
+            if stage.max_epochs is not None:
+                options.trainer.max_epochs = stage.max_epochs
             options.data.subset_seed = stage.subset_seed
             options.data.test_languages = stage.test_languages
             options.trainer.default_root_dir = str(stage.root)

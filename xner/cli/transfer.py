@@ -31,7 +31,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.report import FILES, write_report
 from xner.report.runs import evaluated_on, trained_on
-from xner.transfer.experiment import Experiment, Observer, TransferOptions, chosen_sentences, prepare
+from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOptions, chosen_sentences, prepare
 from xner.transfer.plan import Stage, as_languages, plan
 from xner.transfer.result import Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
@@ -48,7 +48,8 @@ def transfer(cli: XnerCLI) -> None:
         UserError: If an option is wrong, before anything is written.
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
-    options = TransferOptions(**{field.name: cli.options[field.name] for field in fields(TransferOptions)})
+    given = {field.name: cli.options[field.name] for field in fields(TransferOptions)}
+    options = TransferOptions(**{**given, "few_shot": FewShot(**given["few_shot"].as_dict())})
     sources, targets = as_languages(options.source), as_languages(options.target)
     stages_of = partial(
         plan,
@@ -62,17 +63,22 @@ def transfer(cli: XnerCLI) -> None:
     stages_of()  # refuses wrong options before the data is read
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
+    epochs, steps = limits(cli.options)
+    options.few_shot.check(epochs)
     # All stages share one tag set, that of all languages of the experiment.
     data.test_languages = list(dict.fromkeys([*sources, *targets, *(cli.options.data.test_languages or ())]))
     cli.model.check(data.tag_set)
     _check_all_scored(cli)
     stages = stages_of(available=_largest_sizes(data, options))
-    epochs, steps = limits(cli.options)
+    batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     if options.plan:
-        batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
         chosen = {stage.id: chosen_sentences(stage, data) for stage in stages}
         sentences = {stage: {language: len(each) for language, each in some.items()} for stage, some in chosen.items()}
-        print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
+        totals = {stage.id: sum(sentences[stage.id].values()) for stage in stages}
+        rounds = {
+            each.id: options.few_shot.epochs_of(each, totals[each.id], batch=batch, epochs=epochs) for each in stages
+        }
+        print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=rounds, max_steps=steps))
         return
     experiment = prepare(
         data,
@@ -82,6 +88,7 @@ def transfer(cli: XnerCLI) -> None:
         root=cli.root,
         backbone=backbone,
         processes=trainer.world_size,
+        batch=batch,
         epochs=epochs,
     )
     # What Lightning says of the machine would be repeated for every stage.
@@ -127,7 +134,7 @@ def plan_table(
     backbone: str,
     sentences: Mapping[str, Mapping[str, int]],
     batch: int,
-    epochs: float,
+    epochs: Mapping[str, float],
     max_steps: float = math.inf,
 ) -> str:
     """Format what each stage starts from, what it trains on, and its number of optimizer steps.
@@ -137,13 +144,13 @@ def plan_table(
         backbone: What stages without a parent start from.
         sentences: The number of training sentences per language of each stage, by its id.
         batch: Sentences per optimizer step, over all processes.
-        epochs: Maximum number of epochs per stage.
+        epochs: Number of epochs of each stage, by its id.
         max_steps: Maximum number of optimizer steps per stage.
     """
     rows = []
     for stage in stages:
         counts = sentences[stage.id]
-        steps = int(min(epochs * -(-sum(counts.values()) // batch), max_steps))
+        steps = int(min(epochs[stage.id] * -(-sum(counts.values()) // batch), max_steps))
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
         rows.append((stage.id, stage.parent or backbone, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)

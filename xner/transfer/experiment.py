@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,54 @@ Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class FewShot:
+    """The settings of stages that train on target-language sentences alone, where they differ from the other stages'.
+
+    Args:
+        learning_rate: Peak learning rate; null is model.learning_rate.
+        max_epochs: Number of epochs; null is trainer.max_epochs.
+        min_steps: Minimum number of optimizer steps, for which a stage with few sentences trains for more epochs; null
+            is no minimum.
+    """
+
+    learning_rate: float | None = None
+    max_epochs: int | None = None
+    min_steps: int | None = None
+
+    def check(self, epochs: float) -> None:
+        """Check the values.
+
+        Args:
+            epochs: The number of epochs of the other stages; infinity for no limit.
+
+        Raises:
+            UserError: If one is impossible.
+        """
+        for name in ("max_epochs", "min_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"few_shot.{name}={value} is not positive; use 1 or more, or null")
+        rate = self.learning_rate
+        if rate is not None and not (math.isfinite(rate) and rate > 0):
+            raise UserError(f"few_shot.learning_rate={rate} is not a positive number; use one such as 2e-5, or null")
+        if self.min_steps and self.max_epochs is None and math.isinf(epochs):
+            raise UserError(f"few_shot.min_steps={self.min_steps} needs a number of epochs; use trainer.max_epochs")
+
+    def epochs_of(self, stage: Stage, sentences: int, *, batch: int, epochs: float) -> float:
+        """Return the number of epochs of a stage.
+
+        Args:
+            stage: The stage.
+            sentences: Number of sentences that it trains on.
+            batch: Sentences per optimizer step, over all processes.
+            epochs: The number of epochs of stages to which these settings do not apply.
+        """
+        if not stage.adapts:
+            return epochs
+        own = epochs if self.max_epochs is None else self.max_epochs
+        return max(own, math.ceil((self.min_steps or 0) / -(-sentences // batch)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferOptions:
     """The options of a transfer experiment.
 
@@ -39,6 +87,7 @@ class TransferOptions:
         regimes: Where few-shot stages start from: progressive (the previous stage), independent (the source stage),
             scratch (the backbone, target sentences only), joint (the backbone, source and target sentences).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
+        few_shot: Settings of stages that train on target sentences alone.
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
         select: Which checkpoint to evaluate: last, or best by F1 on validation.
         plan: Print each stage's starting point, training data and optimizer steps, without running any.
@@ -54,6 +103,7 @@ class TransferOptions:
     shots: Sequence[int] | None = None
     regimes: Sequence[str] = ("progressive",)
     seeds: Sequence[int] = (42,)
+    few_shot: FewShot = field(default_factory=FewShot)
     keep: Keep = "source"
     select: Select = "last"
     plan: bool = False
@@ -76,7 +126,7 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
     *("trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
     # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
-    *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything"),
+    *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything", "few_shot"),
 }
 """Options that cannot change a stage's result. Every other option counts, including options added later."""
 
@@ -97,6 +147,8 @@ class Experiment:
         batch_sentences: Training sentences per batch, over all processes.
         types: The entity types, in the order of their labels.
         digests: The digest of each split in use, see ``Sentences.digest``, by its name, such as ``tr/train``.
+        few_shot: The settings of stages that train on target sentences alone.
+        epochs: The number of epochs of each stage, by its id; infinity for no limit.
         work: The approximate duration of each stage by its id, in sentences trained on once.
         keep: Stages whose model folders are kept.
         select: Which checkpoint is evaluated.
@@ -113,6 +165,8 @@ class Experiment:
     batch_sentences: int
     types: Sequence[str]
     digests: Mapping[str, str]
+    few_shot: FewShot
+    epochs: Mapping[str, float]
     work: Mapping[str, float]
     keep: Keep = "source"
     select: Select = "last"
@@ -164,6 +218,7 @@ class Definition:
         batch_sentences: Training sentences per batch, over all processes.
         sentences: The digest of each split in use.
         types: The entity types, in the order of their labels.
+        few_shot: The settings of stages that train on target sentences alone; ``None`` for other stages.
         options: All options of the command but ``WITHOUT_EFFECT``.
     """
 
@@ -177,6 +232,7 @@ class Definition:
     batch_sentences: int
     sentences: dict[str, str]
     types: list[str]
+    few_shot: dict[str, Any] | None
     options: dict[str, Any]
 
     @property
@@ -229,6 +285,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
             batch_sentences=experiment.batch_sentences,
             sentences={split: experiment.digests[split] for split in splits},
             types=list(experiment.types),
+            few_shot=asdict(experiment.few_shot) if stage.adapts else None,
             options=json.loads(json.dumps(options)),
         )
     return definitions
@@ -255,6 +312,7 @@ def prepare(
     root: Path,
     backbone: str,
     processes: int,
+    batch: int,
     epochs: float,
 ) -> Experiment:
     """Read and encode all splits that the stages need.
@@ -267,6 +325,7 @@ def prepare(
         root: The run's folder.
         backbone: What stages without a parent start from.
         processes: Number of processes that train each stage.
+        batch: Sentences per optimizer step, over all processes.
         epochs: Maximum number of epochs per stage.
 
     Raises:
@@ -278,6 +337,9 @@ def prepare(
     splits = [split for each in languages for split in (data.training_split(each), data.split_of(each, "validation"))]
     splits += [data.test_split_of(language) for language in evaluated]
     data.read(splits)
+    chosen = {stage.id: sum(map(len, chosen_sentences(stage, data).values())) for stage in stages}
+    settings = transfer.few_shot
+    rounds = {each.id: settings.epochs_of(each, chosen[each.id], batch=batch, epochs=epochs) for each in stages}
     return Experiment(
         root=root,
         stages=stages,
@@ -290,7 +352,9 @@ def prepare(
         batch_sentences=data.batch_size * processes,
         types=data.tag_set.types,
         digests={str(split): data.encoded(split).digest for split in splits},
-        work={stage.id: _work(stage, data, evaluated, epochs=epochs) for stage in stages},
+        few_shot=settings,
+        epochs=rounds,
+        work={each.id: _work(each, data, evaluated, chosen[each.id], epochs=rounds[each.id]) for each in stages},
         keep=transfer.keep,
         select=transfer.select,
     )
@@ -304,9 +368,8 @@ def chosen_sentences(stage: Stage, data: PanxDataModule) -> dict[str, npt.NDArra
     }
 
 
-def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epochs: float) -> float:
+def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], trained: int, *, epochs: float) -> float:
     """Estimate how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
-    trained = sum(len(each) for each in chosen_sentences(stage, data).values())
     validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
     tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
     # Where the number of steps ends a stage, its share of an epoch is unknown.

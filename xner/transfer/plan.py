@@ -52,6 +52,11 @@ class Stage:
         """The target language; ``None`` in a source stage."""
         return self.train[-1][0] if self.size else None
 
+    @property
+    def adapts(self) -> bool:
+        """Whether it trains on target-language sentences alone."""
+        return self.size > 0 and len(self.train) == 1
+
     def shots_of(self, language: str) -> int | None:
         """Return the number of entities per type of a language that the stage trains on; ``None`` for no such limit."""
         return self.shots if language == self.target else None

@@ -1,5 +1,6 @@
 """One stage: train from its starting point with its own seed, evaluate, and write the result."""
 
+import math
 import platform
 import shutil
 import time
@@ -37,6 +38,8 @@ class StageOptions:
         parent: The model folder that the stage starts from; ``None`` for the command's own backbone.
         num_samples: The languages it trains on, each with its number of sentences; ``None`` stands for all.
         shots: The same languages, each with its number of entities per type; ``None`` leaves it to ``num_samples``.
+        learning_rate: Peak learning rate; ``None`` for the command's own.
+        max_epochs: Number of epochs; ``None`` for the command's own.
         subset_seed: Seed of the subsets.
         test_languages: The languages it is tested on.
         root: The stage's folder.
@@ -45,6 +48,8 @@ class StageOptions:
     parent: Path | None
     num_samples: dict[str, int | None]
     shots: dict[str, int | None]
+    learning_rate: float | None
+    max_epochs: int | None
     subset_seed: int
     test_languages: list[str]
     root: Path
@@ -79,6 +84,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
             parent=experiment.model_folder(stage.parent) if stage.parent else None,
             num_samples=dict(stage.train),
             shots={language: stage.shots_of(language) for language, _ in stage.train},
+            learning_rate=experiment.few_shot.learning_rate if stage.adapts else None,
+            max_epochs=_own_epochs(stage, experiment),
             subset_seed=stage.seed,
             test_languages=list(experiment.evaluated),
             root=folder,
@@ -128,6 +135,12 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
             observer.stage_ended(result, experiment, trainer)
     trainer.strategy.barrier()
     return result
+
+
+def _own_epochs(stage: Stage, experiment: Experiment) -> int | None:
+    """Return a stage's number of epochs if it may differ from the command's, ``None`` otherwise."""
+    epochs = experiment.epochs[stage.id]
+    return int(epochs) if stage.adapts and not math.isinf(epochs) else None
 
 
 def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
