@@ -81,11 +81,7 @@ FORMATS: dict[str, Callable[[Path, str, Sentences], None]] = {
     "conll": _write_text(".conll", as_tsv),
     "txt": _write_text(".txt", as_tsv),
     "jsonl of strings": _write_text(".jsonl", lambda sentences: as_jsonl(as_rows(sentences))),
-    "jsonl of integers": _write_text(".jsonl", lambda sentences: as_jsonl(as_rows(sentences, PANX.labels.__getitem__))),
     "parquet of strings": lambda folder, split, sentences: _write_parquet(sentences, folder / f"{split}.parquet", str),
-    "parquet of integers": lambda folder, split, sentences: _write_parquet(
-        sentences, folder / f"{split}.parquet", PANX.labels.__getitem__
-    ),
     "parquet of datasets": lambda folder, split, sentences: as_dataset(sentences, HUB_TAGS).to_parquet(
         folder / f"{split}.parquet"
     ),

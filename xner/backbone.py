@@ -92,7 +92,7 @@ def check_types(backbone: str, tag_set: TagSet, *, new_head: bool = False) -> No
         raise UserError(
             f"model.backbone={backbone!r} has the entity types {own}, but the data has {tag_set}; rename or drop types "
             "of the data with data.map_types, name types that do not occur in it with data.types, or replace the head "
-            "with model.new_head=true"
+            "in fit or transfer with model.new_head=true"
         )
 
 

@@ -20,11 +20,23 @@ OUTSIDE = 0
 IGNORE = -100
 """The label of a piece that is not scored."""
 
-_MOST_TYPES = 63
+MOST_TYPES = 63
 """With more, a label would not fit into 8 bits."""
 
 _TYPE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]+")
 """A type is part of file formats that separate by white space."""
+
+
+_NAME = "use a name without spaces and without B- or I-, not O"
+
+
+def is_type(name: object) -> bool:
+    """Return whether something can be the name of an entity type.
+
+    >>> is_type("WORK_OF_ART"), is_type("B-PER"), is_type("O"), is_type("a b")
+    (True, False, False, False)
+    """
+    return isinstance(name, str) and name != "O" and name[:2] not in ("B-", "I-") and bool(_TYPE.fullmatch(name))
 
 
 @dataclass(frozen=True)
@@ -49,11 +61,11 @@ class TagSet:
 
     def __post_init__(self) -> None:
         types = list(self.types)
-        if not 1 <= len(types) <= _MOST_TYPES:
-            raise UserError(f"data.types={types} has {len(types)} entity types; use 1 to {_MOST_TYPES}")
+        if not 1 <= len(types) <= MOST_TYPES:
+            raise UserError(f"data.types={types} has {len(types)} entity types; use 1 to {MOST_TYPES}")
         for each in types:
-            if not isinstance(each, str) or each == "O" or not _TYPE.fullmatch(each):
-                raise UserError(f"data.types={types}: {each!r} is not an entity type; use a name without spaces, not O")
+            if not is_type(each):
+                raise UserError(f"data.types={types}: {each!r} is not an entity type; {_NAME}")
         if len({*types}) < len(types):
             raise UserError(f"data.types={types} names a type twice; name each once")
 
@@ -91,7 +103,7 @@ class TagSet:
         """
         tags = list(tags)
         types = tuple(dict.fromkeys(tag[2:] for tag in tags if tag[:2] in ("B-", "I-") and tag[2:]))
-        found = cls(types) if types and len(types) <= _MOST_TYPES and all(map(_TYPE.fullmatch, types)) else None
+        found = cls(types) if types and len(types) <= MOST_TYPES and all(map(is_type, types)) else None
         return found if found and sorted(found.tags) == sorted(tags) else None
 
 

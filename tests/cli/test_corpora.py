@@ -208,7 +208,14 @@ def test_mapped_types(run: Run, fitted: Path, renamed_sample: Path, tmp_path: Pa
         ("--data.types=[PERSON]", "the entity type"),
         ("--data.types=[PERSON,PERSON]", "names a type twice"),
         ("--data.types=[]", "has 0 entity types"),
-        ("--data.map_types={PERSON: 'a b'}", "'a b' is not an entity type"),
+        ("--data.map_types={PERSON: 'a b'}", "data.map_types={PERSON: 'a b'} is not an entity type"),
+        ("--data.map_types={PERSON: B-PER}", "data.map_types={PERSON: 'B-PER'} is not an entity type"),
+        ("--data.map_types={PERSON: O, ORG: O, GPE: O, DATE: O}", "data.map_types drops all entity types of the data"),
+        ("--data.columns={tokens: 0, ner_tags: 0}", "data.columns gives words and tags the same column"),
+        ("--data.columns={sentence: 0}", "data.columns names 'sentence', which"),
+        ("--data.shots=100000", "data.shots=100000 exceeds the"),
+        ("--data.sample_from=/", "is not in data.sample_from='/'"),
+        ("--data.source=hub:../etc", "is not the id of a data set"),
         ("--data.columns={token: 0}", "data.columns names 'token'; use tokens, ner_tags"),
         ("--data.columns={tokens: 9}", "data.columns asks for columns 9 and -1, counted from 0, found 4 columns"),
         ("--data.columns={tokens: word}", "is not the number of a column"),
@@ -310,6 +317,25 @@ def test_many_types(run: Run, sample_backbone: str, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome
     assert max(map(len, outcome.out.splitlines())) < 160
     assert {f"f1_{each}" for each in types} <= results(tmp_path / "run")[0].keys()
+
+
+def test_shots_and_sizes(run: Run, sample_backbone: str, tmp_path: Path) -> None:
+    """A folder holds stages of one kind; those of the other are refused before anything is trained."""
+    command = ["transfer", *options("sample", sample_backbone, tmp_path / "run"), *LEARN]
+    assert run(*command, "--sizes=[20]").code == 0
+    assert_one_line(run(*command, "--shots=[1]"), 2, "holds stages of sizes, and so cannot hold those of shots")
+    assert not [*(tmp_path / "run" / "stages").glob("*shot*")]
+    assert run(*command, "--sizes=[20]").code == 0
+    assert_one_line(run(*command, "--sizes=[20]", "--shots=[1]"), 2, "exclude each other; use one")
+
+
+def test_sample_of_other_types(run: Run, sample_backbone: str, renamed_sample: Path, tmp_path: Path) -> None:
+    """A published sample's own tags are not read: those of the source are trained on."""
+    command = ["fit", *options("sample", sample_backbone, tmp_path / "run"), "--data.languages=[tr]"]
+    outcome = run(*command, f"--data.sample_from={renamed_sample}")
+    assert outcome.code == 0, outcome
+    lineage = json.loads((tmp_path / "run" / "model" / "lineage.json").read_text(encoding="utf-8"))
+    assert (lineage["episodes"][0]["sentences"], lineage["episodes"][0]["types"]) == (60, ["PER", "ORG", "LOC"])
 
 
 def test_shots(run: Run, sample_backbone: str, tmp_path: Path) -> None:

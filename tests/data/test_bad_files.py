@@ -13,12 +13,13 @@ import pytest
 
 from tests.sources import as_dataset, as_tsv, random_sentences
 from xner.data.sources import READERS, ReadOptions, Split
+from xner.data.sources.conll import read_conll, read_txt
 from xner.errors import RunError, UserError
 
 LONGEST = 600
 """No message is longer, the path excepted, whatever the file contains."""
 
-LINES = [suffix for suffix in READERS if suffix not in (".jsonl", ".csv", ".parquet", "")]
+LINES = [suffix for suffix, reader in READERS.items() if reader in (read_conll, read_txt)]
 """The suffixes of files with one word per line."""
 
 WORDS = {"tokens": "Word", "ner_tags": "Tag", "sentence": "Sentence #"}
@@ -105,11 +106,11 @@ def test_lines(tmp_path: Path, suffix: str, content: str | bytes, expected: str)
         ('{"tokens": ["a"], "ner_tags": ' + NESTED + "}", "expected {"),
         ('{"tokens": ["a"], "ner_tags": [' + "[" * 500 + "]" * 500 + "]}", "unknown tag [[[[...]]]]"),
         ('{"tokens": ["a"], "ner_tags": [' + DIGITS + "]}", "expected {"),
-        ('{"tokens": ["a"], "ner_tags": [' + DIGITS[:4000] + "]}", "unknown tag 999"),
+        ('{"tokens": ["a"], "ner_tags": [' + DIGITS[:4000] + "]}", "the tags are integers without names"),
         ('{"tokens": ["a"], "ner_tags": [NaN]}', "unknown tag nan"),
-        ('{"tokens": ["a"], "ner_tags": [true]}', "unknown tag True; use a string, or 0 to 6"),
-        ('{"tokens": ["a"], "ner_tags": [7]}', "unknown tag 7; use a string, or 0 to 6"),
-        ('{"tokens": ["a"], "ner_tags": [-1]}', "unknown tag -1"),
+        ('{"tokens": ["a"], "ner_tags": [true]}', "unknown tag True; use a string"),
+        ('{"tokens": ["a"], "ner_tags": [7]}', "the tags are integers without names"),
+        ('{"tokens": ["a"], "ner_tags": [-1]}', "the tags are integers without names"),
         ('{"tokens": ["a"], "ner_tags": [null]}', "unknown tag None"),
         ('{"tokens": ["a"], "ner_tags": [["O"]]}', "unknown tag ['O']"),
         ('{"tokens": ["a"], "ner_tags": [{"O": 1}]}', "unknown tag {'O': 1}"),
@@ -278,7 +279,7 @@ def test_texts(tmp_path: Path, text: object, entities: object, expected: str) ->
         ("tokens,ner_tags\n['a'],['O']\n['a' 'b'],['B-PER' 'Q']\n", {}, ", line 3: unknown tag 'Q'"),
         (f"tokens,ner_tags\n['a'],['O']\n{NESTED},['O']\n", {}, ", line 3: tokens '[[["),
         (f"tokens,ner_tags\n['a'],['O']\n['a'],[{DIGITS}]\n", {}, ", line 3: ner_tags '[999"),
-        ("tokens,ner_tags\n['a'],['O']\n['a'],[9]\n", {}, ", line 3: unknown tag 9; use a string, or 0 to 6"),
+        ("tokens,ner_tags\n['a'],['O']\n['a'],[9]\n", {}, ", line 3: the tags are integers without names"),
         (f"text,entities\na,{NESTED}\n", {}, ", line 2: entit"),
         ("text,entities\na,f()\n", {}, ", line 2: entities 'f()' are not a list in JSON or Python"),
         ("Sentence #,Word,Tag\n1,a,O\n,b,Q\n", {"columns": WORDS}, ", line 3: unknown tag 'Q'"),
@@ -321,9 +322,9 @@ def table(**columns: Any) -> pyarrow.Table:  # noqa: ANN401 - arrays of any type
         ({"tokens": [{"x": 1}, {"x": 2}]}, ", row 0: tokens is not a list"),
         ({"ner_tags": [0, 1]}, ", row 0: ner_tags is not a list"),
         ({"ner_tags": [["O"], None]}, ", row 1: ner_tags is not a list"),
-        ({"ner_tags": [[0], [7]]}, ", row 1: unknown tag 7; use a string, or 0 to 6"),
-        ({"ner_tags": [[0], [-1]]}, ", row 1: unknown tag -1"),
-        ({"ner_tags": [[0], [None]]}, ", row 1: unknown tag None"),
+        ({"ner_tags": [[0], [7]]}, ", row 0: the tags are integers without names"),
+        ({"ner_tags": [[0], [-1]]}, ", row 0: the tags are integers without names"),
+        ({"ner_tags": [[0], [None]]}, ", row 0: the tags are integers without names"),
         ({"ner_tags": [[[0]], [[0]]]}, ", row 0: unknown tag [0]"),
         ({"ner_tags": [[0.0], [0.0]]}, ", row 0: unknown tag 0.0"),
         ({"ner_tags": [["O"], ["Q"]]}, ", row 1: unknown tag 'Q'"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.sources import FORMATS, as_dataset, as_jsonl, as_rows, as_tsv, random_sentences, write_hub
-from xner.data.sources import SPLITS, Sentences, Split, hub, lines
+from xner.data.sources import SPLITS, ReadOptions, Sentences, Split, hub, lines
 from xner.data.sources.hub import presets
 from xner.errors import RunError, UserError
 
@@ -293,8 +293,11 @@ def test_bad_encoding(folder: Path, name: str, valid: str) -> None:
         ({"tokens": ["a"], "ner_tags": "O"}, "ner_tags is not a list"),
         ({"tokens": ["a"], "ner_tags": None}, "ner_tags is not a list"),
         ({"tokens": ["a"], "ner_tags": ["PER"]}, "unknown tag 'PER'; use O and tags such as B-PER"),
-        ({"tokens": ["a"], "ner_tags": [7]}, "unknown tag 7; use a string, or 0 to 6"),
-        ({"tokens": ["a"], "ner_tags": [-1]}, "unknown tag -1"),
+        (
+            {"tokens": ["a"], "ner_tags": [7]},
+            "the tags are integers without names; give",
+        ),
+        ({"tokens": ["a"], "ner_tags": [-1]}, "the tags are integers without names"),
         ({"tokens": ["a"], "ner_tags": [True]}, "unknown tag True"),
         ({"tokens": ["a"], "ner_tags": [1.0]}, "unknown tag 1.0"),
         ({"tokens": ["a"], "ner_tags": [None]}, "unknown tag None"),
@@ -310,6 +313,18 @@ def test_bad_row(folder: Path, row: object, expected: str) -> None:
     path = folder / "tr" / "train.jsonl"
     path.write_text(as_jsonl(as_rows(ODD)) + "\n" + as_jsonl([row]), encoding="utf-8")
     assert message(folder).startswith(f"{path}, line {len(ODD) + 2}: {expected}")
+
+
+def test_integers(folder: Path) -> None:
+    """Integers without names are the labels of data.types, and an error where these are not given."""
+    path = folder / "tr" / "train.jsonl"
+    path.write_text('{"tokens": ["a", "b", "c"], "ner_tags": [3, 4, 0]}\n', encoding="utf-8")
+    read_as = ReadOptions(types=("LOC", "GENE"))
+    assert Split(str(folder), "tr", "train", read_as).sentences.tags == [["B-GENE", "I-GENE", "O"]]
+    assert "the tags are integers without names" in message(folder)
+    path.write_text('{"tokens": ["a"], "ner_tags": [5]}\n', encoding="utf-8")
+    with pytest.raises(RunError, match="line 1: unknown tag 5; use a string, or 0 to 4"):
+        _ = Split(str(folder), "tr", "train", read_as).sentences
 
 
 @pytest.mark.parametrize("line", ['{"tokens": ["a"], "ner_tags": ["O"]', "tokens", "{'tokens': []}", '"\\x00"'])

@@ -61,6 +61,17 @@ GROUPS = ("model", "data", "trainer")
 """The groups of options."""
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
+_NO_SUBTYPE = re.compile(
+    r'Parser key "([\w.]+)": Does not validate .*? Subtypes: (\[.*?NoneType.*?\]) Errors: .* Given value: (.+)'
+)
+_KINDS = {
+    "Sequence": "a list, such as [a, b],",
+    "Mapping": "a mapping, such as {a: b},",
+    "dict": "a mapping, such as {a: b},",
+    "int": "an integer",
+    "float": "a number",
+}
+"""How an error describes the types of Python that an option may have."""
 _NOT_A_LIST = re.compile(r'Parser key "([\w.]+)": Expected a <class \'collections.abc.Sequence\'>. Got value: (.+)')
 
 
@@ -138,6 +149,10 @@ class Parser(LightningArgumentParser):
             line += "".join(f": did you mean --{name}?" for name in near)
         if wrong := _NOT_A_LIST.search(line):
             line = f'{wrong[1]}={wrong[2]} is not a list; use "[{wrong[2]}]"'
+        if wrong := _NO_SUBTYPE.search(line):
+            outer = re.sub(r"\[[^\[\]]*\]", "", wrong[2][1:-1])  # without the types of elements
+            use = [text for kind, text in _KINDS.items() if re.search(rf"\b{kind}\b", outer)]
+            line = f"{wrong[1]}={wrong[3]} is not valid; use {' or '.join(dict.fromkeys([*use, 'null']))}"
         raise UserError(line) from ex
 
 

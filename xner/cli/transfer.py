@@ -203,6 +203,8 @@ def _check_set_by_transfer(cli: XnerCLI, options: TransferOptions) -> None:
     """
     parser = cli.build.parser
     given = {word.partition("=")[0].removeprefix("--").removesuffix("+") for word in cli.words}
+    if options.shots is not None and "sizes" in given:
+        raise UserError(f"sizes={list(options.sizes)} and shots={list(options.shots)} exclude each other; use one")
     values, defaults = named(parser, cli.options), named(parser, parser.get_defaults())
     does = {
         "data.languages": as_languages(options.source),

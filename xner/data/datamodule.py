@@ -28,6 +28,9 @@ from xner.errors import UserError
 from xner.tags import PANX, TagSet
 
 Int64 = npt.NDArray[np.int64]
+_FEW = 20
+"""Number of sentences above which one word each is worth a line."""
+
 SplitName = Literal["train", "validation", "test"]
 
 logger = logging.getLogger(__name__)
@@ -213,6 +216,13 @@ class PanxDataModule(pl.LightningDataModule):
             self.packing = False
         for split in self._splits(stage):
             stats = self.encoded(split).stats
+            if stats.words == stats.sentences > _FEW:
+                self._log(
+                    f"{split}: every sentence has one word; if rows are words, name the column of their sentence with "
+                    "data.columns={sentence: ...}"
+                )
+            if self.reading.validation_fraction and split.name == "validation" and not split.carved:
+                self._log(f"data.validation_fraction has no effect on {split.language}, which has {split}")
             if split.carved:
                 self._log(f"{split}: {stats.sentences} sentences of {split.where}, by data.validation_fraction")
             if split.options.tagged and split.survey.converted:

@@ -1,6 +1,7 @@
 """Choose which sentences of a training split to train on: a subset, k entities per type, or a published sample."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from xner.data.encode import Encoded
 from xner.data.sources import Split
 from xner.data.sources.lines import read_lines
-from xner.errors import RunError, UserError
+from xner.errors import RunError, UserError, options_called
 
 Int64 = npt.NDArray[np.int64]
 
@@ -75,6 +76,11 @@ def k_shot(
     """
     totals = counts.sum(axis=0)
     rarest = int(totals.argmin())
+    if not totals[rarest]:
+        raise UserError(
+            f"data.shots={shots} is not possible, because {where} has no entity of {types[rarest]}; use "
+            "num_samples, or drop the type with data.map_types"
+        )
     if not 1 <= shots <= totals[rarest]:
         fewest = f"exceeds the {totals[rarest]} entities of {types[rarest]} in {where}"
         problem = fewest if shots > 0 else "is not a number of entities"
@@ -110,9 +116,13 @@ def read_sample(path: str, split: Split, encode: Callable[[Split], Encoded]) -> 
         RunError: If a line is not the number of a sentence.
     """
     if Path(path).is_dir():
-        return _by_words(Split(path, split.language, "train", split.options), split, encode)
+        with options_called({"data.source": "data.sample_from"}):
+            # The tags that are trained on are those of the source.
+            sample = Split(path, split.language, "train", replace(split.options, tagged=False))
+        return _by_words(sample, split, encode)
     if not Path(path).is_file():
-        raise UserError(f"data.sample_from={path!r} does not exist; use a file of sentence numbers, or a folder")
+        problem = "is not a file" if Path(path).exists() else "does not exist"
+        raise UserError(f"data.sample_from={path!r} {problem}; use a file of sentence numbers, or a folder")
     count = len(encode(split))
     chosen: dict[int, int] = {}
     for line, text in enumerate(read_lines(Path(path)), start=1):

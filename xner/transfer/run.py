@@ -109,6 +109,15 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
     """
     done: dict[str, Result] = {}
     definitions = define(experiment)
+    by_shots = any(stage.shots for stage in experiment.stages)
+    for path in experiment.root.glob("stages/*/result.json"):
+        found = read_result(path.parent)
+        if found and found["target_samples"] and (found["shots"] is not None) != by_shots:
+            asked, other = ("shots", "sizes") if by_shots else ("sizes", "shots")
+            raise UserError(
+                f"{experiment.root} holds stages of {other}, and so cannot hold those of {asked}; use another "
+                "--trainer.default_root_dir"
+            )
     for stage in experiment.stages:
         folder = experiment.folder(stage.id)
         if result := read_result(folder):

@@ -22,7 +22,7 @@ from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
 from xner.data.sources.sentences import ReadOptions, Row, Rows, Sentence, Sentences, content_of
 from xner.errors import RunError, UserError, quoted
 from xner.files import cache_folder, write_atomically
-from xner.tags import TagSet
+from xner.tags import MOST_TYPES, TagSet
 
 __all__ = [
     "READERS",
@@ -51,14 +51,14 @@ def locate(source: str, language: str, options: ReadOptions) -> Location:
         return Hub(dataset, language, options)
     if source != "sample" and Path(source).is_file():
         return File(source, options)
-    if source != "sample" and not Path(source).is_dir():
+    if source != "sample" and (not source or not Path(source).is_dir()):
         names = ["panx", "sample", *(each for each in presets() if each != "panx")]
         near = difflib.get_close_matches(source, names, n=1)
         meant = f"did you mean {near[0]!r}? Use" if near else "use"
         raise UserError(
             f"data.source={source!r} is not a folder; {meant} {', '.join(map(repr, names))}, {PREFIX}<id>, or a folder "
-            "that contains <language>/train.tsv, validation.tsv and test.tsv (or .conll, .txt, .jsonl, .parquet, "
-            "save_to_disk)"
+            "that contains <language>/train.tsv, validation.tsv and test.tsv (or .conll, .iob2, .txt, .csv, .jsonl, "
+            ".parquet, save_to_disk)"
         )
     if options.language_configs:
         raise UserError(
@@ -288,6 +288,13 @@ def tag_set_of(splits: Sequence[Split]) -> TagSet:
     if options.types is not None:
         return TagSet(options.types)
     types = {each for split in splits for each in split.types}
+    if not types and found:
+        raise UserError(f"data.map_types drops all entity types of the data ({', '.join(found)}); keep one")
+    if len(types) > MOST_TYPES:
+        raise UserError(
+            f"data.source={splits[0].source!r} has {len(types)} entity types, such as {', '.join(sorted(types)[:5])}; "
+            f"merge or drop some with data.map_types, for {MOST_TYPES} are possible"
+        )
     if not types:
         raise UserError(f"{splits[0].where} has no entities, and so no entity types; give them with data.types")
     return TagSet.of_types(types)

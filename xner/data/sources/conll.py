@@ -44,6 +44,8 @@ def _is_text(path: Path) -> bool:
 
 
 def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
+    if unknown := options.columns.keys() - {"tokens", "ner_tags"}:
+        raise UserError(f"data.columns names {min(unknown)!r}, which {path} cannot have; use tokens and ner_tags")
     word_column, tag_column = (_number(options, name, default) for name, default in (("tokens", 0), ("ner_tags", -1)))
     words: list[str] = []
     tags: list[str] = []
@@ -69,6 +71,10 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
         width, tabs = len(fields), tabs or "\t" in line
         if width == 1 and options.tagged:
             raise RunError(f"{path}, line {number}: expected word<TAB>tag, {_found(fields)}: the sentence has no tags")
+        if options.tagged and word_column % width == tag_column % width:
+            raise UserError(
+                f"data.columns gives words and tags the same column of {path}, line {number}, {_found(fields)}; use two"
+            )
         if not words:
             first = number
         try:
@@ -115,7 +121,7 @@ def _is_comment(fields: Sequence[str], width: int, tag_column: int, options: Rea
 def _number(options: ReadOptions, name: str, default: int) -> int:
     column = options.columns.get(name, default)
     if not isinstance(column, int):
-        raise UserError(f"data.columns={{{name}: {column}}} is not the number of a column; use 0 for the first")
+        raise UserError(f"data.columns={{{name}: {column!r}}} is not the number of a column; use 0 for the first")
     return column
 
 

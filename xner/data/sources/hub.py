@@ -3,6 +3,7 @@
 To add a preset, add an entry to ``presets.yaml``; its keys are the attributes of ``HubDataset`` and ``Card``.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
@@ -22,6 +23,10 @@ PREFIX = "hub:"
 
 CONVERTED = "refs/convert/parquet"
 """The branch into which the hub converts data sets whose data is a script; each configuration is a folder in it."""
+
+
+_ID = re.compile(r"\w[\w.-]*")
+"""The owner or the name of a data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +113,7 @@ def named_dataset(source: str) -> HubDataset | None:
     if not source.startswith(PREFIX):
         return presets().get(source)
     parts = source.removeprefix(PREFIX).split("/", 2)
-    if not all(parts):
+    if not all(parts) or not all(_ID.fullmatch(part) for part in parts[:2]):
         raise UserError(f"data.source={source!r} is not the id of a data set; use hub:<owner>/<name>[/<config>]")
     name = "/".join(parts[:2])
     return HubDataset(id=name, title=name, config=parts[2] if len(parts) > 2 else "{language}")

@@ -13,7 +13,7 @@ from xner.data.sources.annotations import read_text
 from xner.data.sources.lines import open_file, read_lines
 from xner.data.sources.sentences import Column, ReadOptions, Row, Rows
 from xner.errors import RunError, listed, quoted
-from xner.tags import PANX, TagSet
+from xner.tags import TagSet
 
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error)
 """What libraries raise when they read damaged files."""
@@ -195,13 +195,11 @@ def columns_of(available: Collection[Column], where: str, options: ReadOptions) 
 
 
 def integer_tags(options: ReadOptions) -> Sequence[str]:
-    """Return the tags that integers stand for where a file does not say it: those of ``data.types``, or PAN-X's.
+    """Return the tags that integers stand for where a file does not say it: those of ``data.types``, or none.
 
     Where tags are not read, integers are left as they are.
     """
-    if not options.tagged:
-        return ()
-    return TagSet(options.types).tags if options.types else PANX.tags
+    return TagSet(options.types).tags if options.tagged and options.types else ()
 
 
 def make_row(
@@ -232,7 +230,13 @@ def make_row(
     # type() and not isinstance(), for True is an int.
     named = [names[tag] if type(tag) is int and 0 <= tag < len(names) else tag for tag in tags]
     if options.tagged and (unnamed := [tag for tag in named if not isinstance(tag, str)]):
-        raise RunError(f"{where}: unknown tag {quoted(unnamed[0])}; use a string, or 0 to {len(names) - 1}")
+        if type(unnamed[0]) is int and not names:
+            raise RunError(
+                f"{where}: the tags are integers without names; give the entity types with data.types, in the order of "
+                "the integers (1 and 2 are B- and I- of the first)"
+            )
+        use = f"a string, or 0 to {len(names) - 1}" if names else "a string"
+        raise RunError(f"{where}: unknown tag {quoted(unnamed[0])}; use {use}")
     return Row(words, named, number, id=values.get("id"))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from xner.errors import quoted
+from xner.tags import is_type
 
 Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU"]
 
@@ -40,7 +41,7 @@ def _parts(tag: str) -> _Parts:
 
 def is_tag(text: object) -> bool:
     """Return whether something is a tag of one of the schemes."""
-    return text == "O" or (isinstance(text, str) and bool(_TAG.fullmatch(text)))
+    return text == "O" or (isinstance(text, str) and bool(_TAG.fullmatch(text)) and is_type(text[2:]))
 
 
 class TagCheck:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from xner.errors import UserError
+from xner.tags import is_type
 
 
 class Sentence(NamedTuple):
@@ -135,6 +136,12 @@ class ReadOptions:
         fraction = self.validation_fraction
         if fraction is not None and not 0 < fraction < 1:
             raise UserError(f"data.validation_fraction={fraction} is not between 0 and 1; use a fraction such as 0.1")
+        for old, new in self.map_types.items():
+            if new != "O" and not is_type(new):
+                raise UserError(
+                    f"data.map_types={{{old}: {new!r}}} is not an entity type; use a name without spaces and without "
+                    "B- or I-, or O to drop the type"
+                )
         if unknown := self.columns.keys() - COLUMNS.keys():
             raise UserError(f"data.columns names {min(unknown)!r}; use {', '.join(COLUMNS)}")
 
