@@ -247,8 +247,10 @@ def _points(value: float, decimals: int = 2) -> str:
     return f"{100 * value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _interval(value: Interval | Difference, decimals: int = 2) -> str:
+def _interval(value: Interval | Difference | None, decimals: int = 2) -> str:
     """Format the interval of a score in percent, or that of a difference in percentage points."""
+    if value is None:
+        return NOTHING
     if isinstance(value, Difference):
         return f"[{_points(value.interval.low, decimals)}, {_points(value.interval.high, decimals)}]"
     return f"[{_percent(value.low, decimals)}, {_percent(value.high, decimals)}]"
