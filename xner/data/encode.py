@@ -20,7 +20,7 @@ from xner.backbone import load_tokenizer, tokenizer_digest
 from xner.data.sources import Sentence, Sentences, Split, content_of
 from xner.errors import UserError
 from xner.files import cache_folder, write_atomically
-from xner.tags import IGNORE, TagSet, find_spans, invalid_tags
+from xner.tags import IGNORE, LabelSpans, TagSet, find_spans, invalid_tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -302,6 +302,20 @@ def offsets(lengths: npt.ArrayLike) -> Int64:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
+def span_hashes(word_hash: Int64, spans: LabelSpans) -> Int64:
+    """Compute a 64-bit hash of the words of each span, whatever its type.
+
+    Args:
+        word_hash: The hash of each word. *Shape:* (words,)
+        spans: Spans of these words.
+
+    Returns:
+        Equal hashes where spans have the same words. *Shape:* (spans,)
+    """
+    content, borders = word_hash.astype("<i8").tobytes(), zip(spans.first.tolist(), spans.last.tolist(), strict=True)
+    return _hash_bytes(content[8 * first : 8 * last + 8] for first, last in borders)
+
+
 def _concatenate_ranges(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
     """Concatenate the integers of the chosen ranges ``bounds[i]`` to ``bounds[i + 1]``; also return their lengths."""
     lengths = bounds[chosen + 1] - bounds[chosen]
@@ -313,8 +327,12 @@ def _hash(texts: Iterable[str]) -> Int64:
 
     Two different texts have the same hash with probability 2**-64.
     """
+    return _hash_bytes(text.encode() for text in texts)
+
+
+def _hash_bytes(contents: Iterable[bytes]) -> Int64:
     # Signed integers, since some libraries that store arrays lack unsigned ones.
-    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
     return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
 
