@@ -8,6 +8,7 @@ from seqeval.metrics import f1_score
 
 from tests.sources import as_tsv, write_source
 from xner.cli.main import main
+from xner.data.duplicates import normalise_words
 from xner.data.sources import Sentences, Split
 from xner.errors import RunError
 from xner.lineage import FILE, SEEN_FILE, read_history
@@ -90,6 +91,9 @@ def test_what_weights_have_seen(source: Path, tiny_backbone: str, tmp_path: Path
         [evaluation] = [each for each in result["evaluations"] if each["language"] == "tr"]
         seen = [sentence in trained for sentence in words["tr/test"]]
         assert evaluation["seen_sentences"] == sum(seen) == (0 if stage.startswith("source") else 12)
+        normal = [normalise_words(sentence) for sentence in trained]
+        near = sum(normalise_words(sentence) in normal for sentence in words["tr/test"])
+        assert evaluation["near_duplicates"] == near >= sum(seen)
         known = {word for sentence in trained for word in sentence}
         assert counts.word_seen.tolist() == [word in known for sentence in words["tr/test"] for word in sentence]
         predicted = np.split(counts.word_predicted, np.cumsum(counts.sentence_words)[:-1])

@@ -70,12 +70,14 @@ class History(NamedTuple):
         sentences: Unique hashes of the sentences of all episodes, ascending. *Shape:* (sentences,)
         words: Unique hashes of the words in them, ascending. *Shape:* (words,)
         entities: Unique hashes of the words of each entity in them, of any type, ascending. *Shape:* (entities,)
+        normal: Unique hashes of their words as ``normalise_words`` returns them, ascending. *Shape:* (normal,)
     """
 
     lineage: Lineage
     sentences: Int64
     words: Int64
     entities: Int64
+    normal: Int64
 
     @property
     def hashes(self) -> dict[str, Int64]:
@@ -83,7 +85,7 @@ class History(NamedTuple):
         return {name: array for name, array in self._asdict().items() if name != "lineage"}
 
 
-NOTHING_SEEN = History({"origin": "", "episodes": []}, *[np.empty(0, dtype=np.int64)] * 3)
+NOTHING_SEEN = History({"origin": "", "episodes": []}, *[np.empty(0, dtype=np.int64)] * 4)
 """The history of weights that were never trained."""
 
 
@@ -156,6 +158,7 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
         words, sentence_words = encoded.words_of(chosen)
         entities = find_spans(encoded.word_label[words], sentence_words)
         hashes["sentences"].append(encoded.sentence_hash[chosen])
+        hashes["normal"].append(encoded.normal_hash[chosen])
         hashes["words"].append(encoded.word_hash[words])
         hashes["entities"].append(span_hashes(encoded.word_hash[words], entities))
         content = encoded.digest.encode() + np.sort(chosen).tobytes()

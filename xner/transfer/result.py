@@ -30,6 +30,9 @@ class Evaluation(TypedDict):
     and predicted spans each count by their own words, so that a predicted span with wrong boundaries may count in the
     other group than the entity that it overlaps. A score is ``None`` where no gold entity is in its group.
 
+    ``near_duplicates`` are equal to a sentence that the weights were trained on but for case, digits and words of
+    punctuation, as ``normalise_words`` defines it; verbatim ones are among them.
+
     ``ece`` is the expected calibration error of the words' predicted labels in ``model.calibration``, rounded to 4
     digits, because further digits of probabilities depend on how sentences are batched.
     """
@@ -53,6 +56,7 @@ class Evaluation(TypedDict):
     contaminated: bool
     f1_seen_entities: float | None
     f1_unseen_entities: float | None
+    near_duplicates: int
     ece: float
 
 
@@ -114,7 +118,8 @@ CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
-    "contaminated", "shots", "f1_seen_entities", "f1_unseen_entities", "ece",
+    "contaminated", "shots", "f1_seen_entities", "f1_unseen_entities", "near_duplicates",
+    "ece",
 )  # fmt: skip
 """The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 

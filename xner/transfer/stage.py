@@ -221,6 +221,7 @@ def evaluate(
                 "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
                 "f1_seen_entities": f1_seen_entities,
                 "f1_unseen_entities": f1_unseen_entities,
+                "near_duplicates": int(np.isin(encoded.normal_hash[sentences], history.normal).sum()),
                 "ece": round(calibration_error(calibration), 4),
             }
         )
