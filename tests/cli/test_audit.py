@@ -43,6 +43,7 @@ def test_tables(run: Run, corpus: Path) -> None:
             ["en", "test", "2", "0", "0.00", "0", "0.00", "0", "0.00"],
         ],
         "Overlap with training splits": [["en", "test", "en", "2", "1", "50.00", "0", "0.00"]],
+        "Near-duplicates of training sentences": [["en", "test", "en", "2", "1", "50.00"]],
         "Words": [["en", "train", "5", "0", "0.00"], ["en", "test", "2", "1", "50.00"]],
         "Tags": [["en", "train", "5", "0", "0.00", "0", "0.00"], ["en", "test", "2", "0", "0.00", "0", "0.00"]],
         "Entities": [["en", "test", "en", "1", "0", "0.00", "0", "0.00"]],

@@ -104,6 +104,16 @@ def test_overlap(tmp_path: Path) -> None:
     assert examples(audit, "conflicting_overlap", 1) == [(0, "Ford/B-PER left")]
 
 
+def test_near_overlap(tmp_path: Path) -> None:
+    """Case, digits and words of punctuation make no difference, but other words, their order and their number do."""
+    train = "Ford/B-ORG ( 1999 ) left .\nİzmir\n. . ."
+    test = "ford 2024 left\nFORD left 1999\nFord 99 left\nFord left\nIZMIR !\n. . .\n! !\nleft"
+    audit = audited(tmp_path, {"en": {"train": train, "test": test}, "tr": {"train": "bir", "test": "ford 0000 Left"}})
+    assert counts(audit, "near_overlap") == {"en/test in en": (3, 8), "tr/test in en": (1, 1), "tr/test in tr": (0, 1)}
+    assert examples(audit, "near_overlap") == [(0, "ford 2024 left"), (4, "IZMIR !"), (5, ". . .")]
+    assert counts(audit, "overlap") == {"en/test in en": (1, 8), "tr/test in tr": (0, 1)}
+
+
 def test_without_training_split(tmp_path: Path) -> None:
     """A language without a training split is compared with those of others alone."""
     audit = audited(tmp_path, {"en": {"train": "Roma/B-LOC"}, "tr": {"test": "Roma/B-LOC"}})

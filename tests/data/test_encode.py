@@ -15,11 +15,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.sources import FORMATS, random_sentences
 from xner.backbone import load_tokenizer
 from xner.data import encode as encode_module
-from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join
+from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join, span_hashes
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
 from xner.files import cache_folder
-from xner.tags import IGNORE, PANX, invalid_tags
+from xner.tags import IGNORE, PANX, find_spans, invalid_tags
 
 TOKENIZER = load_tokenizer(str(SAMPLE / "backbone"))
 SPECIALS = 2
@@ -200,6 +200,19 @@ def test_hashes() -> None:
         assert hashes.dtype == np.int64
         assert len({*zip(hashes.tolist(), texts, strict=True)}) == len({*hashes.tolist()}) == len({*texts})
     assert encoded.sentence_hash[-1] == encoded.word_hash[-1]
+
+
+def test_hashes_of_spans() -> None:
+    """Spans have equal hashes exactly if they have the same words, whatever their type and their split."""
+    words = [["New", "York", "New", "York", "New York"], ["NewYork", "York", "New", "New"]]
+    tags = [["B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-LOC"], ["B-LOC", "B-LOC", "B-PER", "B-PER"]]
+    encoded = encode(Sentences(words, tags), TOKENIZER, 512, PANX)
+    spans = find_spans(encoded.word_label, np.diff(encoded.sentence_word))
+    hashes = span_hashes(encoded.word_hash, spans).tolist()
+    flat = [*chain(*words)]
+    texts = [tuple(flat[a : b + 1]) for a, b in zip(spans.first.tolist(), spans.last.tolist(), strict=True)]
+    assert len(hashes) == 7
+    assert len({*zip(hashes, texts, strict=True)}) == len({*hashes}) == len({*texts}) == 5
 
 
 def test_hashes_are_stable() -> None:

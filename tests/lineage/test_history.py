@@ -8,10 +8,11 @@ from seqeval.metrics import f1_score
 
 from tests.sources import as_tsv, write_source
 from xner.cli.main import main
+from xner.data.duplicates import normalise_words
 from xner.data.sources import Sentences, Split
 from xner.errors import RunError
 from xner.lineage import FILE, SEEN_FILE, read_history
-from xner.tags import TagSet
+from xner.tags import TagSet, spans
 from xner.transfer.result import read_counts, read_result
 
 
@@ -77,6 +78,7 @@ def test_what_weights_have_seen(source: Path, tiny_backbone: str, tmp_path: Path
     main(command("transfer", source, tiny_backbone, tmp_path, "--sizes=[10,40]", "--keep=all"))
     words = {name: Split(str(source), *name.split("/")).sentences.words for name in ("en/train", "tr/train", "tr/test")}
     tags = Split(str(source), "tr", "test").sentences.tags
+    trained_tags = {name: Split(str(source), *name.split("/")).sentences.tags for name in ("en/train", "tr/train")}
     for stage, trained in (
         ("source-en-seed42", words["en/train"]),
         ("progressive-tr-40-seed42", words["en/train"] + words["tr/train"]),
@@ -89,6 +91,9 @@ def test_what_weights_have_seen(source: Path, tiny_backbone: str, tmp_path: Path
         [evaluation] = [each for each in result["evaluations"] if each["language"] == "tr"]
         seen = [sentence in trained for sentence in words["tr/test"]]
         assert evaluation["seen_sentences"] == sum(seen) == (0 if stage.startswith("source") else 12)
+        normal = [normalise_words(sentence) for sentence in trained]
+        near = sum(normalise_words(sentence) in normal for sentence in words["tr/test"])
+        assert evaluation["near_duplicates"] == near >= sum(seen)
         known = {word for sentence in trained for word in sentence}
         assert counts.word_seen.tolist() == [word in known for sentence in words["tr/test"] for word in sentence]
         predicted = np.split(counts.word_predicted, np.cumsum(counts.sentence_words)[:-1])
@@ -99,6 +104,28 @@ def test_what_weights_have_seen(source: Path, tiny_backbone: str, tmp_path: Path
         ]
         assert evaluation["f1_unseen"] == f1_score(*map(list, zip(*pairs, strict=True)))
         assert evaluation["contaminated"] is False
+        entities = {
+            tuple(sentence[span.first : span.last + 1])
+            for name in ("en/train", *(() if stage.startswith("source") else ("tr/train",)))
+            for sentence, its in zip(words[name], trained_tags[name], strict=True)
+            for span in spans(its)
+        }
+        for group in (True, False):
+            correct = guessed = true = 0
+            for sentence, gold, labels in zip(words["tr/test"], tags, predicted, strict=True):
+                both = [
+                    {each for each in spans(its) if (tuple(sentence[each.first : each.last + 1]) in entities) == group}
+                    for its in (gold, [TagSet(tuple(result["types"])).tags[label] for label in labels])
+                ]
+                correct += len(both[0] & both[1])
+                true, guessed = true + len(both[0]), guessed + len(both[1])
+            found = evaluation["f1_seen_entities" if group else "f1_unseen_entities"]
+            assert found == (pytest.approx(2 * correct / (true + guessed)) if true else None)
+        assert evaluation["f1_unseen_entities"] is not None
+        right = int((counts.word_gold == counts.word_predicted).sum())
+        assert (counts.bin_words.sum(), counts.bin_right.sum()) == (evaluation["words"], right)
+        gaps = abs(counts.bin_probability - counts.bin_right).sum() / evaluation["words"]
+        assert evaluation["ece"] == pytest.approx(gaps, abs=5.1e-5)
     history = read_history(str(tmp_path / "stages" / "progressive-tr-40-seed42" / "model"))
     assert len(history.sentences) == len({tuple(each) for each in words["en/train"] + words["tr/train"]})
 
@@ -172,4 +199,4 @@ def test_backbone_without_history(tiny_backbone: str) -> None:
     """A backbone has seen nothing."""
     history = read_history(tiny_backbone)
     assert history.lineage["episodes"] == []
-    assert len(history.sentences) == len(history.words) == 0
+    assert len(history.sentences) == len(history.words) == len(history.entities) == 0

@@ -185,6 +185,17 @@ def test_reset_after_inference() -> None:
     assert words.compute().tolist() == [[6], [5], [9]]
 
 
+def test_scores_come_back_to_the_bit() -> None:
+    """Scores beside the labels come back in order and as they were, from one to the least float above 0."""
+    words = WordCollection(4)
+    words.update(torch.tensor([1]), torch.tensor([2]), torch.tensor([8]), torch.tensor([1.0]))
+    scores = torch.tensor([1e-45, 1 / 3])
+    words.update(torch.tensor([3, 4]), torch.tensor([5, 6]), torch.tensor([2, 2]), scores)
+    predicted, gold, number, bits = words.compute()
+    assert [predicted.tolist(), gold.tolist(), number.tolist()] == [[3, 4, 1], [5, 6, 2], [2, 2, 8]]
+    assert torch.equal(bits.int().view(torch.float32), torch.cat([scores, torch.ones(1)]))
+
+
 @given(st.data(), st.lists(sentence, min_size=1, max_size=8), st.integers(1, 3))
 def test_words_come_back_in_order(data: st.DataObject, sentences: list[Sentence], batch_size: int) -> None:
     """However the sentences were shuffled and batched, the words come back as they lie in the data set."""

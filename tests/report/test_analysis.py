@@ -31,6 +31,8 @@ def test_points_are_means_over_seeds(tmp_path: Path, write_run: Write) -> None:
         assert [stage["seed"] for stage in point.stages] == [1, 2]
         assert point.target.seeds == pytest.approx((fmean(f1), stdev(f1), min(f1), max(f1), 2))
         assert point.target.interval.low < point.target.seeds.mean < point.target.interval.high
+        assert point.target.seed_interval is not None
+        assert point.target.seed_interval.low < point.target.seeds.mean < point.target.seed_interval.high
 
 
 def test_forgetting_pairs_the_seeds(tmp_path: Path, write_run: Write) -> None:

@@ -101,11 +101,12 @@ def test_page_shows_each_part(tmp_path: Path, write_run: Write) -> None:
     run = write_run(tmp_path / "run", regimes=("progressive", "scratch"), seeds=(1, 2))
     (run / "config.yaml").write_text("seed_everything: 1\n", encoding="utf-8")
     text, page = report(tmp_path, run)
-    assert {"results", "curves", "forgetting", "errors", "lineage", "configuration"} <= set(page.ids)
+    assert {"results", "curves", "forgetting", "errors", "calibration", "lineage", "configuration"} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
     shown = "".join(page.text)
     for part in ("95 % CI", "zero-shot", "compared with zero-shot", "p (Holm)", "Holm–Bonferroni", "SD over seeds",
+                 "95 % CI over seeds and sentences", "near-duplicates", "unseen entities", "ECE",
                  "area under the curve", "boundary error", "4+ words", "seed_everything: 1", "progressive-tr-250-seed2",
                  "English 800", "trained from the previous stage"):  # fmt: skip
         assert part in shown
@@ -137,7 +138,7 @@ def test_digests_are_short(tmp_path: Path, write_run: Write) -> None:
 def test_the_curve_takes_its_colours_from_the_page(tmp_path: Path, write_run: Write) -> None:
     """The style sheet defines every colour of the curve, for light with its own value and once more for dark."""
     text, _ = report(tmp_path, write_run(tmp_path / "run", regimes=("progressive", "joint"), seeds=(1, 2)))
-    style, drawing = text[: text.index("</style>")], text[text.index("<svg") : text.index("</svg>")]
+    style, drawing = text[: text.index("</style>")], text[text.index("<svg") : text.rindex("</svg>")]
     for name, colour in COLOURS.items():
         assert f"--{name}: {colour};" in style
         assert style.count(f"--{name}: ") == 2
@@ -237,7 +238,7 @@ def test_page_renders_in_chromium(tmp_path: Path, write_run: Write, browse: Call
     report(tmp_path, write_run(tmp_path / "run"))
     dom = browse(tmp_path / "report.html", "--dump-dom")
     assert "Turkish F1, zero-shot" in dom
-    assert dom.count("<svg") == 1
+    assert dom.count("<svg") == 2
     assert "<tbody>" in dom
     pictures = {}
     for name, width, options in (("light", 500, []), ("dark", 1200, ["--blink-settings=preferredColorScheme=0"])):

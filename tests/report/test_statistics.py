@@ -8,6 +8,7 @@ import pytest
 from xner.report.statistics import (
     Difference,
     Interval,
+    Resampled,
     area_under_curve,
     corrected,
     difference,
@@ -101,6 +102,32 @@ def test_paired_bootstrap_equals_a_plain_loop() -> None:
     assert 0.01 < p < 0.9
     assert found.p == found.p_holm == pytest.approx(p, abs=0.03)
     assert found.interval == pytest.approx((plain[100], plain[3900]), abs=0.006)
+
+
+def test_interval_over_seeds_and_sentences_equals_a_plain_loop() -> None:
+    """The interval is that of a loop that draws seeds, and then one sample of sentences for all of them."""
+    evaluations = [random_counts(60, seed=seed, quality=quality) for seed, quality in ((1, 0.6), (2, 0.75), (3, 0.9))]
+    rows = [[list(map(int, row)) for row in each] for each in evaluations]
+    draw = random.Random(5)
+    plain = []
+    for _ in range(4000):
+        seeds = draw.choices(rows, k=3)
+        sentences = draw.choices(range(60), k=60)
+        plain.append(sum(plain_f1([each[index] for index in sentences]) for each in seeds) / 3)
+    plain.sort()
+    resampled = Resampled([each.astype(np.int32) for each in evaluations])
+    found = resampled.seed_interval([0, 1, 2])
+    assert found == pytest.approx((plain[100], plain[3900]), abs=0.008)
+    assert found is not None
+    over_sentences = resampled.interval([0, 1, 2])
+    assert found.high - found.low > 1.5 * (over_sentences.high - over_sentences.low)
+
+
+def test_interval_over_seeds_needs_seeds_that_differ() -> None:
+    """Equal seeds add nothing to the interval over sentences, and a single seed has no interval over seeds."""
+    resampled = Resampled([random_counts(50, seed=1, quality=0.8).astype(np.int32)] * 3)
+    assert resampled.seed_interval([0, 1, 2]) == pytest.approx(resampled.interval([0, 1, 2]))
+    assert resampled.seed_interval([0]) is None
 
 
 def test_the_same_evaluation_does_not_differ_from_itself() -> None:

@@ -20,6 +20,7 @@ _WIDTH = 100
 _GROUPS = {
     "Sentences": ("duplicates", "conflicting", "redirects"),
     "Overlap with training splits": ("overlap", "conflicting_overlap"),
+    "Near-duplicates of training sentences": ("near_overlap",),
     "Long sentences": ("long",),
     "Words": ("invisible", "no_pieces", "cut_words"),
     "Tags": ("invalid_tags", "converted_tags"),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from xner.data.duplicates import normalise_words
 from xner.data.encode import encode_split, offsets
 from xner.data.redirects import fold_case, is_redirect
 from xner.data.sources import Sentence, Split, tag_set_of
@@ -37,6 +38,7 @@ FINDINGS = {
     "long": Kind("sentences", "sentences split into several windows of max_length subwords"),
     "overlap": Kind("sentences", "validation and test sentences that occur word for word in a training split"),
     "conflicting_overlap": Kind("sentences", "those of them that occur there with other tags only"),
+    "near_overlap": Kind("sentences", "validation and test sentences in training but for case, digits and punctuation"),
     "invisible": Kind("words", "words with invisible, control or private-use characters, or unusual spaces"),
     "no_pieces": Kind("words", "words without subwords, which are always predicted O"),
     "cut_words": Kind("words", "words longer than a window, of which only the first subwords are read"),
@@ -173,6 +175,7 @@ class _Contents:
         split: The split.
         words_hash: A 64-bit hash of the words of each sentence. *Shape:* (sentences,)
         tagged_hash: A 64-bit hash of the words and tags of each sentence. *Shape:* (sentences,)
+        normal_hash: A 64-bit hash of the words as ``normalise_words`` returns them. *Shape:* (sentences,)
         word_start: The first word of each sentence. *Shape:* (sentences + 1,)
         invisible: The words with invisible characters.
         redirects: The sentences that are redirects.
@@ -184,6 +187,7 @@ class _Contents:
     split: Split
     words_hash: Int64
     tagged_hash: Int64
+    normal_hash: Int64
     word_start: Int64
     invisible: Int64
     redirects: Int64
@@ -199,7 +203,7 @@ class _Contents:
 
 def _read(split: Split, strings: dict[str, int], types: dict[str, int]) -> _Contents:
     """Read a split, and number its entities' words and types in ``strings`` and ``types``."""
-    plain, tagged = bytearray(), bytearray()
+    plain, tagged, normal = bytearray(), bytearray(), bytearray()
     lengths: list[int] = []
     invisible: list[int] = []
     redirects: list[int] = []
@@ -210,6 +214,7 @@ def _read(split: Split, strings: dict[str, int], types: dict[str, int]) -> _Cont
         words, tags = sentence
         plain += _hash(words)
         tagged += _hash(sentence)
+        normal += _hash(normalise_words(words))
         lengths.append(len(words))
         if has_invisible("".join(words)):
             invisible += [start + index for index, word in enumerate(words) if has_invisible(word)]
@@ -226,6 +231,7 @@ def _read(split: Split, strings: dict[str, int], types: dict[str, int]) -> _Cont
         split=split,
         words_hash=np.frombuffer(bytes(plain), np.int64),
         tagged_hash=np.frombuffer(bytes(tagged), np.int64),
+        normal_hash=np.frombuffer(bytes(normal), np.int64),
         word_start=offsets(lengths),
         invisible=np.array(invisible, np.int64),
         redirects=np.array(redirects, np.int64),
@@ -292,6 +298,9 @@ def _against(contents: _Contents, trains: Iterable[_Contents], folded: Int64) ->
             conflicting = overlap & ~np.isin(contents.tagged_hash, train.tagged_hash)
             for name, found in (("overlap", overlap), ("conflicting_overlap", conflicting)):
                 yield _Found(name, np.flatnonzero(found), train_language=language)
+        near = np.isin(contents.normal_hash, train.normal_hash)
+        if own or near.any():
+            yield _Found("near_overlap", np.flatnonzero(near), train_language=language)
         if own:
             string, known = contents.entities["string"], train.entities["string"]
             exact, any_case = np.isin(string, known), np.isin(folded[string], folded[known])

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.backbone import load_tokenizer, tokenizer_digest
+from xner.data.duplicates import normalise_words
 from xner.data.sources import Sentence, Sentences, Split, content_of
 from xner.errors import UserError
 from xner.files import cache_folder, write_atomically
-from xner.tags import IGNORE, TagSet, find_spans, invalid_tags
+from xner.tags import IGNORE, LabelSpans, TagSet, find_spans, invalid_tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -29,7 +30,7 @@ Int64 = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "4"
+_FORMAT = "5"
 """Part of every cache key; increase it when the cached content changes."""
 
 _BLOCK = 4096
@@ -78,6 +79,7 @@ class Encoded:
         word_label: The gold label of each word. *Shape:* (words,)
         word_hash: A 64-bit hash of each word. *Shape:* (words,)
         sentence_hash: A 64-bit hash of the words of each sentence. *Shape:* (sentences,)
+        normal_hash: The same of the words as ``normalise_words`` returns them. *Shape:* (sentences,)
         digest: The digest of the sentences, see ``Sentences.digest``.
         stats: Counts over the split.
     """
@@ -91,6 +93,7 @@ class Encoded:
     word_label: npt.NDArray[np.int8]
     word_hash: Int64
     sentence_hash: Int64
+    normal_hash: Int64
     digest: str
     stats: EncodingStats
 
@@ -220,6 +223,7 @@ def _encode_block(
         word_label=word_label,
         word_hash=_hash(chain.from_iterable(sentences.words)),
         sentence_hash=_hash(map("\t".join, sentences.words)),
+        normal_hash=_hash("\t".join(normalise_words(words)) for words in sentences.words),
         digest="",
         stats=EncodingStats(
             sentences=len(sentences),
@@ -287,6 +291,7 @@ def join(parts: Sequence[Encoded]) -> Encoded:
         word_label=concatenate("word_label"),
         word_hash=concatenate("word_hash"),
         sentence_hash=concatenate("sentence_hash"),
+        normal_hash=concatenate("normal_hash"),
         word_piece=np.where(word_piece < 0, -1, word_piece + shift),
         digest=hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest(),
         stats=EncodingStats(*map(sum, zip(*(astuple(part.stats) for part in parts), strict=True))),
@@ -302,6 +307,20 @@ def offsets(lengths: npt.ArrayLike) -> Int64:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
+def span_hashes(word_hash: Int64, spans: LabelSpans) -> Int64:
+    """Compute a 64-bit hash of the words of each span, whatever its type.
+
+    Args:
+        word_hash: The hash of each word. *Shape:* (words,)
+        spans: Spans of these words.
+
+    Returns:
+        Equal hashes where spans have the same words. *Shape:* (spans,)
+    """
+    content, borders = word_hash.astype("<i8").tobytes(), zip(spans.first.tolist(), spans.last.tolist(), strict=True)
+    return _hash_bytes(content[8 * first : 8 * last + 8] for first, last in borders)
+
+
 def _concatenate_ranges(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
     """Concatenate the integers of the chosen ranges ``bounds[i]`` to ``bounds[i + 1]``; also return their lengths."""
     lengths = bounds[chosen + 1] - bounds[chosen]
@@ -313,8 +332,12 @@ def _hash(texts: Iterable[str]) -> Int64:
 
     Two different texts have the same hash with probability 2**-64.
     """
+    return _hash_bytes(text.encode() for text in texts)
+
+
+def _hash_bytes(contents: Iterable[bytes]) -> Int64:
     # Signed integers, since some libraries that store arrays lack unsigned ones.
-    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
     return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
 

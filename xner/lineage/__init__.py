@@ -1,4 +1,4 @@
-"""The record of the data that a model was trained on: episodes, and hashes of every sentence and word.
+"""The record of the data that a model was trained on: episodes, and hashes of every sentence, word and entity.
 
 A model folder keeps both beside its weights, as ``lineage.json`` and ``seen.safetensors`` (about 0.1 MB per 10,000
 sentences). A zero-shot score is only as trustworthy as this record.
@@ -17,8 +17,10 @@ from safetensors.numpy import load_file, save
 
 from xner.backbone import folder_of, has_head, load_config
 from xner.data.datamodule import PanxDataModule
+from xner.data.encode import span_hashes
 from xner.errors import RunError
 from xner.files import write_atomically
+from xner.tags import find_spans
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +69,23 @@ class History(NamedTuple):
         lineage: The episodes of their training.
         sentences: Unique hashes of the sentences of all episodes, ascending. *Shape:* (sentences,)
         words: Unique hashes of the words in them, ascending. *Shape:* (words,)
+        entities: Unique hashes of the words of each entity in them, of any type, ascending. *Shape:* (entities,)
+        normal: Unique hashes of their words as ``normalise_words`` returns them, ascending. *Shape:* (normal,)
     """
 
     lineage: Lineage
     sentences: Int64
     words: Int64
+    entities: Int64
+    normal: Int64
+
+    @property
+    def hashes(self) -> dict[str, Int64]:
+        """All hashes by the names under which they are stored."""
+        return {name: array for name, array in self._asdict().items() if name != "lineage"}
 
 
-NOTHING_SEEN = History({"origin": "", "episodes": []}, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+NOTHING_SEEN = History({"origin": "", "episodes": []}, *[np.empty(0, dtype=np.int64)] * 4)
 """The history of weights that were never trained."""
 
 
@@ -105,7 +116,7 @@ def read_history(backbone: str) -> History:
     if lineage["episodes"]:
         try:
             arrays = load_file(path)
-            return History(lineage, arrays["sentences"], arrays["words"])
+            return History(lineage, **{name: arrays[name] for name in NOTHING_SEEN.hashes})
         except (OSError, SafetensorError, KeyError) as error:
             raise RunError(
                 f"{path} cannot be read ({error!r}), although {FILE} beside it says that the weights were trained; "
@@ -128,7 +139,7 @@ def read_history(backbone: str) -> History:
 def write_history(folder: Path, history: History) -> None:
     """Write a history into a model folder."""
     write_atomically(folder / FILE, json.dumps(history.lineage, ensure_ascii=False, indent=1) + "\n")
-    write_atomically(folder / SEEN_FILE, save({"sentences": history.sentences, "words": history.words}))
+    write_atomically(folder / SEEN_FILE, save(history.hashes))
 
 
 def trained_further(history: History, data: PanxDataModule, seed: int | None) -> History:
@@ -140,12 +151,16 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
         seed: The seed of the training; ``None`` where it had none.
     """
     episodes: list[Episode] = []
-    sentences, words = [history.sentences], [history.words]
+    hashes = {name: [array] for name, array in history.hashes.items()}
     for language in data.languages:
         split = data.training_split(language)
         encoded, chosen = data.encoded(split), data.training_sentences(language)
-        sentences.append(encoded.sentence_hash[chosen])
-        words.append(encoded.word_hash[encoded.words_of(chosen)[0]])
+        words, sentence_words = encoded.words_of(chosen)
+        entities = find_spans(encoded.word_label[words], sentence_words)
+        hashes["sentences"].append(encoded.sentence_hash[chosen])
+        hashes["normal"].append(encoded.normal_hash[chosen])
+        hashes["words"].append(encoded.word_hash[words])
+        hashes["entities"].append(span_hashes(encoded.word_hash[words], entities))
         content = encoded.digest.encode() + np.sort(chosen).tobytes()
         episodes.append(
             {
@@ -162,7 +177,7 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
             }
         )
     lineage: Lineage = {**history.lineage, "episodes": [*history.lineage["episodes"], *episodes]}
-    return History(lineage, np.unique(np.concatenate(sentences)), np.unique(np.concatenate(words)))
+    return History(lineage, **{name: np.unique(np.concatenate(arrays)) for name, arrays in hashes.items()})
 
 
 def zero_shot(lineage: Lineage, language: str) -> bool:

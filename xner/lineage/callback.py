@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, UserError
-from xner.lineage import Episode, History, read_history, trained_further
+from xner.lineage import NOTHING_SEEN, Episode, History, read_history, trained_further
 from xner.model.classifier import TokenClassifier
 from xner.tags import TagSet
 
@@ -98,8 +98,7 @@ class LineageCallback(Callback):
         history = self.after(pl_module, data)  # type: ignore[arg-type] # xner's only model
         checkpoint["history"] = {
             "lineage": history.lineage,
-            "sentences": torch.from_numpy(history.sentences),
-            "words": torch.from_numpy(history.words),
+            **{name: torch.from_numpy(array) for name, array in history.hashes.items()},
             "own": len(data.languages),
         }
         checkpoint["training"] = _training(trainer, pl_module, data)
@@ -110,7 +109,7 @@ class LineageCallback(Callback):
         """Restore the history."""
         if "history" in checkpoint:
             found = checkpoint["history"]
-            self.loaded = History(found["lineage"], found["sentences"].numpy(), found["words"].numpy())
+            self.loaded = History(found["lineage"], **{name: found[name].numpy() for name in NOTHING_SEEN.hashes})
             self.own = found["own"]
             self.training = checkpoint["training"]
 

@@ -193,8 +193,9 @@ class TokenClassifier(MonitoredModule):
         self.log("val/f1", scores["f1"].float(), prog_bar=True)
 
     def test_step(self, batch: Batch, *_: int) -> Any:  # noqa: ANN401 - Words, which Lightning's type does not allow
-        """Predict the words of a batch."""
-        return Words(self.network.predict_words(batch), batch.word_label, batch.sentences[batch.word_sentence])
+        """Predict the words of a batch, and how probable each predicted label is."""
+        predicted, score = self.network.predict_scored(batch)
+        return Words(predicted, batch.word_label, batch.sentences[batch.word_sentence], score)
 
     def predict_step(self, batch: Batch, *_: int) -> PredictedWords:
         """Predict the words of a batch, and how probable each predicted label is."""

@@ -22,11 +22,13 @@ class Words(NamedTuple):
         predicted: Predicted labels. *Shape:* (words,)
         gold: Gold labels. *Shape:* (words,)
         sentence: The number of each word's sentence in the data set. *Shape:* (words,)
+        score: The probability of each predicted label, in float32. *Shape:* (words,)
     """
 
     predicted: Tensor
     gold: Tensor
     sentence: Tensor
+    score: Tensor
 
 
 class PredictedWords(NamedTuple):
@@ -47,7 +49,7 @@ class Tested(NamedTuple):
     """The result of a test of one data set.
 
     Attributes:
-        words: The words with their predicted and gold labels.
+        words: The words with their predicted and gold labels, and the probabilities of the former.
         sentences: The numbers of the sentences that have words, ascending. *Shape:* (sentences,)
         sentence_words: Number of words of each of them. *Shape:* (sentences,)
         counts: Spans of each of them, in seqeval's default mode. *Shape of each:* (sentences, types)
@@ -65,7 +67,7 @@ def score_words(words: Words, tag_set: TagSet) -> Tested:
     """Count the spans of each sentence, and score the sums.
 
     >>> from xner.tags import PANX
-    >>> words = Words(torch.tensor([1, 2, 0]), torch.tensor([1, 2, 5]), torch.tensor([3, 3, 8]))
+    >>> words = Words(torch.tensor([1, 2, 0]), torch.tensor([1, 2, 5]), torch.tensor([3, 3, 8]), torch.ones(3))
     >>> tested = score_words(words, PANX)
     >>> tested.sentences.tolist(), tested.counts.gold.tolist(), round(tested.scores["f1"], 3)
     ([3, 8], [[1, 0, 0], [0, 0, 1]], 0.667)
@@ -84,8 +86,11 @@ def score_words(words: Words, tag_set: TagSet) -> Tested:
 class WordCollection(Metric):
     """The evaluated or predicted words of all processes, in order.
 
-    ``compute`` returns the predicted labels, the gold labels or the bits of the scores, and the sentence numbers as
-    three rows, sorted by sentence, with the words of a sentence in the order of the updates. *Shape:* (3, words)
+    ``compute`` returns what the updates added as rows, sorted by sentence, with the words of a sentence in the order of
+    the updates. *Shape:* (rows, words)
+
+    Args:
+        rows: Number of rows; the third is the number of each word's sentence.
 
     >>> words = WordCollection()
     >>> words.update(torch.tensor([5, 1, 2]), torch.tensor([5, 1, 0]), torch.tensor([7, 4, 4]))
@@ -98,8 +103,9 @@ class WordCollection(Metric):
 
     seen: list[Tensor] | Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int = 3) -> None:
         super().__init__()
+        self.rows = rows
         self.add_state("seen", [], dist_reduce_fx="cat")
         self.reset()
 
@@ -107,18 +113,17 @@ class WordCollection(Metric):
         """Discard all words."""
         super().reset()
         # For a process without words, torchmetrics would gather an empty float vector, which fits no other's integers.
-        self.seen = [torch.zeros(0, 3, dtype=torch.long, device=self.device)]
+        self.seen = [torch.zeros(0, self.rows, dtype=torch.long, device=self.device)]
 
-    def update(self, predicted: Tensor, other: Tensor, sentence: Tensor) -> None:
-        """Add the words of whole sentences, as in ``Words`` or ``PredictedWords``."""
+    def update(self, *rows: Tensor) -> None:
+        """Add the words of whole sentences, as in ``Words`` or ``PredictedWords``; scores become their bits."""
         assert isinstance(self.seen, list)  # a tensor only while processes are in sync, when updates are refused
-        if other.is_floating_point():
-            other = other.view(torch.int32)
-        self.seen.append(torch.stack([predicted, other, sentence], dim=1).long())
+        integers = [row.view(torch.int32) if row.is_floating_point() else row for row in rows]
+        self.seen.append(torch.stack([row.long() for row in integers], dim=1))
 
     def compute(self) -> Tensor:
         """Sort the words by sentence."""
-        # One tensor, not three: torchmetrics would squeeze the shape (1,) of a single word to ().
+        # One tensor, not one per row: torchmetrics would squeeze the shape (1,) of a single word to ().
         words = dim_zero_cat(self.seen)
         return words[words[:, 2].argsort(stable=True)].T
 
@@ -143,7 +148,8 @@ class CollectWords(Callback):
         """Make a collection per data set."""
         loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.predict_dataloaders
         count = len(loaders) if isinstance(loaders, list) else int(loaders is not None)
-        self.collections = [WordCollection().to(pl_module.device) for _ in range(count)]
+        rows = len((Words if trainer.testing else PredictedWords)._fields)
+        self.collections = [WordCollection(rows).to(pl_module.device) for _ in range(count)]
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - tuples
@@ -159,7 +165,11 @@ class CollectWords(Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score each data set, and log the scores under its name."""
-        self.tested = [score_words(Words(*rows), pl_module.network.tag_set) for rows in self._gather()]  # type: ignore[union-attr, arg-type] # a TokenClassifier
+        tag_set: Any = pl_module.network.tag_set  # type: ignore[union-attr] # a TokenClassifier
+        self.tested = [
+            score_words(Words(predicted, gold, sentence, _scores(bits)), tag_set)
+            for predicted, gold, sentence, bits in self._gather()
+        ]
         data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
         names = data.test_languages if isinstance(data, BatchSource) else [*map(str, range(len(self.tested)))]
         for name, tested in zip(names, self.tested, strict=True):
@@ -168,14 +178,18 @@ class CollectWords(Callback):
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Order the words of each data set."""
         self.predicted = [
-            PredictedWords(predicted, bits.int().view(torch.float32), sentence)
-            for predicted, bits, sentence in self._gather()
+            PredictedWords(predicted, _scores(bits), sentence) for predicted, bits, sentence in self._gather()
         ]
 
     def _gather(self) -> list[Tensor]:
         found = [collection.compute().cpu() for collection in self.collections]
         self.collections = []
         return found
+
+
+def _scores(bits: Tensor) -> Tensor:
+    """Return the scores that a collection holds as bits."""
+    return bits.int().view(torch.float32)
 
 
 def run_test(

@@ -167,10 +167,6 @@ class Network(nn.Module):
         certain[OUTSIDE] = 0
         return torch.where(batch.word_piece[:, None] < 0, certain, logits)
 
-    def predict_words(self, batch: Batch) -> Tensor:
-        """Predict the most probable label of every word. *Shape:* (words,)."""
-        return self.word_logits(batch).argmax(dim=-1)
-
     def predict_scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Predict the most probable label of every word, and its probability. *Shape of both:* (words,)."""
         logits = self.word_logits(batch)

@@ -46,12 +46,14 @@ class Scored(NamedTuple):
     Attributes:
         seeds: F1 over seeds.
         interval: Confidence interval of the mean, over sentences.
+        seed_interval: Confidence interval of the mean, over seeds and sentences; ``None`` for a single seed.
         before: Difference from the next smaller size of the regime; ``None`` at the smallest.
         source: Difference from the source stage; ``None`` for the source stage and where there is none.
     """
 
     seeds: Seeds
     interval: Interval
+    seed_interval: Interval | None
     before: Difference | None
     source: Difference | None
 
@@ -221,8 +223,9 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
     own = [[columns[each["stage"]] for each in group] for group in groups.values()]
     seeds = [over_seeds([float(value) for value in resampled.f1[each]]) for each in own]
     intervals = [resampled.interval(each) for each in own]
+    seed_intervals = [resampled.seed_interval(each) for each in own]
     # Each of both is a column of the page's tables, and one family of tests.
-    scores = zip(seeds, intervals, corrected(before), corrected(source), strict=True)
+    scores = zip(seeds, intervals, seed_intervals, corrected(before), corrected(source), strict=True)
     return {key: Scored(*score) for key, score in zip(keys, scores, strict=True)}
 
 

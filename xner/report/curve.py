@@ -29,6 +29,19 @@ Those of the lines are Okabe and Ito's palette, safe for colour-blind readers, d
 on white.
 """
 
+FIGURE_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "xner",
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.parse_math": False,
+    "text.color": COLOURS["ink"],
+}
+"""matplotlib's settings for every figure of a report."""
+
+SVG_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+"""Leaves out the metadata that would make drawings of the same results differ."""
+
 STYLES = (
     ("blue", "o", "-"), ("orange", "s", (0, (6, 1.5))), ("green", "D", "-."), ("pink", "^", (0, (3, 1, 1, 1, 1, 1))),
     ("yellow", "v", (0, (8, 2, 2, 2))), ("violet", "P", (0, (1, 1))),
@@ -98,18 +111,10 @@ def draw_curve(analyses: Sequence[Analysis], png: Path, svg: Path) -> None:
         png: Path of the bitmap, 200 dots per inch.
         svg: Path of the drawing. Both files are the same to the byte for the same results.
     """
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "xner",
-        "font.family": "sans-serif",
-        "font.size": 9.5,
-        "text.parse_math": False,
-        "text.color": COLOURS["ink"],
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(FIGURE_STYLE):
         figure = _figure(analyses)
         for path, form in ((png, "png"), (svg, "svg")):
-            metadata = {"Software": None} if form == "png" else dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            metadata = {"Software": None} if form == "png" else SVG_METADATA
             buffer = io.BytesIO()
             figure.savefig(buffer, format=form, dpi=200 if form == "png" else 72, metadata=metadata)
             write_atomically(path, buffer.getvalue())

@@ -16,6 +16,7 @@ from xner.report.analysis import REACHES, Analysis, Curve, Point, compare, shown
 from xner.report.curve import COLOURS
 from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
 from xner.report.matrix import Matrix
+from xner.report.reliability import draw_reliability
 from xner.report.runs import before_adaptation, language_name, regime_name, trained_on
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
@@ -85,6 +86,7 @@ class RunView(NamedTuple):
         config: The content of ``config.yaml``, empty without one.
         versions: The versions of the software, by name.
         types: The entity types of all stages, each with its colour in examples.
+        reliability: The reliability diagrams.
     """
 
     id: str
@@ -99,6 +101,7 @@ class RunView(NamedTuple):
     config: str
     versions: dict[str, str]
     types: dict[str, str]
+    reliability: Markup
 
 
 def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
@@ -129,7 +132,7 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
         matrix_sources=matrix.rows[0].sources,
         targets=[*dict.fromkeys(language_name(each.target) for each in analyses)],
         language_name=language_name,
-        curve=_inline(svg),
+        curve=_inline(svg, "Learning curve; its values are in the table of results."),
         DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, NOTHING=NOTHING,
     )  # fmt: skip
     return page.lstrip()
@@ -160,6 +163,7 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         versions={name: " and ".join(found) for name, found in sorted(versions.items())},
         types=type_colours(dict.fromkeys(each for result in run.results for each in result["types"])),
+        reliability=_inline(draw_reliability(analysis), "Reliability diagrams.", f"{prefix}reliability-"),
     )
 
 
@@ -228,10 +232,16 @@ def _cell(value: object, key: str) -> Cell:
     return Cell(f"{value:,}" if type(value) is int and "seed" not in key else str(value))
 
 
-def _inline(svg: str) -> Markup:
-    """Make the drawing fit the page's width and take its colours from the page's style sheet."""
+def _inline(svg: str, label: str, prefix: str = "") -> Markup:
+    """Make a drawing fit the page's width and take its colours from the page's style sheet.
+
+    Args:
+        svg: The drawing.
+        label: Its description for screen readers.
+        prefix: Begins the ids of its elements, which are unique in the page.
+    """
     drawing = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg[svg.index("<svg") :], count=1)
-    label = "Learning curve; its values are in the table of results."
+    drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", drawing)
     drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     for name, colour in COLOURS.items():
         drawing = drawing.replace(colour, f"var(--{name})")
@@ -247,8 +257,10 @@ def _points(value: float, decimals: int = 2) -> str:
     return f"{100 * value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _interval(value: Interval | Difference, decimals: int = 2) -> str:
+def _interval(value: Interval | Difference | None, decimals: int = 2) -> str:
     """Format the interval of a score in percent, or that of a difference in percentage points."""
+    if value is None:
+        return NOTHING
     if isinstance(value, Difference):
         return f"[{_points(value.interval.low, decimals)}, {_points(value.interval.high, decimals)}]"
     return f"[{_percent(value.low, decimals)}, {_percent(value.high, decimals)}]"

@@ -171,6 +171,26 @@ class Resampled:
         """Compute the confidence interval of the mean F1 of some evaluations."""
         return interval(self.draws[:, columns].mean(axis=1))
 
+    def seed_interval(self, columns: Sequence[int], *, seed: int = 1) -> Interval | None:
+        """Compute the confidence interval of the mean F1 over seeds and sentences.
+
+        Each bootstrap sample draws as many seeds as there are, with replacement, and then the sentences, which are the
+        same for all seeds (the pigeonhole bootstrap of Owen 2007; for seeds of a training and the examples of a test,
+        the Multi-Bootstrap of Sellam et al. 2022).
+
+        Args:
+            columns: The evaluations, one per seed.
+            seed: Seed of the samples of seeds, other than that of the samples of sentences.
+
+        Returns:
+            The interval; ``None`` for a single seed, from which variation over seeds cannot be estimated.
+        """
+        if len(columns) < 2:
+            return None
+        shape = len(self.draws), len(columns)
+        drawn = np.random.default_rng(seed).integers(len(columns), size=shape)
+        return interval(np.take_along_axis(self.draws[:, columns], drawn, axis=1).mean(axis=1))
+
     def difference(self, columns: Sequence[int], others: Sequence[int]) -> Difference:
         """Compute the mean F1 of some evaluations minus that of others."""
         value = float(self.f1[columns].mean() - self.f1[others].mean())

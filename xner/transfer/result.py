@@ -24,6 +24,17 @@ class Evaluation(TypedDict):
     ``f1_by_type`` has the F1 of each entity type, in the order of ``Result``'s ``types``.
     ``seen_sentences`` occur verbatim in what the weights were trained on; ``f1_unseen`` is F1 on the others, ``None``
     if there are none. ``contaminated`` weights were trained on an evaluation split, or on every sentence of this one.
+
+    ``f1_seen_entities`` and ``f1_unseen_entities`` divide the spans by their words: a span is seen if exactly these
+    words, in their order and case, are an entity of any type in the sentences that the weights were trained on. Gold
+    and predicted spans each count by their own words, so that a predicted span with wrong boundaries may count in the
+    other group than the entity that it overlaps. A score is ``None`` where no gold entity is in its group.
+
+    ``near_duplicates`` are equal to a sentence that the weights were trained on but for case, digits and words of
+    punctuation, as ``normalise_words`` defines it; verbatim ones are among them.
+
+    ``ece`` is the expected calibration error of the words' predicted labels in ``model.calibration``, rounded to 4
+    digits, because further digits of probabilities depend on how sentences are batched.
     """
 
     language: str
@@ -43,6 +54,10 @@ class Evaluation(TypedDict):
     seen_sentences: int
     f1_unseen: float | None
     contaminated: bool
+    f1_seen_entities: float | None
+    f1_unseen_entities: float | None
+    near_duplicates: int
+    ece: float
 
 
 class Result(TypedDict):
@@ -82,6 +97,9 @@ class Counts(NamedTuple):
         word_gold: The gold label of each word, sentence after sentence. *Shape:* (words,)
         word_predicted: The predicted label of each word. *Shape:* (words,)
         word_seen: Whether each word occurs in what the weights were trained on. *Shape:* (words,)
+        bin_words: Number of words by the probability of their predicted label, as in ``Calibration``. *Shape:* (bins,)
+        bin_probability: Sum of the probabilities of these words. *Shape:* (bins,)
+        bin_right: Number of these words that are right. *Shape:* (bins,)
     """
 
     correct: npt.NDArray[np.int32]
@@ -91,13 +109,17 @@ class Counts(NamedTuple):
     word_gold: npt.NDArray[np.int8]
     word_predicted: npt.NDArray[np.int8]
     word_seen: npt.NDArray[np.bool_]
+    bin_words: npt.NDArray[np.int64]
+    bin_probability: npt.NDArray[np.float64]
+    bin_right: npt.NDArray[np.int64]
 
 
 CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
-    "contaminated", "shots",
+    "contaminated", "shots", "f1_seen_entities", "f1_unseen_entities", "near_duplicates",
+    "ece",
 )  # fmt: skip
 """The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 

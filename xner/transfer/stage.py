@@ -16,14 +16,17 @@ import numpy.typing as npt
 import torch
 
 from xner.data.datamodule import PanxDataModule
+from xner.data.encode import span_hashes
 from xner.errors import RunError
 from xner.files import folder_atomically
 from xner.lineage import History, evaluation_splits, write_history, zero_shot
 from xner.lineage.callback import LineageCallback
+from xner.model.calibration import calibrate, calibration_error
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import Tested, run_test
 from xner.model.metrics import span_scores
 from xner.model.monitoring import Diverged
+from xner.tags import find_spans
 from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
 from xner.transfer.result import Counts, Evaluation, Result, write_result
@@ -199,6 +202,7 @@ def evaluate(
         encoded = data.encoded(split)
         sentences = tested.sentences.numpy()
         words, _ = encoded.words_of(sentences)
+        calibration = calibrate(tested.words.score.numpy(), (tested.words.predicted == tested.words.gold).numpy())
         counted = counts[language, split.name] = Counts(
             correct=tested.counts.correct.numpy().astype(np.int32),
             predicted=tested.counts.predicted.numpy().astype(np.int32),
@@ -207,8 +211,12 @@ def evaluate(
             word_gold=tested.words.gold.numpy().astype(np.int8),
             word_predicted=tested.words.predicted.numpy().astype(np.int8),
             word_seen=np.isin(encoded.word_hash[words], history.words),
+            bin_words=calibration.words,
+            bin_probability=calibration.probability,
+            bin_right=calibration.right,
         )
         seen = np.isin(encoded.sentence_hash[sentences], history.sentences)
+        f1_seen_entities, f1_unseen_entities = f1_by_seen(counted, encoded.word_hash[words], history.entities)
         scores = {name: score for name, score in tested.scores.items() if name in Evaluation.__annotations__}
         evaluations.append(
             {
@@ -224,6 +232,10 @@ def evaluate(
                 "seen_sentences": int(seen.sum()),
                 "f1_unseen": None if seen.all() else f1_of(counted, ~seen),
                 "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
+                "f1_seen_entities": f1_seen_entities,
+                "f1_unseen_entities": f1_unseen_entities,
+                "near_duplicates": int(np.isin(encoded.normal_hash[sentences], history.normal).sum()),
+                "ece": round(calibration_error(calibration), 4),
             }
         )
     return evaluations, counts
@@ -236,5 +248,37 @@ def f1_of(counts: Counts, chosen: npt.NDArray[np.bool_]) -> float:
         counts: The counts of an evaluation.
         chosen: Whether each of its sentences is in the subset. *Shape:* (sentences,)
     """
-    sums = (torch.tensor(int(each[chosen].sum())) for each in (counts.correct, counts.predicted, counts.gold))
-    return span_scores(*sums).f1.item()
+    return _f1(*(int(each[chosen].sum()) for each in (counts.correct, counts.predicted, counts.gold)))
+
+
+def f1_by_seen(
+    counts: Counts, word_hash: npt.NDArray[np.int64], entities: npt.NDArray[np.int64]
+) -> tuple[float | None, float | None]:
+    """Compute the F1 of the spans whose words are an entity of the training data, and that of the others.
+
+    Args:
+        counts: The counts of an evaluation.
+        word_hash: The hash of each of its words. *Shape:* (words,)
+        entities: Hashes of the entities of the training data, as ``span_hashes`` computes them. *Shape:* (entities,)
+
+    Returns:
+        Both scores as ``Evaluation`` defines them; ``None`` where no gold entity is in the group.
+    """
+    gold, predicted = (
+        find_spans(labels, counts.sentence_words) for labels in (counts.word_gold, counts.word_predicted)
+    )
+    seen_gold, seen_predicted = (np.isin(span_hashes(word_hash, each), entities) for each in (gold, predicted))
+    # Spans do not overlap, so that their first words are unique.
+    _, own, its = np.intersect1d(gold.first, predicted.first, assume_unique=True, return_indices=True)
+    right = (gold.last[own] == predicted.last[its]) & (gold.type[own] == predicted.type[its])
+    seen_right = seen_gold[own[right]]
+    return tuple(  # type: ignore[return-value] # two
+        _f1(*(int((each == seen).sum()) for each in (seen_right, seen_predicted, seen_gold)))
+        if (seen_gold == seen).any()
+        else None
+        for seen in (True, False)
+    )
+
+
+def _f1(correct: int, predicted: int, gold: int) -> float:
+    return span_scores(torch.tensor(correct), torch.tensor(predicted), torch.tensor(gold)).f1.item()
