@@ -373,7 +373,7 @@ BAD_OPTIONS = [
     ("transfer", ["--sizes=[ten]"], 2, "sizes"),
     ("transfer", ["--sizes=[10]", "--source=eng"], 2, "language 'eng' is not in"),
     ("transfer", ["--sizes=[10]", "--target=tur"], 2, "did you mean 'tr'?"),
-    ("transfer", ["--sizes=[10]", "--target=en"], 2, "source=en is the target as well"),
+    ("transfer", ["--sizes=[10]", "--target=en"], 2, "source=en is the target en as well"),
     (
         "transfer",
         ["--sizes=[10]", "--regimes=[other]"],
