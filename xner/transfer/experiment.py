@@ -19,7 +19,7 @@ from xner.transfer.plan import SIZES, Stage
 from xner.transfer.result import Result
 
 Keep = Literal["none", "source", "last", "all"]
-Select = Literal["last", "best"]
+Select = Literal["last", "best", "average"]
 Options = Mapping[str, Any]
 """All options of a command by their name on the command line, such as ``data.languages``, as JSON values."""
 
@@ -40,7 +40,8 @@ class TransferOptions:
             scratch (the backbone, target sentences only), joint (the backbone, source and target sentences).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
-        select: Which checkpoint to evaluate: last, or best by F1 on validation.
+        select: Which weights to evaluate: last, best by F1 on validation, or the average of those at the end of every
+            epoch.
         plan: Print each stage's starting point, training data and optimizer steps, without running any.
         executor: How stages are run: serial, one after another, or ray, independent stages in parallel on this machine
             or on the cluster that RAY_ADDRESS names; the results are the same.
@@ -99,7 +100,7 @@ class Experiment:
         digests: The digest of each split in use, see ``Sentences.digest``, by its name, such as ``tr/train``.
         work: The approximate duration of each stage by its id, in sentences trained on once.
         keep: Stages whose model folders are kept.
-        select: Which checkpoint is evaluated.
+        select: Which weights are evaluated.
     """
 
     root: Path

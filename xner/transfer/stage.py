@@ -19,6 +19,7 @@ from xner.errors import RunError
 from xner.files import folder_atomically
 from xner.lineage import History, evaluation_splits, write_history, zero_shot
 from xner.lineage.callback import LineageCallback
+from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import Tested, run_test
 from xner.model.metrics import span_scores
@@ -85,9 +86,10 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         )
     )
     resume = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
+    average = EpochAverage() if experiment.select == "average" else None
     for observer in observers:
         observer.stage_begun(stage, experiment, trainer)
-    trainer.callbacks.append(resume)  # type: ignore[attr-defined] # set by Lightning
+    trainer.callbacks += [*([average] if average else []), resume]  # type: ignore[attr-defined] # set by Lightning
     if trainer.is_global_zero:
         write_begun(checkpoints, definition)
     pl.seed_everything(stage.seed, workers=True, verbose=False)
@@ -99,6 +101,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         if not resume.best.is_file():
             raise no_best()
         model.take_weights(torch.load(resume.best, map_location="cpu", weights_only=True)["state_dict"])
+    if average:
+        model.take_weights(average.weights())
     history = LineageCallback.of(trainer).after(model, data)
     check_weights(model)  # in every process, because none would wait for one that fails alone
     if trainer.is_global_zero:
