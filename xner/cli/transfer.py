@@ -58,6 +58,7 @@ def transfer(cli: XnerCLI) -> None:
         regimes=options.regimes,
         seeds=options.seeds,
         shots=options.shots,
+        soup=options.soup,
     )
     stages_of()  # refuses wrong options before the data is read
     _check_set_by_transfer(cli, options)
@@ -143,9 +144,10 @@ def plan_table(
     rows = []
     for stage in stages:
         counts = sentences[stage.id]
-        steps = int(min(epochs * -(-sum(counts.values()) // batch), max_steps))
+        steps = 0 if stage.averages else int(min(epochs * -(-sum(counts.values()) // batch), max_steps))
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
-        rows.append((stage.id, stage.parent or backbone, trained, steps))
+        start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or backbone
+        rows.append((stage.id, start, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
 
 
@@ -264,7 +266,10 @@ class Progress(Observer):
             self.bar.set_description(f"stages {self.complete}/{self.stages}", refresh=True)
 
     def stage_begun(self, stage: Stage, experiment: Experiment, trainer: object) -> None:
-        """Print where the stage starts."""
+        """Print where the stage starts, or what it averages."""
+        if stage.averages:
+            say(f"{stage.id}: averages the weights of {len(stage.averages)} seeds")
+            return
         say(f"{stage.id}: starts from {stage.parent or 'the backbone'}")
 
     def stage_completed(self, result: Result) -> None:

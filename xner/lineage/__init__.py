@@ -7,6 +7,7 @@ sentences). A zero-shot score is only as trustworthy as this record.
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -163,6 +164,23 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
         )
     lineage: Lineage = {**history.lineage, "episodes": [*history.lineage["episodes"], *episodes]}
     return History(lineage, np.unique(np.concatenate(sentences)), np.unique(np.concatenate(words)))
+
+
+def merged_history(histories: Sequence[History]) -> History:
+    """Merge the histories of weights that were averaged: everything that any of them was trained on.
+
+    Args:
+        histories: At least one, of weights that began at the same backbone.
+    """
+    lineages = [each.lineage for each in histories]
+    episodes: list[Episode] = []
+    for lineage in lineages:
+        episodes += [episode for episode in lineage["episodes"] if episode not in episodes]
+    merged: Lineage = {"origin": lineages[0]["origin"], "episodes": episodes}
+    if any(lineage.get("unrecorded") for lineage in lineages):
+        merged["unrecorded"] = True
+    sentences, words = (np.unique(np.concatenate(each)) for each in list(zip(*histories, strict=True))[1:])
+    return History(merged, sentences, words)
 
 
 def zero_shot(lineage: Lineage, language: str) -> bool:

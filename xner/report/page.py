@@ -19,7 +19,7 @@ from xner.report.matrix import Matrix
 from xner.report.runs import before_adaptation, language_name, regime_name, trained_on
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
-from xner.transfer.plan import REGIMES
+from xner.transfer.plan import REGIMES, SOUP
 from xner.transfer.result import Evaluation, Result, read_sentences
 
 NOTHING = "\N{EN DASH}"
@@ -121,8 +121,8 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
     }  # fmt: skip
     page = environment.get_template("page.html.j2").render(
         runs=[view_run(each, f"run{number}-" if several else "") for number, each in enumerate(analyses, 1)],
-        regimes={name: REGIMES.get(name, "") for name in dict.fromkeys(point.regime for point in points)},
-        seeds=sorted({result["seed"] for each in analyses for result in each.run.results}),
+        regimes={name: _how(name) for name in dict.fromkeys(point.regime for point in points)},
+        seeds=sorted({each["seed"] for analysis in analyses for each in analysis.run.results} - {None}),
         sizes=sorted({point.size for point in points}),
         compared=compare(analyses[0], analyses[1:]),
         matrix=matrix if len(matrix.languages) > 2 else None,
@@ -133,6 +133,13 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
         DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, NOTHING=NOTHING,
     )  # fmt: skip
     return page.lstrip()
+
+
+def _how(regime: str) -> str:
+    """Describe the stages of a regime; empty for one that is unknown."""
+    if regime.startswith(SOUP):
+        return "weights averaged over the seeds"
+    return f"trained {REGIMES[regime]}" if regime in REGIMES else ""
 
 
 def view_run(analysis: Analysis, prefix: str) -> RunView:

@@ -42,6 +42,8 @@ class TransferOptions:
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
         select: Which weights to evaluate: last, best by F1 on validation, or the average of those at the end of every
             epoch.
+        soup: Add a stage per regime, target and size whose weights are the average of the stages of all seeds. New
+            heads then have the same initial weights with every seed, because only such heads can be averaged.
         plan: Print each stage's starting point, training data and optimizer steps, without running any.
         executor: How stages are run: serial, one after another, or ray, independent stages in parallel on this machine
             or on the cluster that RAY_ADDRESS names; the results are the same.
@@ -57,6 +59,7 @@ class TransferOptions:
     seeds: Sequence[int] = (42,)
     keep: Keep = "source"
     select: Select = "last"
+    soup: bool = False
     plan: bool = False
     executor: Literal["serial", "ray"] = "serial"
     gpus_per_stage: float | None = None
@@ -101,6 +104,7 @@ class Experiment:
         work: The approximate duration of each stage by its id, in sentences trained on once.
         keep: Stages whose model folders are kept.
         select: Which weights are evaluated.
+        soup: Whether new heads have the same initial weights with every seed.
     """
 
     root: Path
@@ -117,6 +121,7 @@ class Experiment:
     work: Mapping[str, float]
     keep: Keep = "source"
     select: Select = "last"
+    soup: bool = False
 
     def folder(self, stage: str) -> Path:
         """Return the folder of a stage's result."""
@@ -160,8 +165,9 @@ class Definition:
         shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
         evaluated: The languages it is tested on.
         subset_seed: Seed of the subsets.
-        parent: The id of the stage it starts from; ``None`` for the backbone.
-        start_from: The fingerprint of the parent's definition, or the digest of the backbone.
+        parent: The id of the stage it starts from, or those of the stages that it averages, joined by ``+``; ``None``
+            for the backbone.
+        start_from: The fingerprints of their definitions, or the digest of the backbone.
         batch_sentences: Training sentences per batch, over all processes.
         sentences: The digest of each split in use.
         types: The entity types, in the order of their labels.
@@ -217,7 +223,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
             f"{language}/{name}" for language, _ in stage.train for name in (experiment.train_split, "validation")
         ]
         splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
-        start = definitions[stage.parent].fingerprint if stage.parent else experiment.backbone_digest
+        start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
         definitions[stage.id] = Definition(
             stage=stage.id,
@@ -225,7 +231,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
             shots=stage.shots,
             evaluated=list(experiment.evaluated),
             subset_seed=stage.seed,
-            parent=stage.parent,
+            parent="+".join(stage.parents) or None,
             start_from=start,
             batch_sentences=experiment.batch_sentences,
             sentences={split: experiment.digests[split] for split in splits},
@@ -294,6 +300,7 @@ def prepare(
         work={stage.id: _work(stage, data, evaluated, epochs=epochs) for stage in stages},
         keep=transfer.keep,
         select=transfer.select,
+        soup=transfer.soup,
     )
 
 
@@ -310,5 +317,7 @@ def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epoch
     trained = sum(len(each) for each in chosen_sentences(stage, data).values())
     validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
     tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
+    if stage.averages:
+        return tested / 4
     # Where the number of steps ends a stage, its share of an epoch is unknown.
     return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4

@@ -48,15 +48,17 @@ class Evaluation(TypedDict):
 class Result(TypedDict):
     """A complete stage.
 
-    ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``; ``start_from`` is a stage's id
-    or the backbone; ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples``
-    those of the target language (0 in a source stage), ``shots`` its entities per type where these were asked for.
+    ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``, or one of these after
+    ``soup-``, whose ``seed`` is ``None``; ``start_from`` is a stage's id, or several joined by ``+``, or the backbone;
+    ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples`` those of the
+    target language (0 in a source stage), ``shots`` its entities per type where these were asked for; of a soup, they
+    are those of the first stage that it averages.
     ``types`` are the entity types, in the order of their labels.
     """
 
     stage: str
     regime: str
-    seed: int
+    seed: int | None
     start_from: str
     train_languages: list[str]
     train_samples: int
