@@ -1,9 +1,11 @@
 """Stages that end with averaged weights, undisturbed and killed."""
 
+import re
 import shutil
 import signal
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +14,7 @@ from tests.commands import Run, assert_one_line, results
 from tests.transfer.test_restart import assert_same_run, transfer
 from tests.transfer.test_restart import run as run_process
 from xner.cli.main import main
+from xner.data.datamodule import PanxDataModule
 from xner.lineage import read_history
 from xner.report.analysis import analyse
 from xner.report.runs import load_run
@@ -160,3 +163,90 @@ def test_lost_model(soups: Path, tiny_backbone: str, tmp_path: Path, run: Run) -
     shutil.rmtree(root / "stages" / "joint-tr-20-seed2" / "model")
     outcome = run(*transfer(root, tiny_backbone, *SOUP, "--keep=all"))
     assert_one_line(outcome, 1, "joint-tr-20-soup averages joint-tr-20-seed2, whose weights are not in")
+
+
+ORACLE = ("--sizes=[20]", "--regimes=[progressive,scratch]", "--select=oracle", "--keep=all")
+
+
+def test_oracle(tiny_backbone: str, tmp_path: Path, run: Run) -> None:
+    """The best epoch by the target's validation is taken, and no score of it, or of its children, is zero-shot."""
+    scores: dict[str, list[float]] = {}
+    save = ResumeCheckpoint.on_train_epoch_end
+
+    def noted(self: ResumeCheckpoint, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        scores.setdefault(self.last.parts[-3], []).append(float(trainer.callback_metrics["val/f1"]))
+        save(self, trainer, pl_module)
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            assert self.best
+            best[self.last.parts[-3]] = torch.load(self.best, weights_only=True)["state_dict"]
+
+    best: dict[str, dict[str, torch.Tensor]] = {}
+    validated: list[list[str]] = []
+    loader = PanxDataModule.val_dataloader
+
+    def watched(self: PanxDataModule) -> object:
+        validated.append([str(split) for split in self._validation_splits()])
+        return loader(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumeCheckpoint, "on_train_epoch_end", noted)
+        patch.setattr(PanxDataModule, "val_dataloader", watched)
+        outcome = run(*transfer(tmp_path / "run", tiny_backbone, *ORACLE))
+    assert outcome.code == 0, outcome
+    assert validated == [["tr/validation"]] * 3
+    for stage, weights in best.items():
+        folder = tmp_path / "run" / "stages" / stage / "model"
+        for name, value in load_file(folder / "model.safetensors").items():
+            assert torch.equal(value, weights[f"network.model.{name}"])
+        # The score of that epoch is the one of the model folder, by the command that scores it.
+        outcome = run(
+            *("validate", "--data.source=sample", f"--model.backbone={folder}", "--data.languages=[tr]"),
+            *("--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.enable_progress_bar=false"),
+        )
+        assert outcome.code == 0, outcome
+        [line] = [line for line in outcome.out.splitlines() if " val/f1 " in line]
+        assert f"{max(scores[stage]):.4f}" in f"{float(line.split()[-2]):.4f}"
+        assert read_history(str(folder)).lineage["oracle"]
+
+    rows = results(tmp_path / "run")
+    assert {row["stage"].split("-")[0] for row in rows} == {"source", "progressive", "scratch"}
+    assert {(row["zero_shot"], row["oracle"]) for row in rows} == {("False", "True")}
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "oracle (not zero-shot)" in page
+    shown = page[page.index("<body") : page.index('id="configuration"')].replace("is called zero-shot only if", "")
+    assert "was chosen by the Turkish validation" in shown
+    assert not re.search("(?i)(?<!not )zero-shot", shown)
+
+
+def test_oracle_goes_on(tiny_backbone: str, tmp_path: Path, run: Run) -> None:
+    """A model folder of an oracle is one for every command, and for an experiment that starts from it."""
+    root = tmp_path / "run"
+    assert run(*transfer(root, tiny_backbone, "--sizes=[10]", "--select=oracle")).code == 0
+    folder = root / "stages" / "source-en-seed42" / "model"
+    outcome = run("test", "--data.source=sample", f"--model.backbone={folder}", "--data.test_languages=[tr]")
+    assert outcome.code == 0, outcome
+    assert "oracle: the epoch of the weights was chosen by the validation split of the target" in outcome.out
+    assert "zero-shot" not in outcome.out
+    assert run(*transfer(tmp_path / "child", str(folder), "--sizes=[10]", "--trainer.max_steps=1")).code == 0
+    assert {(row["zero_shot"], row["oracle"]) for row in results(tmp_path / "child")} == {("False", "True")}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--target=[tr,de]"], "select=oracle chooses epochs by one target, not by target=['tr', 'de']"),
+        (["--trainer.limit_val_batches=0"], "skips validation, which select=oracle needs"),
+        (["--trainer.check_val_every_n_epoch=5"], "but select=oracle needs F1 on validation"),
+    ],
+)
+def test_mistakes_of_an_oracle(tiny_backbone: str, tmp_path: Path, run: Run, given: list[str], expected: str) -> None:
+    """What leaves no target validation to choose by is one line before anything is written."""
+    outcome = run(*transfer(tmp_path / "run", tiny_backbone, "--sizes=[10]", "--select=oracle", *given))
+    assert_one_line(outcome, 2, expected)
+    assert not (tmp_path / "run").exists()
+
+
+def test_fit_has_no_oracle(tiny_backbone: str, tmp_path: Path, run: Run) -> None:
+    """A fit has no target."""
+    outcome = run("fit", "--data.source=sample", f"--model.backbone={tiny_backbone}", "--select=oracle")
+    assert_one_line(outcome, 2, "select", "oracle")

@@ -203,6 +203,8 @@ def describe(evaluation: Evaluation) -> str:
     ]
     if evaluation["unscored_words"]:
         lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
+    if evaluation["oracle"]:
+        lines.append("oracle: the epoch of the weights was chosen by the validation split of the target")
     if evaluation["contaminated"]:
         lines.append("contaminated: the weights were trained on an evaluation split")
     return "\n".join(lines)

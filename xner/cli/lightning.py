@@ -499,12 +499,14 @@ def check_training(options: Namespace) -> None:
             "select=average is not possible with model.lora, because the average of adapters is not that of the "
             "weights they stand for; use select=last or best"
         )
-    if options.select == "best":
+    if options.select in ("best", "oracle"):
         every, epochs = trainer.check_val_every_n_epoch or 1, limits(options)[0]
         if every > epochs:
             raise UserError(
-                f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}, but select=best "
-                "needs F1 on validation; use a smaller number"
+                f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}, but "
+                f"select={options.select} needs F1 on validation; use a smaller number"
             )
         if trainer.limit_val_batches == 0:
-            raise UserError("trainer.limit_val_batches=0 skips validation, which select=best needs; leave it out")
+            raise UserError(
+                f"trainer.limit_val_batches=0 skips validation, which select={options.select} needs; leave it out"
+            )

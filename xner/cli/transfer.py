@@ -33,7 +33,7 @@ from xner.report import FILES, write_report
 from xner.report.runs import evaluated_on, trained_on
 from xner.transfer.experiment import Experiment, Observer, TransferOptions, chosen_sentences, prepare
 from xner.transfer.plan import Stage, as_languages, plan
-from xner.transfer.result import Result, read_result
+from xner.transfer.result import Evaluation, Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
 from xner.transfer.stage import run_stage
 
@@ -61,6 +61,8 @@ def transfer(cli: XnerCLI) -> None:
         soup=options.soup,
     )
     stages_of()  # refuses wrong options before the data is read
+    if options.select == "oracle" and len(targets) > 1:
+        raise UserError(f"select=oracle chooses epochs by one target, not by target={targets}; use one target per run")
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
     # All stages share one tag set, that of all languages of the experiment.
@@ -289,9 +291,12 @@ class Progress(Observer):
 def _scores(result: Result) -> str:
     """Format the scores of a stage in a line, such as ``en 0.8301, tr (zero-shot) 0.4712``."""
     return ", ".join(
-        f"{evaluation['language']}{' (zero-shot)' if evaluation['zero_shot'] else ''} {evaluation['f1']:.4f}"
-        for evaluation in result["evaluations"]
+        f"{evaluation['language']}{_note(evaluation)} {evaluation['f1']:.4f}" for evaluation in result["evaluations"]
     )
+
+
+def _note(evaluation: Evaluation) -> str:
+    return " (zero-shot)" if evaluation["zero_shot"] else " (oracle)" if evaluation["oracle"] else ""
 
 
 def _with_ray(cli: XnerCLI, experiment: Experiment, gpus: float | None) -> Execute:

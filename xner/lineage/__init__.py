@@ -53,12 +53,14 @@ class Lineage(TypedDict):
     """The backbone that weights come from and the episodes of their training, oldest first.
 
     ``unrecorded`` is present, and true, where the origin is a token classifier without a lineage: what it was trained
-    on is unknown, so none of its scores is zero-shot.
+    on is unknown, so none of its scores is zero-shot. ``oracle`` is present, and true, where the epoch of a training
+    was chosen by the validation split of an experiment's target, so none of its scores is zero-shot either.
     """
 
     origin: str
     episodes: list[Episode]
     unrecorded: NotRequired[bool]
+    oracle: NotRequired[bool]
 
 
 class History(NamedTuple):
@@ -91,7 +93,11 @@ def read_lineage(backbone: str) -> Lineage:
     try:
         found: Lineage = json.loads(path.read_text(encoding="utf-8"))
         lineage: Lineage = {"origin": found["origin"], "episodes": found["episodes"]}
-        return {**lineage, "unrecorded": True} if found.get("unrecorded") else lineage
+        if found.get("unrecorded"):
+            lineage["unrecorded"] = True
+        if found.get("oracle"):
+            lineage["oracle"] = True
+        return lineage
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is not a lineage ({error!r}); restore it from a backup of the model folder") from error
 
@@ -179,19 +185,21 @@ def merged_history(histories: Sequence[History]) -> History:
     merged: Lineage = {"origin": lineages[0]["origin"], "episodes": episodes}
     if any(lineage.get("unrecorded") for lineage in lineages):
         merged["unrecorded"] = True
+    if any(lineage.get("oracle") for lineage in lineages):
+        merged["oracle"] = True
     sentences, words = (np.unique(np.concatenate(each)) for each in list(zip(*histories, strict=True))[1:])
     return History(merged, sentences, words)
 
 
 def zero_shot(lineage: Lineage, language: str) -> bool:
-    """Return whether weights of a lineage were certainly never trained on a sentence of a language.
+    """Return whether weights of a lineage were certainly never trained, or chosen, on a sentence of a language.
 
     What follows an underscore is a treebank: ``en_pud`` and ``en_ewt`` are English.
 
     >>> zero_shot({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True
     """
-    if lineage.get("unrecorded"):
+    if lineage.get("unrecorded") or lineage.get("oracle"):
         return False
     codes = {episode["language"].partition("_")[0] for episode in lineage["episodes"]}
     return language.partition("_")[0] not in codes

@@ -149,6 +149,9 @@ def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, in
 def before_adaptation(stages: Sequence[Result], language: str) -> str:
     """Name a source stage's score on the target language: zero-shot only if no lineage contains that language."""
     zero_shot = all(score["zero_shot"] for stage in stages if (score := evaluation_on(stage, language)))
+    # Runs of earlier versions do not say whether they are an oracle's; none was.
+    if any(score.get("oracle") for stage in stages if (score := evaluation_on(stage, language))):
+        return "oracle (not zero-shot)"
     return "zero-shot" if zero_shot else "before adaptation (not zero-shot)"
 
 
@@ -168,7 +171,7 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
 
 def evaluated_on(evaluation: Evaluation) -> str:
     """Describe the data of an evaluation, such as ``tr test, zero-shot``."""
-    notes = {"zero-shot": evaluation["zero_shot"], "contaminated": evaluation["contaminated"]}
+    notes = {name.replace("_", "-"): evaluation.get(name) for name in ("zero_shot", "oracle", "contaminated")}
     return ", ".join([f"{evaluation['language']} {evaluation['split']}", *(name for name in notes if notes[name])])
 
 

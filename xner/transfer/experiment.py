@@ -20,6 +20,7 @@ from xner.transfer.result import Result
 
 Keep = Literal["none", "source", "last", "all"]
 Select = Literal["last", "best", "average"]
+TransferSelect = Literal[Select, "oracle"]
 Options = Mapping[str, Any]
 """All options of a command by their name on the command line, such as ``data.languages``, as JSON values."""
 
@@ -40,8 +41,8 @@ class TransferOptions:
             scratch (the backbone, target sentences only), joint (the backbone, source and target sentences).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
-        select: Which weights to evaluate: last, best by F1 on validation, or the average of those at the end of every
-            epoch.
+        select: Which weights to evaluate: last, best by F1 on validation, the average of those at the end of every
+            epoch, or oracle, best by F1 on the target's validation split, for comparison: no score is then zero-shot.
         soup: Add a stage per regime, target and size whose weights are the average of the stages of all seeds. New
             heads then have the same initial weights with every seed, because only such heads can be averaged.
         plan: Print each stage's starting point, training data and optimizer steps, without running any.
@@ -58,7 +59,7 @@ class TransferOptions:
     regimes: Sequence[str] = ("progressive",)
     seeds: Sequence[int] = (42,)
     keep: Keep = "source"
-    select: Select = "last"
+    select: TransferSelect = "last"
     soup: bool = False
     plan: bool = False
     executor: Literal["serial", "ray"] = "serial"
@@ -120,8 +121,13 @@ class Experiment:
     digests: Mapping[str, str]
     work: Mapping[str, float]
     keep: Keep = "source"
-    select: Select = "last"
+    select: TransferSelect = "last"
     soup: bool = False
+
+    @property
+    def oracle(self) -> str | None:
+        """The language whose validation split the best epoch is chosen by, where it is the target's; else ``None``."""
+        return next((stage.target for stage in self.stages if stage.target), None) if self.select == "oracle" else None
 
     def folder(self, stage: str) -> Path:
         """Return the folder of a stage's result."""
@@ -222,6 +228,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
         splits = [
             f"{language}/{name}" for language, _ in stage.train for name in (experiment.train_split, "validation")
         ]
+        splits += [f"{experiment.oracle}/validation"] if experiment.oracle else []
         splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
         start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}

@@ -24,6 +24,7 @@ class Evaluation(TypedDict):
     ``f1_by_type`` has the F1 of each entity type, in the order of ``Result``'s ``types``.
     ``seen_sentences`` occur verbatim in what the weights were trained on; ``f1_unseen`` is F1 on the others, ``None``
     if there are none. ``contaminated`` weights were trained on an evaluation split, or on every sentence of this one.
+    The epoch of ``oracle`` weights, or of those that they started from, was chosen by the target's validation split.
     """
 
     language: str
@@ -43,6 +44,7 @@ class Evaluation(TypedDict):
     seen_sentences: int
     f1_unseen: float | None
     contaminated: bool
+    oracle: bool
 
 
 class Result(TypedDict):
@@ -99,7 +101,7 @@ CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
-    "contaminated", "shots",
+    "contaminated", "shots", "oracle",
 )  # fmt: skip
 """The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 

@@ -128,8 +128,10 @@ def _train(stage: Stage, experiment: Experiment, definition: Definition, parts: 
     """Train a stage, or resume it, and leave the model with the weights to evaluate; return what they have seen."""
     trainer, model, data = parts
     checkpoints = experiment.checkpoints(stage.id)
-    resume = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
+    resume = ResumeCheckpoint(checkpoints, best=experiment.select in ("best", "oracle"))
     average = EpochAverage() if experiment.select == "average" else None
+    if experiment.oracle:
+        data.validated = [experiment.oracle]
     trainer.callbacks += [*([average] if average else []), resume]  # type: ignore[attr-defined] # set by Lightning
     if trainer.is_global_zero:
         write_begun(checkpoints, definition)
@@ -147,7 +149,8 @@ def _train(stage: Stage, experiment: Experiment, definition: Definition, parts: 
         model.take_weights(torch.load(resume.best, map_location="cpu", weights_only=True)["state_dict"])
     if average:
         model.take_weights(average.weights())
-    return LineageCallback.of(trainer).after(model, data)
+    history = LineageCallback.of(trainer).after(model, data)
+    return history._replace(lineage={**history.lineage, "oracle": True}) if experiment.oracle else history
 
 
 def _average(stage: Stage, experiment: Experiment, parts: Parts) -> History:
@@ -246,6 +249,7 @@ def evaluate(
                 "seen_sentences": int(seen.sum()),
                 "f1_unseen": None if seen.all() else f1_of(counted, ~seen),
                 "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
+                "oracle": history.lineage.get("oracle", False),
             }
         )
     return evaluations, counts
