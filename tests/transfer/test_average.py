@@ -103,6 +103,8 @@ def test_report_of_soups(soups: Path) -> None:
     page = (soups / "report.html").read_text(encoding="utf-8")
     assert "source, soup" in page
     assert "weights averaged over the seeds" in page
+    assert "mean over 2 seeds" in page
+    assert "1 to 2 seeds" not in page
 
 
 def test_same_head(tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
