@@ -200,7 +200,7 @@ class StageRuns(Observer):
         for dashboard in dashboards(trainer):
             dashboard.describe(
                 folder=experiment.root,
-                job_type="source" if stage.regime == "source" else "few-shot",
+                job_type="soup" if stage.averages else "source" if stage.regime == "source" else "few-shot",
                 stage=stage.id,
                 known_as=experiment.folder(stage.id) / "wandb-id",
             )

@@ -101,7 +101,11 @@ def test_own_bar_stays(source: Path, tiny_backbone: str, tmp_path: Path, capsys:
 
 def completed(stage: str, f1: float, seconds: float) -> Any:  # noqa: ANN401 - the parts of a result that are shown
     """Return the result of a stage, as far as progress shows it."""
-    return {"stage": stage, "seconds": seconds, "evaluations": [{"language": "tr", "zero_shot": False, "f1": f1}]}
+    return {
+        "stage": stage,
+        "seconds": seconds,
+        "evaluations": [{"language": "tr", "zero_shot": False, "oracle": False, "f1": f1}],
+    }
 
 
 def test_remaining_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

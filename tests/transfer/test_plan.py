@@ -92,3 +92,23 @@ def test_pure() -> None:
     program = "import sys, xner.transfer.plan; print({'torch', 'lightning', 'transformers', 'numpy'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_soups() -> None:
+    """Behind all stages, each target, regime and size gets the average of its stages over the seeds."""
+    options = {"source": ["en", "de"], "target": ["tr", "fi"], "sizes": [10, 20], "seeds": [3, 4]}
+    trained, stages = plan(**options), plan(**options, soup=True)
+    assert stages[: len(trained)] == trained
+    soups = stages[len(trained) :]
+    names = ["source-en+de", *(f"progressive-{target}-{size}" for target in ("tr", "fi") for size in (10, 20))]
+    assert [soup.id for soup in soups] == [f"{name}-soup" for name in names]
+    for soup, name in zip(soups, names, strict=True):
+        assert soup.parent is None
+        assert soup.parents == soup.averages == (f"{name}-seed3", f"{name}-seed4")
+        assert soup.regime == f"soup-{name.partition('-')[0]}"
+    assert [stage.parents for stage in trained] == [(stage.parent,) if stage.parent else () for stage in trained]
+
+
+def test_soup_of_one_seed() -> None:
+    with pytest.raises(UserError, match=r"soup=true averages the stages of several seeds, but seeds=\[3\]; use two"):
+        plan(source="en", target="tr", seeds=[3], soup=True)

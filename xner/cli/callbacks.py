@@ -34,12 +34,13 @@ UNSUITABLE: Mapping[type[Callback], str] = {
 """Callbacks that would do something else than they promise, and what to use instead."""
 
 
-def check_callbacks(callbacks: Sequence[Callback], *, compact_vocabulary: bool) -> None:
+def check_callbacks(callbacks: Sequence[Callback], *, compact_vocabulary: bool, averages: bool) -> None:
     """Refuse callbacks that would do something else than they promise.
 
     Args:
         callbacks: The callbacks that were given.
         compact_vocabulary: The option ``model.compact_vocabulary``.
+        averages: Whether ``select`` is ``average``.
 
     Raises:
         UserError: If there is one.
@@ -49,6 +50,8 @@ def check_callbacks(callbacks: Sequence[Callback], *, compact_vocabulary: bool) 
         for kind, reason in UNSUITABLE.items():
             if isinstance(callback, kind):
                 raise UserError(f"{name} {reason}")
+        if averages and isinstance(callback, WeightAveraging):
+            raise UserError(f"{name} averages weights by itself, which select=average would replace; use one of both")
         if compact_vocabulary and isinstance(callback, WeightAveraging):
             raise UserError(
                 f"{name} averages all trained weights, but embedding rows that do not occur are only decayed; use "

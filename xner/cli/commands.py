@@ -178,7 +178,7 @@ def _last_checkpoint(cli: XnerCLI) -> str:
 
 
 def _chosen_epoch(cli: XnerCLI) -> str:
-    """Describe the epoch whose weights a fit ended with."""
+    """Describe the epoch, or epochs, whose weights a fit ended with."""
     best = monitoring(cli.trainer) if cli.options.select == "best" else None
     if best and best.best_model_path and best.best_model_score is not None:
         checkpoint = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)
@@ -186,6 +186,8 @@ def _chosen_epoch(cli: XnerCLI) -> str:
     score = cli.trainer.callback_metrics.get("val/f1")
     # The last of the epochs that began may have been cut short.
     epoch = cli.trainer.fit_loop.epoch_progress.current.ready
+    if cli.options.select == "average":
+        return f"average of {epoch} epoch{'s' if epoch > 1 else ''}"
     return f"last epoch, {epoch}" + (f": val/f1 {float(score):.4f}" if score is not None else "")
 
 
@@ -201,6 +203,8 @@ def describe(evaluation: Evaluation) -> str:
     ]
     if evaluation["unscored_words"]:
         lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
+    if evaluation["oracle"]:
+        lines.append("oracle: the epoch of the weights was chosen by the validation split of the target")
     if evaluation["contaminated"]:
         lines.append("contaminated: the weights were trained on an evaluation split")
     return "\n".join(lines)

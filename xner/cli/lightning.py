@@ -33,6 +33,7 @@ from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.lineage.callback import LineageCallback, check_checkpoint
+from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
 from xner.transfer.experiment import Select, TransferOptions
 from xner.transfer.resume import AtomicCheckpointIO
@@ -76,7 +77,7 @@ _NOT_A_LIST = re.compile(r'Parser key "([\w.]+)": Expected a <class \'collection
 
 
 class Trainer(pl.Trainer):
-    """Lightning's Trainer, whose fit can end with the best epoch, and which has a method for the command transfer."""
+    """Lightning's Trainer, whose fit can end with other weights than the last, and which has a method for transfer."""
 
     def fit(  # type: ignore[override] # the model is xner's
         self,
@@ -88,7 +89,7 @@ class Trainer(pl.Trainer):
         weights_only: bool | None = None,
         select: Select = "last",
     ) -> None:
-        """Train a model, and leave it with the weights of the last epoch or of the best one.
+        """Train a model, and leave it with the weights of the last epoch, of the best one, or their average.
 
         Args:
             model: Given by --model.
@@ -98,12 +99,16 @@ class Trainer(pl.Trainer):
             ckpt_path: Checkpoint to resume from: a file, or last for the last.ckpt in the dirpath of a ModelCheckpoint;
                 without one, training starts from the beginning.
             weights_only: Whether the checkpoint may hold only tensors and primitives; null is Lightning's default.
-            select: Which checkpoint's weights the model folder gets: last, or best by the score that a ModelCheckpoint
-                in trainer.callbacks monitors (without one, by F1 on validation).
+            select: Which weights the model folder gets: last, best by the score that a ModelCheckpoint in
+                trainer.callbacks monitors (without one, by F1 on validation), or the average of those at the end of
+                every epoch.
 
         Raises:
-            RunError: If no best checkpoint was saved.
+            RunError: If no best checkpoint was saved, or no epoch was averaged.
         """
+        average = EpochAverage() if select == "average" else None
+        if average:
+            self.callbacks.insert(0, average)  # type: ignore[attr-defined] # set by Lightning
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if select == "best" and not self.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning
             best = monitoring(self)
@@ -111,6 +116,9 @@ class Trainer(pl.Trainer):
                 raise no_best()
             checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
             model.take_weights(checkpoint["state_dict"])
+        if average:
+            self.callbacks.remove(average)  # type: ignore[attr-defined] # set by Lightning
+            model.take_weights(average.weights())
 
     def transfer(self, model: TokenClassifier, datamodule: PanxDataModule) -> None:
         """Fine-tune on a source language, evaluate zero-shot on a target language, and adapt with its sentences."""
@@ -337,7 +345,11 @@ class Build:
             raise UserError(f"trainer.accumulate_grad_batches={options.accumulate_grad_batches} is not 1 or more")
         given = options.callbacks or []
         callbacks = given if isinstance(given, list) else [given]
-        check_callbacks(callbacks, compact_vocabulary=self.options.model.compact_vocabulary)
+        check_callbacks(
+            callbacks,
+            compact_vocabulary=self.options.model.compact_vocabulary,
+            averages=self.options.get("select") == "average",
+        )
         own = own_callbacks(
             callbacks,
             progress=options.enable_progress_bar is not False and not options.barebones,
@@ -492,7 +504,7 @@ def limits(options: Namespace) -> tuple[float, float]:
 
 
 def check_training(options: Namespace) -> None:
-    """Check that a command trains at least one step and validates the epochs that it selects from.
+    """Check that a command trains at least one step, and can select the weights that it is to end with.
 
     Raises:
         UserError: If it does not.
@@ -501,12 +513,19 @@ def check_training(options: Namespace) -> None:
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer[name] == 0:
             raise UserError(f"trainer.{name}=0 trains nothing; use 1 or more, or leave the option out")
-    if options.select == "best":
+    if options.select == "average" and options.model.lora:
+        raise UserError(
+            "select=average is not possible with model.lora, because the average of adapters is not that of the "
+            "weights they stand for; use select=last or best"
+        )
+    if options.select in ("best", "oracle"):
         every, epochs = trainer.check_val_every_n_epoch or 1, limits(options)[0]
         if every > epochs:
             raise UserError(
-                f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}, but select=best "
-                "needs F1 on validation; use a smaller number"
+                f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}, but "
+                f"select={options.select} needs F1 on validation; use a smaller number"
             )
         if trainer.limit_val_batches == 0:
-            raise UserError("trainer.limit_val_batches=0 skips validation, which select=best needs; leave it out")
+            raise UserError(
+                f"trainer.limit_val_batches=0 skips validation, which select={options.select} needs; leave it out"
+            )

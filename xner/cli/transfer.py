@@ -33,7 +33,7 @@ from xner.report import FILES, write_report
 from xner.report.runs import evaluated_on, trained_on
 from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOptions, chosen_sentences, prepare
 from xner.transfer.plan import Stage, as_languages, plan
-from xner.transfer.result import Result, read_result
+from xner.transfer.result import Evaluation, Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
 from xner.transfer.stage import run_stage
 
@@ -59,8 +59,11 @@ def transfer(cli: XnerCLI) -> None:
         regimes=options.regimes,
         seeds=options.seeds,
         shots=options.shots,
+        soup=options.soup,
     )
     stages_of()  # refuses wrong options before the data is read
+    if options.select == "oracle" and len(targets) > 1:
+        raise UserError(f"select=oracle chooses epochs by one target, not by target={targets}; use one target per run")
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
     epochs, steps = limits(cli.options)
@@ -150,9 +153,11 @@ def plan_table(
     rows = []
     for stage in stages:
         counts = sentences[stage.id]
-        steps = int(min(epochs[stage.id] * -(-sum(counts.values()) // batch), max_steps))
+        total = int(min(epochs[stage.id] * -(-sum(counts.values()) // batch), max_steps))
+        steps = 0 if stage.averages else total
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
-        rows.append((stage.id, stage.parent or backbone, trained, steps))
+        start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or backbone
+        rows.append((stage.id, start, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
 
 
@@ -273,7 +278,10 @@ class Progress(Observer):
             self.bar.set_description(f"stages {self.complete}/{self.stages}", refresh=True)
 
     def stage_begun(self, stage: Stage, experiment: Experiment, trainer: object) -> None:
-        """Print where the stage starts."""
+        """Print where the stage starts, or what it averages."""
+        if stage.averages:
+            say(f"{stage.id}: averages the weights of {len(stage.averages)} seeds")
+            return
         say(f"{stage.id}: starts from {stage.parent or 'the backbone'}")
 
     def stage_completed(self, result: Result) -> None:
@@ -293,9 +301,12 @@ class Progress(Observer):
 def _scores(result: Result) -> str:
     """Format the scores of a stage in a line, such as ``en 0.8301, tr (zero-shot) 0.4712``."""
     return ", ".join(
-        f"{evaluation['language']}{' (zero-shot)' if evaluation['zero_shot'] else ''} {evaluation['f1']:.4f}"
-        for evaluation in result["evaluations"]
+        f"{evaluation['language']}{_note(evaluation)} {evaluation['f1']:.4f}" for evaluation in result["evaluations"]
     )
+
+
+def _note(evaluation: Evaluation) -> str:
+    return " (zero-shot)" if evaluation["zero_shot"] else " (oracle)" if evaluation["oracle"] else ""
 
 
 def _with_ray(cli: XnerCLI, experiment: Experiment, gpus: float | None) -> Execute:

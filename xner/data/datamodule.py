@@ -80,6 +80,9 @@ class PanxDataModule(pl.LightningDataModule):
         evaluation_pieces: Maximum number of subwords per evaluation batch, padding included; a longer sentence is a
             batch of its own.
         backbone: Model whose tokenizer is used: hub name, or folder in Hugging Face layout.
+
+    Attributes:
+        validated: The languages whose validation splits are scored; ``None`` stands for ``languages``.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class PanxDataModule(pl.LightningDataModule):
         self.evaluation_pieces = evaluation_pieces
         self.backbone = backbone
         self._encoded: dict[tuple[str, str, bool], Encoded] = {}
+        self.validated: list[str] | None = None
         self._drawn_seed: int | None = None
         self.reading = ReadOptions(
             columns=dict(columns or {}),
@@ -332,7 +336,8 @@ class PanxDataModule(pl.LightningDataModule):
         for language in self.languages:
             train = self.encoded(self.training_split(language))
             indices, _ = train.pieces_of(self.training_sentences(language))
-            used += [train.pieces[indices], self.encoded(self.split_of(language, "validation")).pieces]
+            used.append(train.pieces[indices])
+        used += [self.encoded(split).pieces for split in self._validation_splits()]
         return np.unique(np.concatenate(used)).astype(np.int64)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -357,8 +362,8 @@ class PanxDataModule(pl.LightningDataModule):
         return self._loader(encoded, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Load the validation splits of all ``languages``, concatenated."""
-        return self._evaluation_loader([self.split_of(language, "validation") for language in self.languages])
+        """Load the validation splits of all ``validated`` languages, concatenated."""
+        return self._evaluation_loader(self._validation_splits())
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Load the splits to test on, one dataloader per language of ``test_languages``."""
@@ -405,8 +410,15 @@ class PanxDataModule(pl.LightningDataModule):
             return self.predicted_splits()
         if stage == "test":
             return [self.test_split_of(language) for language in self.test_languages]
-        names = (self.train_split, "validation") if stage == "fit" else ("validation",)
-        return [self.split_of(language, name) for name in dict.fromkeys(names) for language in self.languages]
+        validation = self._validation_splits()
+        if stage != "fit":
+            return validation
+        training = [self.split_of(language, self.train_split) for language in self.languages]
+        return [*training, *(split for split in validation if split not in training)]
+
+    def _validation_splits(self) -> list[Split]:
+        languages = self.languages if self.validated is None else self.validated
+        return [self.split_of(language, "validation") for language in languages]
 
     def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
         encoded = join([self.encoded(split) for split in splits])

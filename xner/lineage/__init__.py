@@ -7,6 +7,7 @@ sentences). A zero-shot score is only as trustworthy as this record.
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -54,12 +55,14 @@ class Lineage(TypedDict):
     """The backbone that weights come from and the episodes of their training, oldest first.
 
     ``unrecorded`` is present, and true, where the origin is a token classifier without a lineage: what it was trained
-    on is unknown, so none of its scores is zero-shot.
+    on is unknown, so none of its scores is zero-shot. ``oracle`` is present, and true, where the epoch of a training
+    was chosen by the validation split of an experiment's target, so none of its scores is zero-shot either.
     """
 
     origin: str
     episodes: list[Episode]
     unrecorded: NotRequired[bool]
+    oracle: NotRequired[bool]
 
 
 class History(NamedTuple):
@@ -101,7 +104,11 @@ def read_lineage(backbone: str) -> Lineage:
     try:
         found: Lineage = json.loads(path.read_text(encoding="utf-8"))
         lineage: Lineage = {"origin": found["origin"], "episodes": found["episodes"]}
-        return {**lineage, "unrecorded": True} if found.get("unrecorded") else lineage
+        if found.get("unrecorded"):
+            lineage["unrecorded"] = True
+        if found.get("oracle"):
+            lineage["oracle"] = True
+        return lineage
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is not a lineage ({error!r}); restore it from a backup of the model folder") from error
 
@@ -180,15 +187,34 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
     return History(lineage, **{name: np.unique(np.concatenate(arrays)) for name, arrays in hashes.items()})
 
 
+def merged_history(histories: Sequence[History]) -> History:
+    """Merge the histories of weights that were averaged: everything that any of them was trained on.
+
+    Args:
+        histories: At least one, of weights that began at the same backbone.
+    """
+    lineages = [each.lineage for each in histories]
+    episodes: list[Episode] = []
+    for lineage in lineages:
+        episodes += [episode for episode in lineage["episodes"] if episode not in episodes]
+    merged: Lineage = {"origin": lineages[0]["origin"], "episodes": episodes}
+    if any(lineage.get("unrecorded") for lineage in lineages):
+        merged["unrecorded"] = True
+    if any(lineage.get("oracle") for lineage in lineages):
+        merged["oracle"] = True
+    hashes = (np.unique(np.concatenate(each)) for each in list(zip(*histories, strict=True))[1:])
+    return History(merged, *hashes)
+
+
 def zero_shot(lineage: Lineage, language: str) -> bool:
-    """Return whether weights of a lineage were certainly never trained on a sentence of a language.
+    """Return whether weights of a lineage were certainly never trained, or chosen, on a sentence of a language.
 
     What follows an underscore is a treebank: ``en_pud`` and ``en_ewt`` are English.
 
     >>> zero_shot({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True
     """
-    if lineage.get("unrecorded"):
+    if lineage.get("unrecorded") or lineage.get("oracle"):
         return False
     codes = {episode["language"].partition("_")[0] for episode in lineage["episodes"]}
     return language.partition("_")[0] not in codes

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +76,8 @@ class Point(NamedTuple):
         stages: The stages, smallest seed first.
         target: F1 on the target language.
         source: F1 on the source language; ``None`` where it was not evaluated.
-        forgotten: F1 on the source language minus that of the same seed's source stage; negative if F1 fell.
+        forgotten: F1 on the source language minus that of the same seed's source stage, or, of a soup, than all
+            seeds' mean; negative if F1 fell.
         mistakes: Errors of each stage on the target language.
     """
 
@@ -219,7 +221,7 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
         minus(groups[key], groups[smaller]) if smaller[0] == key[0] else None
         for smaller, key in pairwise([("", 0), *keys])
     ]
-    source = [minus(groups[key], start) if key[1] and start else None for key in keys]
+    source = [minus(groups[key], start) if key != (SOURCE, 0) and start else None for key in keys]
     own = [[columns[each["stage"]] for each in group] for group in groups.values()]
     seeds = [over_seeds([float(value) for value in resampled.f1[each]]) for each in own]
     intervals = [resampled.interval(each) for each in own]
@@ -232,7 +234,9 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
 def _forgotten(start: Sequence[Result], stages: Sequence[Result], source: str) -> Seeds | None:
     before = {each["seed"]: score["f1"] for each in start if (score := evaluation_on(each, source))}
     after = {each["seed"]: score["f1"] for each in stages if (score := evaluation_on(each, source))}
-    changes = [after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())]
+    changes = [after[seed] - before[seed] for seed in before if seed in after]
+    if before and None in after:  # a soup
+        changes = [after[None] - fmean(before.values())]
     return over_seeds(changes) if changes else None
 
 

@@ -17,7 +17,7 @@ from xner.files import write_atomically
 from xner.report.analysis import Analysis, Point
 from xner.report.runs import before_adaptation, language_name, regime_name
 from xner.report.statistics import Seeds
-from xner.transfer.plan import REGIMES
+from xner.transfer.plan import REGIMES, SOUP
 
 COLOURS = {
     "ink": "#1f2328", "quiet": "#59636e", "line": "#e4e7eb", "paper": "#ffffff", "blue": "#0072b2", "orange": "#b84a00",
@@ -86,11 +86,12 @@ class Trace(NamedTuple):
 
     @property
     def style(self) -> tuple[str, str, Any]:
-        """Colour, marker and line style of the regime."""
-        regime = self.points[0].regime
+        """Colour, marker and line style of the regime; a soup has those of its stages, dotted."""
+        soup = self.points[0].regime.startswith(SOUP)
+        regime = self.points[0].regime.removeprefix(SOUP)
         place = [*REGIMES].index(regime) if regime in REGIMES else len(STYLES)
         colour, marker, line = STYLES[min(place, len(STYLES) - 1)]
-        return COLOURS[colour], marker, line
+        return COLOURS[colour], marker, (0, (1, 1)) if soup else line
 
 
 class Level(NamedTuple):
@@ -176,7 +177,8 @@ def _figure(analyses: Sequence[Analysis]) -> Figure:
     levels = _levels(analyses, traces)
     longest = max((len(each.name) for each in traces), default=0)
     columns = 1 if longest > 60 else 2 if longest > 24 else 4
-    seeds = [len(point.stages) for each in traces for point in each.points]
+    points = [point for each in traces for point in each.points]
+    seeds = [len(point.stages) for point in points if not point.regime.startswith(SOUP)]
     repeated = max(seeds, default=1) > 1
     top = 0.46 + ROW * (math.ceil(len(traces) / columns) + repeated)
     height = HEIGHT + top

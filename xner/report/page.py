@@ -20,7 +20,7 @@ from xner.report.reliability import draw_reliability
 from xner.report.runs import before_adaptation, language_name, regime_name, trained_on
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
-from xner.transfer.plan import REGIMES
+from xner.transfer.plan import REGIMES, SOUP
 from xner.transfer.result import Evaluation, Result, read_sentences
 
 NOTHING = "\N{EN DASH}"
@@ -124,8 +124,8 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
     }  # fmt: skip
     page = environment.get_template("page.html.j2").render(
         runs=[view_run(each, f"run{number}-" if several else "") for number, each in enumerate(analyses, 1)],
-        regimes={name: REGIMES.get(name, "") for name in dict.fromkeys(point.regime for point in points)},
-        seeds=sorted({result["seed"] for each in analyses for result in each.run.results}),
+        regimes={name: _how(name) for name in dict.fromkeys(point.regime for point in points)},
+        seeds=sorted({each["seed"] for analysis in analyses for each in analysis.run.results} - {None}),
         sizes=sorted({point.size for point in points}),
         compared=compare(analyses[0], analyses[1:]),
         matrix=matrix if len(matrix.languages) > 2 else None,
@@ -136,6 +136,13 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
         DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, NOTHING=NOTHING,
     )  # fmt: skip
     return page.lstrip()
+
+
+def _how(regime: str) -> str:
+    """Describe the stages of a regime; empty for one that is unknown."""
+    if regime.startswith(SOUP):
+        return "weights averaged over the seeds"
+    return f"trained {REGIMES[regime]}" if regime in REGIMES else ""
 
 
 def view_run(analysis: Analysis, prefix: str) -> RunView:
@@ -171,7 +178,7 @@ def type_colours(types: Iterable[str]) -> dict[str, str]:
     """Choose a colour per entity type: PAN-X's types have those of the style sheet, others differ in their hue.
 
     >>> type_colours(["PER", "DATE"])
-    {'PER': 'var(--blue)', 'DATE': 'hsl(137 60% 42%)'}
+    {'PER': 'var(--blue)', 'DATE': 'hsl(138 60% 42%)'}
     """
     known = dict(zip(PANX.types, ("var(--blue)", "var(--orange)", "var(--green)"), strict=True))
     # Multiples of the golden angle keep any number of hues apart (Vogel 1979).

@@ -10,7 +10,7 @@ from babel import Locale
 
 from xner.errors import UserError
 from xner.report.entity_errors import Errors, find_errors
-from xner.transfer.plan import REGIMES
+from xner.transfer.plan import REGIMES, SOUP
 from xner.transfer.result import Counts, Evaluation, Result, read_counts, read_result
 
 SOURCE = "source"
@@ -37,10 +37,15 @@ def load_run(path: Path) -> Run:
         raise UserError(
             f"{path} holds no complete stage ({path}/stages/<id>/result.json); use a folder that `transfer` wrote"
         )
-    results.sort(key=lambda each: (each["seed"], each["target_samples"], each["stage"]))
+    results.sort(key=lambda each: (_seed(each), each["target_samples"], each["stage"]))
     if len({each["shots"] is None for each in results if each["target_samples"]}) > 1:
         raise UserError(f"{path} has stages by sentences and by entities per type; use one folder for each")
     return Run(path, path.resolve().name, results)
+
+
+def _seed(result: Result) -> int:
+    """Return a stage's seed as a key to sort by; a soup, which has none, comes last."""
+    return 2**32 if result["seed"] is None else result["seed"]
 
 
 def language_name(code: str) -> str:
@@ -53,8 +58,9 @@ def language_name(code: str) -> str:
 
 
 def regime_name(regime: str) -> str:
-    """Return a regime's name in prose, such as ``self-training``."""
-    return regime.replace("_", "-")
+    """Return a regime's name in prose, such as ``self-training``, or ``joint, soup`` of its averages over seeds."""
+    name = regime.removeprefix(SOUP).replace("_", "-")
+    return f"{name}, soup" if regime.startswith(SOUP) else name
 
 
 def evaluation_on(result: Result, language: str) -> Evaluation | None:
@@ -78,8 +84,8 @@ def target_language(results: Sequence[Result]) -> str:
     that is not the source language, else the source language.
     """
     for result in results:
-        if result["regime"] != SOURCE:
-            return result["train_languages"][-1]
+        if target := target_of(result):
+            return target
     source = source_language(results)
     languages = [evaluation["language"] for result in results for evaluation in result["evaluations"]]
     return next((language for language in languages if language != source), source)
@@ -96,14 +102,15 @@ def unit_of(results: Sequence[Result]) -> str:
 
 
 def regime_order(regime: str) -> tuple[int, str]:
-    """Return a key that sorts source stages first, then the regimes in the order of ``plan.REGIMES``."""
+    """Return a key that sorts source stages first, then the regimes in the order of ``plan.REGIMES``, then soups."""
     order = [SOURCE, *REGIMES]
+    order += [SOUP + each for each in order]
     return order.index(regime) if regime in order else len(order), regime
 
 
 def target_of(result: Result) -> str | None:
     """Return the language that a stage was adapted to; ``None`` for a source stage."""
-    return None if result["regime"] == SOURCE else result["train_languages"][-1]
+    return None if result["regime"].removeprefix(SOUP) == SOURCE else result["train_languages"][-1]
 
 
 def by_target(run: Run) -> list[Run]:
@@ -130,7 +137,7 @@ def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, in
     """
 
     def place(stage: Result) -> tuple[tuple[int, str], int, int]:
-        return regime_order(stage["regime"]), size_of(stage), stage["seed"]
+        return regime_order(stage["regime"]), size_of(stage), _seed(stage)
 
     groups: dict[tuple[str, int], list[Result]] = {}
     for stage in sorted(results, key=place):
@@ -142,6 +149,9 @@ def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, in
 def before_adaptation(stages: Sequence[Result], language: str) -> str:
     """Name a source stage's score on the target language: zero-shot only if no lineage contains that language."""
     zero_shot = all(score["zero_shot"] for stage in stages if (score := evaluation_on(stage, language)))
+    # Runs of earlier versions do not say whether they are an oracle's; none was.
+    if any(score.get("oracle") for stage in stages if (score := evaluation_on(stage, language))):
+        return "oracle (not zero-shot)"
     return "zero-shot" if zero_shot else "before adaptation (not zero-shot)"
 
 
@@ -161,7 +171,7 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
 
 def evaluated_on(evaluation: Evaluation) -> str:
     """Describe the data of an evaluation, such as ``tr test, zero-shot``."""
-    notes = {"zero-shot": evaluation["zero_shot"], "contaminated": evaluation["contaminated"]}
+    notes = {name.replace("_", "-"): evaluation.get(name) for name in ("zero_shot", "oracle", "contaminated")}
     return ", ".join([f"{evaluation['language']} {evaluation['split']}", *(name for name in notes if notes[name])])
 
 

@@ -19,7 +19,8 @@ from xner.transfer.plan import SIZES, Stage
 from xner.transfer.result import Result
 
 Keep = Literal["none", "source", "last", "all"]
-Select = Literal["last", "best"]
+Select = Literal["last", "best", "average"]
+TransferSelect = Literal[Select, "oracle"]
 Options = Mapping[str, Any]
 """All options of a command by their name on the command line, such as ``data.languages``, as JSON values."""
 
@@ -89,7 +90,10 @@ class TransferOptions:
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         few_shot: Settings of stages that train on target sentences alone.
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
-        select: Which checkpoint to evaluate: last, or best by F1 on validation.
+        select: Which weights to evaluate: last, best by F1 on validation, the average of those at the end of every
+            epoch, or oracle, best by F1 on the target's validation split, for comparison: no score is then zero-shot.
+        soup: Add a stage per regime, target and size whose weights are the average of the stages of all seeds. New
+            heads then have the same initial weights with every seed, because only such heads can be averaged.
         plan: Print each stage's starting point, training data and optimizer steps, without running any.
         executor: How stages are run: serial, one after another, or ray, independent stages in parallel on this machine
             or on the cluster that RAY_ADDRESS names; the results are the same.
@@ -105,7 +109,8 @@ class TransferOptions:
     seeds: Sequence[int] = (42,)
     few_shot: FewShot = field(default_factory=FewShot)
     keep: Keep = "source"
-    select: Select = "last"
+    select: TransferSelect = "last"
+    soup: bool = False
     plan: bool = False
     executor: Literal["serial", "ray"] = "serial"
     gpus_per_stage: float | None = None
@@ -151,7 +156,8 @@ class Experiment:
         epochs: The number of epochs of each stage, by its id; infinity for no limit.
         work: The approximate duration of each stage by its id, in sentences trained on once.
         keep: Stages whose model folders are kept.
-        select: Which checkpoint is evaluated.
+        select: Which weights are evaluated.
+        soup: Whether new heads have the same initial weights with every seed.
     """
 
     root: Path
@@ -169,7 +175,13 @@ class Experiment:
     epochs: Mapping[str, float]
     work: Mapping[str, float]
     keep: Keep = "source"
-    select: Select = "last"
+    select: TransferSelect = "last"
+    soup: bool = False
+
+    @property
+    def oracle(self) -> str | None:
+        """The language whose validation split the best epoch is chosen by, where it is the target's; else ``None``."""
+        return next((stage.target for stage in self.stages if stage.target), None) if self.select == "oracle" else None
 
     def folder(self, stage: str) -> Path:
         """Return the folder of a stage's result."""
@@ -213,8 +225,9 @@ class Definition:
         shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
         evaluated: The languages it is tested on.
         subset_seed: Seed of the subsets.
-        parent: The id of the stage it starts from; ``None`` for the backbone.
-        start_from: The fingerprint of the parent's definition, or the digest of the backbone.
+        parent: The id of the stage it starts from, or those of the stages that it averages, joined by ``+``; ``None``
+            for the backbone.
+        start_from: The fingerprints of their definitions, or the digest of the backbone.
         batch_sentences: Training sentences per batch, over all processes.
         sentences: The digest of each split in use.
         types: The entity types, in the order of their labels.
@@ -271,8 +284,9 @@ def define(experiment: Experiment) -> dict[str, Definition]:
         splits = [
             f"{language}/{name}" for language, _ in stage.train for name in (experiment.train_split, "validation")
         ]
+        splits += [f"{experiment.oracle}/validation"] if experiment.oracle else []
         splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
-        start = definitions[stage.parent].fingerprint if stage.parent else experiment.backbone_digest
+        start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
         definitions[stage.id] = Definition(
             stage=stage.id,
@@ -280,7 +294,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
             shots=stage.shots,
             evaluated=list(experiment.evaluated),
             subset_seed=stage.seed,
-            parent=stage.parent,
+            parent="+".join(stage.parents) or None,
             start_from=start,
             batch_sentences=experiment.batch_sentences,
             sentences={split: experiment.digests[split] for split in splits},
@@ -357,6 +371,7 @@ def prepare(
         work={each.id: _work(each, data, evaluated, chosen[each.id], epochs=rounds[each.id]) for each in stages},
         keep=transfer.keep,
         select=transfer.select,
+        soup=transfer.soup,
     )
 
 
@@ -372,5 +387,7 @@ def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], trained:
     """Estimate how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
     validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
     tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
+    if stage.averages:
+        return tested / 4
     # Where the number of steps ends a stage, its share of an epoch is unknown.
     return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4

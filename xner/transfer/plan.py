@@ -4,7 +4,7 @@ Pure: no torch, no files. Only this module knows what a regime is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xner.errors import UserError
 
@@ -19,6 +19,9 @@ REGIMES = {
 }
 """The regimes: where each stage of a regime starts, and what it trains on."""
 
+SOUP = "soup-"
+"""What the regime of a soup begins with; the regime of the stages that it averages follows."""
+
 
 Train = tuple[tuple[str, int | None], ...]
 """The languages that a stage trains on, each with its number of sentences; ``None`` stands for all."""
@@ -26,17 +29,18 @@ Train = tuple[tuple[str, int | None], ...]
 
 @dataclass(frozen=True)
 class Stage:
-    """One training run with its evaluations.
+    """One training run with its evaluations, or the average of several with its own.
 
     Attributes:
         id: Its name, such as ``progressive-tr-250-seed42``.
-        regime: ``source`` or one of ``REGIMES``.
-        seed: Seed of its training and of its subset.
-        parent: The id of the stage it starts from; ``None`` for the backbone.
+        regime: ``source`` or one of ``REGIMES``; of a soup, ``SOUP`` and that of the stages that it averages.
+        seed: Seed of its training and of its subset; of a soup, that of the first stage that it averages.
+        parent: The id of the stage it starts from; ``None`` for the backbone, and for a soup.
         train: The languages it trains on, each with its number of sentences; ``None`` stands for all.
         size: Its place on the learning curve: the number of target-language sentences that it trains on, or of
             target-language entities per type where ``shots`` is set; 0 in a source stage.
         shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
+        averages: The ids of the stages whose weights a soup averages (Wortsman et al. 2022); empty for a training.
     """
 
     id: str
@@ -46,6 +50,12 @@ class Stage:
     train: Train
     size: int
     shots: int | None = None
+    averages: tuple[str, ...] = ()
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the stages whose weights it needs."""
+        return (self.parent,) if self.parent else self.averages
 
     @property
     def target(self) -> str | None:
@@ -71,6 +81,7 @@ def plan(
     seeds: Sequence[int] = (42,),
     shots: Sequence[int] | None = None,
     available: Mapping[str, int] | None = None,
+    soup: bool = False,
 ) -> list[Stage]:
     """List the stages of an experiment, each after the one it starts from.
 
@@ -82,6 +93,7 @@ def plan(
         seeds: Seeds; the regimes and targets of a seed share its source stage.
         shots: Numbers of target-language entities per type, increasing, in place of ``sizes``.
         available: The largest size that each target's data allows, where larger ones are to be left out.
+        soup: Whether to add the soups: averages over the seeds of the stages that differ in their seed only.
 
     Raises:
         UserError: If an argument is empty, has duplicates, or is not of its kind.
@@ -96,6 +108,8 @@ def plan(
     option, values = ("sizes", sizes) if shots is None else ("shots", shots)
     _check_languages(sources, targets)
     _check(sizes=(option, values), regimes=regimes, seeds=seeds)
+    if soup and len(seeds) < 2:
+        raise UserError(f"soup=true averages the stages of several seeds, but seeds={list(seeds)}; use two or more")
     stages: list[Stage] = []
     for seed in seeds:
         whole: Train = tuple((language, None) for language in sources)
@@ -105,7 +119,17 @@ def plan(
             possible = [size for size in values if available is None or size <= available[language]]
             for regime in regimes:
                 stages += _few_shot_stages(first, language, regime, possible, by_shots=shots is not None)
-    return stages
+    return [*stages, *_soups(stages)] if soup else stages
+
+
+def _soups(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Yield a soup for all stages that differ in their seed only, such as ``progressive-tr-250-soup``."""
+    groups: dict[str, list[Stage]] = {}
+    for stage in stages:
+        groups.setdefault(stage.id.removesuffix(f"-seed{stage.seed}"), []).append(stage)
+    for name, each in groups.items():
+        members = tuple(stage.id for stage in each)
+        yield replace(each[0], id=f"{name}-soup", regime=SOUP + each[0].regime, parent=None, averages=members)
 
 
 def _few_shot_stages(

@@ -35,6 +35,8 @@ class Evaluation(TypedDict):
 
     ``ece`` is the expected calibration error of the words' predicted labels in ``model.calibration``, rounded to 4
     digits, because further digits of probabilities depend on how sentences are batched.
+
+    The epoch of ``oracle`` weights, or of those that they started from, was chosen by the target's validation split.
     """
 
     language: str
@@ -58,20 +60,23 @@ class Evaluation(TypedDict):
     f1_unseen_entities: float | None
     near_duplicates: int
     ece: float
+    oracle: bool
 
 
 class Result(TypedDict):
     """A complete stage.
 
-    ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``; ``start_from`` is a stage's id
-    or the backbone; ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples``
-    those of the target language (0 in a source stage), ``shots`` its entities per type where these were asked for.
+    ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``, or one of these after
+    ``soup-``, whose ``seed`` is ``None``; ``start_from`` is a stage's id, or several joined by ``+``, or the backbone;
+    ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples`` those of the
+    target language (0 in a source stage), ``shots`` its entities per type where these were asked for; of a soup, they
+    are those of the first stage that it averages.
     ``types`` are the entity types, in the order of their labels.
     """
 
     stage: str
     regime: str
-    seed: int
+    seed: int | None
     start_from: str
     train_languages: list[str]
     train_samples: int
@@ -119,7 +124,7 @@ CSV_COLUMNS = (
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
     "contaminated", "shots", "f1_seen_entities", "f1_unseen_entities", "near_duplicates",
-    "ece",
+    "ece", "oracle",
 )  # fmt: skip
 """The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 

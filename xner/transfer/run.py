@@ -126,13 +126,14 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
             continue
         if begun := read_begun(experiment.checkpoints(stage.id)):
             definitions[stage.id].check_same(begun, folder)
-        if stage.parent in done:
-            _check_parent(stage, experiment, done[stage.parent])
+        for parent in stage.parents:
+            if parent in done:
+                _check_parent(stage, experiment, done[parent])
     return done
 
 
 def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
-    """Check that the model folder that a stage starts from exists and has the lineage that its result has.
+    """Check that a model folder that a stage starts from, or averages, exists and has the lineage that its result has.
 
     Raises:
         RunError: If it does not; with another lineage, a score could be called zero-shot where it is not.
@@ -140,8 +141,8 @@ def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
     folder = experiment.model_folder(parent["stage"])
     if not (folder / "config.json").is_file():
         raise RunError(
-            f"{stage.id} starts from {parent['stage']}, whose weights are not in {folder}; delete {folder.parent} to "
-            "train it again"
+            f"{stage.id} {'averages' if stage.averages else 'starts from'} {parent['stage']}, whose weights are not in "
+            f"{folder}; delete {folder.parent} to train it again"
         )
     if read_history(str(folder)).lineage != parent["lineage"]:
         raise RunError(
@@ -155,11 +156,11 @@ def _clean_up(experiment: Experiment, done: Mapping[str, Result]) -> None:
     if done:
         write_csv(experiment.root / "results.csv", [done[each.id] for each in experiment.stages if each.id in done])
     parents = {stage.parent for stage in experiment.stages}
-    waiting = {stage.parent for stage in experiment.stages if stage.id not in done}
+    waiting = {parent for stage in experiment.stages if stage.id not in done for parent in stage.parents}
     for stage in experiment.stages:
         kept = {
             "none": False,
-            "source": stage.regime == "source",
+            "source": not stage.size,
             "last": stage.id not in parents,
             "all": True,
         }[experiment.keep]
@@ -178,7 +179,7 @@ def in_series(stages: Sequence[Stage], train: Train) -> Iterator[Result]:
 def with_ray(stages: Sequence[Stage], train: Train, *, cpus: float, gpus: float | None) -> Iterator[Result]:
     """Run stages as Ray tasks on this machine or on the cluster that ``RAY_ADDRESS`` names.
 
-    Each stage runs as soon as the one it starts from is complete. It needs only its parent's model folder and leaves
+    Each stage runs as soon as those whose weights it needs are complete. It needs only their model folders and leaves
     all of its result in its own, so tasks share no memory; on a cluster of several machines, the run's folder must be
     at the same path on all of them. A stage whose worker is lost is run again. Where one fails, running stages are
     waited for, and no other is started.
@@ -213,7 +214,7 @@ def with_ray(stages: Sequence[Stage], train: Train, *, cpus: float, gpus: float 
         failed: dict[str, Exception] = {}
         while waiting or running:
             missing = {stage.id for stage in (*waiting, *running.values())}
-            for stage in [each for each in waiting if each.parent not in missing and not failed]:
+            for stage in [each for each in waiting if missing.isdisjoint(each.parents) and not failed]:
                 waiting.remove(stage)
                 running[task.remote(stage)] = stage
             if not running:

@@ -14,20 +14,23 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from xner.backbone import load_network
 from xner.data.datamodule import PanxDataModule
 from xner.data.encode import span_hashes
 from xner.errors import RunError
 from xner.files import folder_atomically
-from xner.lineage import History, evaluation_splits, write_history, zero_shot
+from xner.lineage import History, evaluation_splits, merged_history, read_history, write_history, zero_shot
 from xner.lineage.callback import LineageCallback
+from xner.model.averaging import EpochAverage, add_weights, mean_weights
 from xner.model.calibration import calibrate, calibration_error
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import Tested, run_test
 from xner.model.metrics import span_scores
 from xner.model.monitoring import Diverged
 from xner.tags import find_spans
-from xner.transfer.experiment import Experiment, Observer, define
+from xner.transfer.experiment import Definition, Experiment, Observer, define
 from xner.transfer.plan import Stage
 from xner.transfer.result import Counts, Evaluation, Result, write_result
 from xner.transfer.resume import ResumeCheckpoint, write_begun
@@ -69,9 +72,13 @@ class Parts(NamedTuple):
 Build = Callable[[StageOptions], Parts]
 """Makes the parts of a stage from the command's options and the stage's own."""
 
+HEAD_SEED = 0
+"""Seed of the initial weights of all new heads of an experiment with soups. Weights can be averaged only where training
+began at the same ones (Wortsman et al. 2022; Schmidt et al. 2023)."""
+
 
 def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Sequence[Observer] = ()) -> Result:
-    """Train and evaluate a stage whose parent is complete, resuming it where an earlier process was stopped.
+    """Train, or average, and evaluate a stage whose parents are complete, resuming it where it was stopped.
 
     Where several processes train the stage, each calls this function, and the first one writes.
 
@@ -80,11 +87,11 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         RunError: If the best checkpoint is to be evaluated and there is none.
     """
     began = time.monotonic()
-    folder, checkpoints = experiment.folder(stage.id), experiment.checkpoints(stage.id)
+    folder = experiment.folder(stage.id)
     definition = define(experiment)[stage.id]
-    trainer, model, data = build(
+    parts = trainer, model, data = build(
         StageOptions(
-            parent=experiment.model_folder(stage.parent) if stage.parent else None,
+            parent=experiment.model_folder(stage.parents[0]) if stage.parents else None,
             num_samples=dict(stage.train),
             shots={language: stage.shots_of(language) for language, _ in stage.train},
             learning_rate=experiment.few_shot.learning_rate if stage.adapts else None,
@@ -94,22 +101,9 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
             root=folder,
         )
     )
-    resume = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
     for observer in observers:
         observer.stage_begun(stage, experiment, trainer)
-    trainer.callbacks.append(resume)  # type: ignore[attr-defined] # set by Lightning
-    if trainer.is_global_zero:
-        write_begun(checkpoints, definition)
-    pl.seed_everything(stage.seed, workers=True, verbose=False)
-    try:
-        trainer.fit(model, datamodule=data, ckpt_path=resume.last if resume.last.is_file() else None)
-    except Diverged as error:
-        raise Diverged(f"{stage.id}: {error}") from error
-    if resume.best:
-        if not resume.best.is_file():
-            raise no_best()
-        model.take_weights(torch.load(resume.best, map_location="cpu", weights_only=True)["state_dict"])
-    history = LineageCallback.of(trainer).after(model, data)
+    history = _average(stage, experiment, parts) if stage.averages else _train(stage, experiment, definition, parts)
     check_weights(model)  # in every process, because none would wait for one that fails alone
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
@@ -117,8 +111,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
     result: Result = {
         "stage": stage.id,
         "regime": stage.regime,
-        "seed": stage.seed,
-        "start_from": stage.parent or experiment.backbone,
+        "seed": None if stage.averages else stage.seed,
+        "start_from": "+".join(stage.parents) or experiment.backbone,
         "train_languages": [language for language, _ in stage.train],
         "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
         "target_samples": len(data.training_sentences(stage.target)) if stage.target else 0,
@@ -133,7 +127,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
     }
     if trainer.is_global_zero:
         write_result(folder, result, counts)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        shutil.rmtree(experiment.checkpoints(stage.id), ignore_errors=True)
         for observer in observers:
             observer.stage_ended(result, experiment, trainer)
     trainer.strategy.barrier()
@@ -144,6 +138,50 @@ def _own_epochs(stage: Stage, experiment: Experiment) -> int | None:
     """Return a stage's number of epochs if it may differ from the command's, ``None`` otherwise."""
     epochs = experiment.epochs[stage.id]
     return int(epochs) if stage.adapts and not math.isinf(epochs) else None
+
+
+def _train(stage: Stage, experiment: Experiment, definition: Definition, parts: Parts) -> History:
+    """Train a stage, or resume it, and leave the model with the weights to evaluate; return what they have seen."""
+    trainer, model, data = parts
+    checkpoints = experiment.checkpoints(stage.id)
+    resume = ResumeCheckpoint(checkpoints, best=experiment.select in ("best", "oracle"))
+    average = EpochAverage() if experiment.select == "average" else None
+    if experiment.oracle:
+        data.validated = [experiment.oracle]
+    trainer.callbacks += [*([average] if average else []), resume]  # type: ignore[attr-defined] # set by Lightning
+    if trainer.is_global_zero:
+        write_begun(checkpoints, definition)
+    if experiment.soup and stage.parent is None:
+        pl.seed_everything(HEAD_SEED, workers=True, verbose=False)
+        model.configure_model(data.tag_set)
+    pl.seed_everything(stage.seed, workers=True, verbose=False)
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=resume.last if resume.last.is_file() else None)
+    except Diverged as error:
+        raise Diverged(f"{stage.id}: {error}") from error
+    if resume.best:
+        if not resume.best.is_file():
+            raise no_best()
+        model.take_weights(torch.load(resume.best, map_location="cpu", weights_only=True)["state_dict"])
+    if average:
+        model.take_weights(average.weights())
+    history = LineageCallback.of(trainer).after(model, data)
+    return history._replace(lineage={**history.lineage, "oracle": True}) if experiment.oracle else history
+
+
+def _average(stage: Stage, experiment: Experiment, parts: Parts) -> History:
+    """Leave the model with the average of the weights of several stages; return what all of them have seen."""
+    # For its handling of signals; nothing is saved.
+    parts.trainer.callbacks.append(ResumeCheckpoint(experiment.checkpoints(stage.id), best=False))  # type: ignore[attr-defined] # set by Lightning
+    folders = [str(experiment.model_folder(each)) for each in stage.averages]
+    tag_set = parts.data.tag_set
+    sums: dict[str, Tensor] = {}
+    for folder in folders:
+        add_weights(sums, load_network(folder, tag_set).network.state_dict())
+    parts.model.configure_model(tag_set)
+    parts.model.network.end_training()  # without the adapters that are only trained
+    parts.model.network.model.load_state_dict(mean_weights(sums, len(folders)))
+    return merged_history([read_history(folder) for folder in folders])
 
 
 def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
@@ -236,6 +274,7 @@ def evaluate(
                 "f1_unseen_entities": f1_unseen_entities,
                 "near_duplicates": int(np.isin(encoded.normal_hash[sentences], history.normal).sum()),
                 "ece": round(calibration_error(calibration), 4),
+                "oracle": history.lineage.get("oracle", False),
             }
         )
     return evaluations, counts
