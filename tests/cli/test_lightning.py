@@ -62,6 +62,7 @@ class TestFit:
             "seed": 42,
             "types": ["PER", "ORG", "LOC"],
             "map_types": {},
+            "labels": "gold",
         }
         before, after = (load_file(Path(folder) / "model.safetensors") for folder in (tiny_backbone, model))
         [name] = [name for name in after if name.endswith("word_embeddings.weight")]

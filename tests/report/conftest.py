@@ -85,6 +85,7 @@ def evaluate(language: str, counts: Counts, *, zero_shot: bool) -> Evaluation:
         f1_by_type=dict(zip(PANX.types, kinds, strict=True)), f1_strict=f1(correct, predicted, gold),
         f1_macro=sum(kinds) / 3, sentences=len(counts.sentence_words), words=len(counts.word_gold), entities=gold,
         unscored_words=0, seen_sentences=0, f1_unseen=f1(correct, predicted, gold), contaminated=False,
+        label_free=zero_shot,
     )  # fmt: skip
 
 

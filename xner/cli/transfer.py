@@ -35,6 +35,7 @@ from xner.transfer.experiment import Experiment, Observer, TransferOptions, chos
 from xner.transfer.plan import Stage, as_languages, plan
 from xner.transfer.result import Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
+from xner.transfer.self_training import SelfTraining
 from xner.transfer.stage import run_stage
 
 _MOST_TYPES = 6
@@ -48,7 +49,8 @@ def transfer(cli: XnerCLI) -> None:
         UserError: If an option is wrong, before anything is written.
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
-    options = TransferOptions(**{field.name: cli.options[field.name] for field in fields(TransferOptions)})
+    given = {field.name: cli.options[field.name] for field in fields(TransferOptions)}
+    options = TransferOptions(**given | {"self_training": SelfTraining(**vars(given["self_training"]))})
     sources, targets = as_languages(options.source), as_languages(options.target)
     stages_of = partial(
         plan,
@@ -59,6 +61,7 @@ def transfer(cli: XnerCLI) -> None:
         seeds=options.seeds,
         shots=options.shots,
     )
+    options.check()
     stages_of()  # refuses wrong options before the data is read
     _check_set_by_transfer(cli, options)
     check_training(cli.options)

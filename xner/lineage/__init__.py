@@ -7,8 +7,9 @@ sentences). A zero-shot score is only as trustworthy as this record.
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ class Episode(TypedDict):
 
     ``shuffle_seed`` and ``subset_seed`` chose the sentences, ``seed`` ordered them; ``digest`` is the SHA-256 of the
     split's own digest and the numbers of the chosen sentences. ``types`` are the entity types, and ``map_types`` is how
-    they were made from those of the source.
+    they were made from those of the source. ``labels`` are ``gold``, the tags of the split, or ``predicted`` by another
+    model, where these were not read.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Episode(TypedDict):
     types: list[str]
     map_types: dict[str, str]
     digest: str
+    labels: Literal["gold", "predicted"]
 
 
 class Lineage(TypedDict):
@@ -89,7 +92,9 @@ def read_lineage(backbone: str) -> Lineage:
         return {"origin": backbone, "episodes": []}
     try:
         found: Lineage = json.loads(path.read_text(encoding="utf-8"))
-        lineage: Lineage = {"origin": found["origin"], "episodes": found["episodes"]}
+        # Model folders of earlier versions, which had no predicted labels, do not say which they were trained on.
+        episodes: list[Episode] = [{"labels": "gold", **each} for each in found["episodes"]]
+        lineage: Lineage = {"origin": found["origin"], "episodes": episodes}
         return {**lineage, "unrecorded": True} if found.get("unrecorded") else lineage
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is not a lineage ({error!r}); restore it from a backup of the model folder") from error
@@ -159,6 +164,7 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
                 "types": [*data.tag_set.types],
                 "map_types": {**data.reading.map_types},
                 "digest": hashlib.sha256(content).hexdigest(),
+                "labels": data.labels,
             }
         )
     lineage: Lineage = {**history.lineage, "episodes": [*history.lineage["episodes"], *episodes]}
@@ -173,10 +179,24 @@ def zero_shot(lineage: Lineage, language: str) -> bool:
     >>> zero_shot({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True
     """
-    if lineage.get("unrecorded"):
-        return False
-    codes = {episode["language"].partition("_")[0] for episode in lineage["episodes"]}
-    return language.partition("_")[0] not in codes
+    return _without(lineage, language, lineage["episodes"])
+
+
+def label_free(lineage: Lineage, language: str) -> bool:
+    """Return whether weights of a lineage were certainly never trained on a tag that a person gave in a language.
+
+    Labels that a model has predicted for sentences of the language do not count; see ``zero_shot`` for treebanks.
+
+    >>> label_free({"origin": "xlm-roberta-base", "episodes": []}, "tr")
+    True
+    """
+    return _without(lineage, language, [episode for episode in lineage["episodes"] if episode["labels"] == "gold"])
+
+
+def _without(lineage: Lineage, language: str, episodes: Sequence[Episode]) -> bool:
+    """Return whether the origin of a lineage is recorded and none of some of its episodes is of a language."""
+    codes = {episode["language"].partition("_")[0] for episode in episodes}
+    return not lineage.get("unrecorded") and language.partition("_")[0] not in codes
 
 
 def evaluation_splits(lineage: Lineage) -> list[str]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.transfer.plan import SIZES, Stage
 from xner.transfer.result import Result
+from xner.transfer.self_training import SelfTraining
 
 Keep = Literal["none", "source", "last", "all"]
 Select = Literal["last", "best"]
@@ -37,7 +38,8 @@ class TransferOptions:
         shots: Numbers of target-language entities of each type, increasing, in place of sizes: sentences are drawn
             until each type has as many.
         regimes: Where few-shot stages start from: progressive (the previous stage), independent (the source stage),
-            scratch (the backbone, target sentences only), joint (the backbone, source and target sentences).
+            scratch (the backbone, target sentences only), joint (the backbone, source and target sentences),
+            self_training (the source stage, target sentences with its predictions in place of their tags).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
         select: Which checkpoint to evaluate: last, or best by F1 on validation.
@@ -46,6 +48,7 @@ class TransferOptions:
             or on the cluster that RAY_ADDRESS names; the results are the same.
         gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one if the cluster has any. Without a GPU, a
             stage takes as many CPU cores as torch uses threads in this process (OMP_NUM_THREADS).
+        self_training: Options of the regime self_training.
     """
 
     source: list[str] | str = "en"
@@ -59,6 +62,20 @@ class TransferOptions:
     plan: bool = False
     executor: Literal["serial", "ray"] = "serial"
     gpus_per_stage: float | None = None
+    self_training: SelfTraining = field(default_factory=SelfTraining)
+
+    def check(self) -> None:
+        """Check the options of self-training.
+
+        Raises:
+            UserError: If one is out of its range, or the best epoch is to be selected by the tags of validation.
+        """
+        self.self_training.check()
+        if self.select == "best" and "self_training" in self.regimes:
+            raise UserError(
+                "select=best is not possible with self_training, because it needs target tags to choose an epoch; use "
+                "select=last"
+            )
 
 
 SET_PER_STAGE = frozenset(
@@ -81,6 +98,10 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
 """Options that cannot change a stage's result. Every other option counts, including options added later."""
 
 
+_WORDS = " (words)"
+"""What the name of a split ends with in ``Experiment.digests`` where its tags are not read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A transfer experiment and where it is kept.
@@ -100,6 +121,7 @@ class Experiment:
         work: The approximate duration of each stage by its id, in sentences trained on once.
         keep: Stages whose model folders are kept.
         select: Which checkpoint is evaluated.
+        self_training: Options of the regime self_training.
     """
 
     root: Path
@@ -116,6 +138,7 @@ class Experiment:
     work: Mapping[str, float]
     keep: Keep = "source"
     select: Select = "last"
+    self_training: SelfTraining = field(default_factory=SelfTraining)
 
     def folder(self, stage: str) -> Path:
         """Return the folder of a stage's result."""
@@ -212,9 +235,8 @@ def define(experiment: Experiment) -> dict[str, Definition]:
     """Define each stage of an experiment, by the stage's id."""
     definitions: dict[str, Definition] = {}
     for stage in experiment.stages:
-        splits = [
-            f"{language}/{name}" for language, _ in stage.train for name in (experiment.train_split, "validation")
-        ]
+        trained = experiment.train_split + (_WORDS if stage.labels == "predicted" else "")
+        splits = [f"{language}/{name}" for language, _ in stage.train for name in (trained, "validation")]
         splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
         start = definitions[stage.parent].fingerprint if stage.parent else experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
@@ -278,6 +300,10 @@ def prepare(
     splits = [split for each in languages for split in (data.training_split(each), data.split_of(each, "validation"))]
     splits += [data.test_split_of(language) for language in evaluated]
     data.read(splits)
+    digests = {str(split): data.encoded(split).digest for split in splits}
+    for target in {stage.target for stage in stages if stage.labels == "predicted" and stage.target}:
+        words = data.split_of(target, data.train_split, tagged=False)
+        digests[f"{words}{_WORDS}"] = data.encoded(words).digest
     return Experiment(
         root=root,
         stages=stages,
@@ -289,10 +315,14 @@ def prepare(
         test_split=data.test_split,
         batch_sentences=data.batch_size * processes,
         types=data.tag_set.types,
-        digests={str(split): data.encoded(split).digest for split in splits},
-        work={stage.id: _work(stage, data, evaluated, epochs=epochs) for stage in stages},
+        digests=digests,
+        work={
+            stage.id: _work(stage, data, evaluated, epochs=epochs, self_training=transfer.self_training)
+            for stage in stages
+        },
         keep=transfer.keep,
         select=transfer.select,
+        self_training=transfer.self_training,
     )
 
 
@@ -304,10 +334,13 @@ def chosen_sentences(stage: Stage, data: PanxDataModule) -> dict[str, npt.NDArra
     }
 
 
-def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epochs: float) -> float:
+def _work(
+    stage: Stage, data: PanxDataModule, evaluated: Sequence[str], *, epochs: float, self_training: SelfTraining
+) -> float:
     """Estimate how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
-    trained = sum(len(each) for each in chosen_sentences(stage, data).values())
-    validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
+    rounds = self_training.rounds if stage.labels == "predicted" else 1
+    trained = rounds * sum(len(each) for each in chosen_sentences(stage, data).values())
+    validated = rounds * sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
     tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
     # Where the number of steps ends a stage, its share of an epoch is unknown.
     return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4

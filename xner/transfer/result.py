@@ -24,6 +24,7 @@ class Evaluation(TypedDict):
     ``f1_by_type`` has the F1 of each entity type, in the order of ``Result``'s ``types``.
     ``seen_sentences`` occur verbatim in what the weights were trained on; ``f1_unseen`` is F1 on the others, ``None``
     if there are none. ``contaminated`` weights were trained on an evaluation split, or on every sentence of this one.
+    ``label_free`` weights were trained on no gold tag of the language, see ``xner.lineage.label_free``.
     """
 
     language: str
@@ -43,15 +44,26 @@ class Evaluation(TypedDict):
     seen_sentences: int
     f1_unseen: float | None
     contaminated: bool
+    label_free: bool
+
+
+class LeftOut(TypedDict):
+    """The target sentences that self-training leaves out in its last round.
+
+    ``in_test`` occur verbatim in a test split; ``unsure`` are others that have a word below the confidence threshold.
+    """
+
+    in_test: int
+    unsure: int
 
 
 class Result(TypedDict):
     """A complete stage.
 
-    ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``; ``start_from`` is a stage's id
-    or the backbone; ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples``
-    those of the target language (0 in a source stage), ``shots`` its entities per type where these were asked for.
-    ``types`` are the entity types, in the order of their labels.
+    ``regime`` is ``source`` or one of ``plan.REGIMES``; ``start_from`` is a stage's id or the backbone;
+    ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples`` those given of
+    the target language (0 in a source stage), of which self-training may leave some out (``left_out``), ``shots`` its
+    entities per type where these were asked for. ``types`` are the entity types, in the order of their labels.
     """
 
     stage: str
@@ -69,6 +81,7 @@ class Result(TypedDict):
     fingerprint: str
     lineage: dict[str, Any]
     versions: NotRequired[dict[str, str]]
+    left_out: NotRequired[LeftOut]
 
 
 class Counts(NamedTuple):
@@ -97,7 +110,7 @@ CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
-    "contaminated", "shots",
+    "contaminated", "shots", "label_free",
 )  # fmt: skip
 """The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 

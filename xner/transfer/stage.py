@@ -1,10 +1,11 @@
 """One stage: train from its starting point with its own seed, evaluate, and write the result."""
 
+import logging
 import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +14,12 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError
 from xner.files import folder_atomically
-from xner.lineage import History, evaluation_splits, write_history, zero_shot
+from xner.lineage import History, evaluation_splits, label_free, write_history, zero_shot
 from xner.lineage.callback import LineageCallback
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import Tested, run_test
@@ -25,8 +27,11 @@ from xner.model.metrics import span_scores
 from xner.model.monitoring import Diverged
 from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
-from xner.transfer.result import Counts, Evaluation, Result, write_result
+from xner.transfer.result import Counts, Evaluation, LeftOut, Result, write_result
 from xner.transfer.resume import ResumeCheckpoint, write_begun
+from xner.transfer.self_training import label_sentences
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,22 +79,67 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
     began = time.monotonic()
     folder, checkpoints = experiment.folder(stage.id), experiment.checkpoints(stage.id)
     definition = define(experiment)[stage.id]
-    trainer, model, data = build(
-        StageOptions(
-            parent=experiment.model_folder(stage.parent) if stage.parent else None,
-            num_samples=dict(stage.train),
-            shots={language: stage.shots_of(language) for language, _ in stage.train},
-            subset_seed=stage.seed,
-            test_languages=list(experiment.evaluated),
-            root=folder,
-        )
+    options = StageOptions(
+        parent=experiment.model_folder(stage.parent) if stage.parent else None,
+        num_samples=dict(stage.train),
+        shots={language: stage.shots_of(language) for language, _ in stage.train},
+        subset_seed=stage.seed,
+        test_languages=list(experiment.evaluated),
+        root=folder,
     )
-    resume = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
+    left_out: LeftOut = {"in_test": 0, "unsure": 0}
+    if stage.labels == "predicted":
+        # A stage of another definition may have left rounds as well.
+        teacher = _earlier_rounds(stage, experiment, build, options, checkpoints / f"rounds-{definition.fingerprint}")
+        parts, left_out = _student(stage, experiment, build, options, teacher)
+    else:
+        parts = build(options)
+    trainer, model, data = parts
     for observer in observers:
         observer.stage_begun(stage, experiment, trainer)
-    trainer.callbacks.append(resume)  # type: ignore[attr-defined] # set by Lightning
     if trainer.is_global_zero:
         write_begun(checkpoints, definition)
+    history = _train(stage, experiment, parts, checkpoints, experiment.model_folder(stage.id))
+    evaluations, counts = evaluate(run_test(trainer, model, data), data, history)
+    target_samples = len(data.training_sentences(stage.target)) if stage.target else 0
+    target_samples += left_out["in_test"] + left_out["unsure"]
+    result: Result = {
+        "stage": stage.id,
+        "regime": stage.regime,
+        "seed": stage.seed,
+        "start_from": stage.parent or experiment.backbone,
+        "train_languages": [language for language, _ in stage.train],
+        "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
+        "target_samples": target_samples,
+        "shots": stage.shots,
+        "types": [*data.tag_set.types],
+        "evaluations": evaluations,
+        "seconds": round(time.monotonic() - began, 1),
+        "definition": asdict(definition),
+        "fingerprint": definition.fingerprint,
+        "lineage": {**history.lineage},
+        "versions": versions(),
+    }
+    if stage.labels == "predicted":
+        result["left_out"] = left_out
+    if trainer.is_global_zero:
+        write_result(folder, result, counts)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        for observer in observers:
+            observer.stage_ended(result, experiment, trainer)
+    trainer.strategy.barrier()
+    return result
+
+
+def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path, model_folder: Path) -> History:
+    """Train a model, resuming where an earlier process was stopped, and write its model folder.
+
+    Returns:
+        What the weights have been trained on.
+    """
+    trainer, model, data = parts
+    resume = ResumeCheckpoint(checkpoints, best=experiment.select == "best")
+    trainer.callbacks.append(resume)  # type: ignore[attr-defined] # set by Lightning
     pl.seed_everything(stage.seed, workers=True, verbose=False)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=resume.last if resume.last.is_file() else None)
@@ -102,32 +152,67 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
     history = LineageCallback.of(trainer).after(model, data)
     check_weights(model)  # in every process, because none would wait for one that fails alone
     if trainer.is_global_zero:
-        write_model(experiment.model_folder(stage.id), model, history)
-    evaluations, counts = evaluate(run_test(trainer, model, data), data, history)
-    result: Result = {
-        "stage": stage.id,
-        "regime": stage.regime,
-        "seed": stage.seed,
-        "start_from": stage.parent or experiment.backbone,
-        "train_languages": [language for language, _ in stage.train],
-        "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
-        "target_samples": len(data.training_sentences(stage.target)) if stage.target else 0,
-        "shots": stage.shots,
-        "types": [*data.tag_set.types],
-        "evaluations": evaluations,
-        "seconds": round(time.monotonic() - began, 1),
-        "definition": asdict(definition),
-        "fingerprint": definition.fingerprint,
-        "lineage": {**history.lineage},
-        "versions": versions(),
-    }
-    if trainer.is_global_zero:
-        write_result(folder, result, counts)
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        for observer in observers:
-            observer.stage_ended(result, experiment, trainer)
-    trainer.strategy.barrier()
-    return result
+        write_model(model_folder, model, history)
+    return history
+
+
+def _student(
+    stage: Stage, experiment: Experiment, build: Build, options: StageOptions, teacher: Path
+) -> tuple[Parts, LeftOut]:
+    """Make the parts of a stage of self-training, and label its sentences by a teacher.
+
+    Args:
+        stage: The stage.
+        experiment: Its experiment.
+        build: Makes the parts of a stage.
+        options: The stage's own options.
+        teacher: The teacher's model folder.
+
+    Returns:
+        The parts, whose data module has the labels, and how many sentences are left out.
+    """
+    predictor = build(replace(options, parent=teacher))
+    predictor.data.labels = "predicted"
+    network = predictor.model.make_network(predictor.data.tag_set)
+    device = predictor.trainer.strategy.root_device
+    labels, left_out = label_sentences(network, predictor.data, experiment.self_training, device)
+    del predictor, network  # the memory of the teacher, before the student is loaded
+    parts = build(options)
+    parts.data.labels, parts.data.pseudo_labels = "predicted", labels
+    if parts.trainer.is_global_zero:
+        unsure = f"{left_out['unsure']} are below self_training.confidence={experiment.self_training.confidence}"
+        logger.info(
+            f"{stage.id}: {len(labels.sentences)} sentences are labelled by {teacher.parent.name}; "
+            f"{left_out['in_test']} are left out because they occur in a test split, {unsure}"
+        )
+    return parts, left_out
+
+
+def _earlier_rounds(stage: Stage, experiment: Experiment, build: Build, options: StageOptions, folder: Path) -> Path:
+    """Run the rounds of self-training before the last one, unless an earlier process has completed them.
+
+    Args:
+        stage: The stage.
+        experiment: Its experiment.
+        build: Makes the parts of a stage.
+        options: The stage's own options.
+        folder: Where the rounds are kept.
+
+    Returns:
+        The model folder of the last round's teacher.
+    """
+    assert options.parent  # a stage of self-training starts from the source stage
+    teacher = options.parent
+    for number in range(1, experiment.self_training.rounds):
+        root = folder / f"round{number}"
+        if not (root / "model").is_dir():
+            parts, _ = _student(stage, experiment, build, replace(options, root=root), teacher)
+            # The curves of a stage are those of its last round.
+            parts.trainer.loggers = [CSVLogger(root, name="logs")] if parts.trainer.loggers else []
+            _train(stage, experiment, parts, root / "checkpoints", root / "model")
+            parts.trainer.strategy.barrier()
+        teacher = root / "model"
+    return teacher
 
 
 def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
@@ -211,6 +296,7 @@ def evaluate(
                 "seen_sentences": int(seen.sum()),
                 "f1_unseen": None if seen.all() else f1_of(counted, ~seen),
                 "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
+                "label_free": label_free(history.lineage, language),
             }
         )
     return evaluations, counts
