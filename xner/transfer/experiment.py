@@ -94,6 +94,8 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
     *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
     # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
     *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything"),
+    # Only stages of that regime have them in their definition, so that others need not run again.
+    "self_training",
 }
 """Options that cannot change a stage's result. Every other option counts, including options added later."""
 
@@ -240,6 +242,8 @@ def define(experiment: Experiment) -> dict[str, Definition]:
         splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
         start = definitions[stage.parent].fingerprint if stage.parent else experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
+        if stage.labels == "predicted":
+            options |= {f"self_training.{name}": value for name, value in asdict(experiment.self_training).items()}
         definitions[stage.id] = Definition(
             stage=stage.id,
             train=[[language, samples] for language, samples in stage.train],
