@@ -148,6 +148,7 @@ def plan_table(
         counts = sentences[stage.id]
         steps = int(min(epochs * -(-sum(counts.values()) // batch), max_steps))
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
+        trained += ", predicted labels" if stage.labels == "predicted" else ""
         rows.append((stage.id, stage.parent or backbone, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
 
