@@ -28,6 +28,8 @@ class Batch(NamedTuple):
         sentences: The number of each sentence in its data set. *Shape:* (sentences,)
         step_words: Number of labelled pieces of the whole optimizer step, over all processes and accumulated batches.
             *Shape:* ()
+        probabilities: The probability of each label on each word's first piece, 0 elsewhere, to train on in place of
+            the labels; ``None`` trains on the labels. *Shape:* (rows, width, labels)
     """
 
     pieces: Tensor
@@ -39,10 +41,22 @@ class Batch(NamedTuple):
     word_sentence: Tensor
     sentences: Tensor
     step_words: Tensor
+    probabilities: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """Return what the loss compares pieces with: labels, or their probabilities as float32.
+
+        *Shape:* (rows * width,) or (rows * width, labels)
+        """
+        # Half precision converts every floating-point tensor of a batch, but the loss is computed in float32.
+        return self.labels.flatten() if self.probabilities is None else self.probabilities.flatten(0, 1).float()
 
     def to(self, device: torch.device | str) -> "Batch":
         """Copy the batch to a device, without waiting for a GPU."""
-        return Batch(*(part.to(device, non_blocking=torch.device(device).type == "cuda") for part in self))
+        on_gpu = torch.device(device).type == "cuda"
+        parts = {name: part for name, part in self._asdict().items() if part is not None}
+        return self._replace(**{name: part.to(device, non_blocking=on_gpu) for name, part in parts.items()})
 
 
 @runtime_checkable

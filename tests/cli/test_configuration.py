@@ -42,6 +42,8 @@ UNITS = {
     "sizes": "Numbers of target-language training sentences",
     "shots": "Numbers of target-language entities of each type",
     "seeds": "Seeds of",
+    "self_training.confidence": "Lowest probability, 0 to 1",
+    "self_training.rounds": "Number of times",
     "gpus_per_stage": "GPUs that ray gives each stage",
 }
 """The unit in the help text of each option that takes numbers."""

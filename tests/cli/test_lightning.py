@@ -62,6 +62,7 @@ class TestFit:
             "seed": 42,
             "types": ["PER", "ORG", "LOC"],
             "map_types": {},
+            "labels": "gold",
         }
         before, after = (load_file(Path(folder) / "model.safetensors") for folder in (tiny_backbone, model))
         [name] = [name for name in after if name.endswith("word_embeddings.weight")]
@@ -381,6 +382,11 @@ BAD_OPTIONS = [
         "'other' is not a regime; use some of progressive, independent",
     ),
     ("transfer", ["--sizes=[10]", "--keep=some"], 2, "keep"),
+    ("transfer", ["--sizes=[10]", "--self_training.labels=medium"], 2, "self_training.labels"),
+    ("transfer", ["--sizes=[10]", "--self_training.confidence=1.5"], 2, "self_training.confidence=1.5 is not between"),
+    ("transfer", ["--sizes=[10]", "--self_training.rounds=0"], 2, "self_training.rounds=0 is not positive; use 1"),
+    ("transfer", ["--shots=[1]", "--regimes=[self_training]"], 2, "shots=[1] is not possible with self_training"),
+    ("transfer", ["--select=best", "--regimes=[self_training]"], 2, "select=best is not possible with self_training"),
     ("transfer", ["--sizes=[10]", "--data.num_samples=10"], 2, "data.num_samples=10 has no effect in transfer, which"),
     ("transfer", ["--sizes=[10]", "--data.languages=[en,de]"], 2, "data.languages=['en', 'de'] has no effect"),
     ("transfer", ["--sizes=[10]", "--data.languages=[en]", "--source=tr", "--target=en"], 2, "use --source and"),

@@ -67,7 +67,8 @@ def check(batch: Batch, indices: BatchIndices) -> None:
     rows, width = batch.pieces.shape
     for field in ("positions", "windows", "labels"):
         assert getattr(batch, field).shape == (rows, width)
-    for field in batch._fields:
+    assert batch.probabilities is None
+    for field in batch._fields[:-1]:
         assert getattr(batch, field).dtype == torch.int64, field
     padding = batch.windows == 0
     assert (batch.pieces[padding] == PADDING).all()

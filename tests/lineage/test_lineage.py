@@ -1,13 +1,14 @@
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from xner.errors import RunError
-from xner.lineage import FILE, Episode, Lineage, read_lineage, zero_shot
+from xner.lineage import FILE, Episode, Lineage, label_free, read_lineage, zero_shot
 
 
-def episode(language: str) -> Episode:
+def episode(language: str, labels: Literal["gold", "predicted"] = "gold") -> Episode:
     return {
         "source": "sample",
         "language": language,
@@ -19,6 +20,7 @@ def episode(language: str) -> Episode:
         "types": ["PER"],
         "map_types": {},
         "digest": "0a1b",
+        "labels": labels,
     }
 
 
@@ -55,6 +57,24 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_zero_shot(trained: list[str], language: str, expected: bool) -> None:
     """A score is zero-shot only where no episode is of the evaluated language, however long ago."""
     assert zero_shot({"origin": "x", "episodes": [*map(episode, trained)]}, language) is expected
+
+
+@pytest.mark.parametrize(
+    ("trained", "language", "expected"),
+    [
+        ([], "tr", True),
+        ([episode("en"), episode("tr", "predicted")], "tr", True),
+        ([episode("tr", "predicted"), episode("tr")], "tr", False),
+        ([episode("en"), episode("tr", "predicted")], "en_pud", False),
+        ([episode("tr_boun", "predicted")], "tr", True),
+    ],
+)
+def test_label_free(trained: list[Episode], language: str, expected: bool) -> None:
+    """A score is label-free where no episode with gold labels is of its language, and the origin is recorded."""
+    lineage: Lineage = {"origin": "x", "episodes": trained}
+    assert label_free(lineage, language) is expected
+    assert not label_free({**lineage, "unrecorded": True}, language)
+    assert zero_shot(lineage, language) is (expected and not any(each["language"][:2] == "tr" for each in trained))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"origin": "x"}', b"null", b"\xff\xfe"])

@@ -94,6 +94,7 @@ def evaluate(language: str, counts: Counts, *, zero_shot: bool) -> Evaluation:
         f1_macro=sum(kinds) / 3, sentences=len(counts.sentence_words), words=len(counts.word_gold), entities=gold,
         unscored_words=0, seen_sentences=0, f1_unseen=f1(correct, predicted, gold), contaminated=False,
         f1_seen_entities=None, f1_unseen_entities=f1(correct, predicted, gold), near_duplicates=0, ece=0.0123,
+        label_free=zero_shot,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ def test_the_missions_experiment() -> None:
         ("independent", ["source-en-seed7"] * 2, []),
         ("scratch", [None] * 2, []),
         ("joint", [None] * 2, [("en", None)]),
+        ("self_training", ["source-en-seed7"] * 2, []),
     ],
 )
 def test_regimes(regime: str, parents: list[str | None], train: list[tuple[str, int | None]]) -> None:
@@ -75,7 +76,7 @@ def test_regimes_sizes_and_seeds_multiply(sizes: list[int], regimes: list[str], 
         (
             {"regimes": ["progresive"]},
             "regimes=['progresive']: 'progresive' is not a regime; use some of progressive, independent, scratch, "
-            "joint",
+            "joint, self_training",
         ),
         ({"target": "en"}, "source=en is the target en as well; use other languages"),
     ],

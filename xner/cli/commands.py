@@ -27,7 +27,8 @@ from xner.tags import TagSet
 from xner.transfer.result import Evaluation
 from xner.transfer.resume import exit_code
 from xner.transfer.run import lock_run_folder
-from xner.transfer.stage import evaluate, write_model
+from xner.transfer.scoring import evaluate
+from xner.transfer.stage import write_model
 
 
 def run_command(args: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOpti
 from xner.transfer.plan import Stage, as_languages, plan
 from xner.transfer.result import Evaluation, Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
+from xner.transfer.self_training import SelfTraining
 from xner.transfer.stage import run_stage
 
 _MOST_TYPES = 6
@@ -49,7 +50,8 @@ def transfer(cli: XnerCLI) -> None:
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
     given = {field.name: cli.options[field.name] for field in fields(TransferOptions)}
-    options = TransferOptions(**{**given, "few_shot": FewShot(**given["few_shot"].as_dict())})
+    nested = {"few_shot": FewShot, "self_training": SelfTraining}
+    options = TransferOptions(**given | {name: kind(**vars(given[name])) for name, kind in nested.items()})
     sources, targets = as_languages(options.source), as_languages(options.target)
     stages_of = partial(
         plan,
@@ -61,6 +63,7 @@ def transfer(cli: XnerCLI) -> None:
         shots=options.shots,
         soup=options.soup,
     )
+    options.check()
     stages_of()  # refuses wrong options before the data is read
     if options.select == "oracle" and len(targets) > 1:
         raise UserError(f"select=oracle chooses epochs by one target, not by target={targets}; use one target per run")
@@ -156,6 +159,7 @@ def plan_table(
         total = int(min(epochs[stage.id] * -(-sum(counts.values()) // batch), max_steps))
         steps = 0 if stage.averages else total
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
+        trained += ", predicted labels" if stage.labels == "predicted" else ""
         start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or backbone
         rows.append((stage.id, start, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)

@@ -5,7 +5,7 @@ import math
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
@@ -20,7 +20,8 @@ from xner.backbone import head_tags, load_config, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.packing import RowDataset
-from xner.data.sampler import EvaluationSampler, TrainSampler
+from xner.data.pseudo_labels import PseudoLabels
+from xner.data.sampler import BatchIndices, EvaluationSampler, TrainSampler
 from xner.data.sources import ReadOptions, Split, splits_of, tag_set_of
 from xner.data.sources.sentences import Column
 from xner.data.subset import k_shot, read_sample, subset
@@ -83,6 +84,10 @@ class PanxDataModule(pl.LightningDataModule):
 
     Attributes:
         validated: The languages whose validation splits are scored; ``None`` stands for ``languages``.
+        labels: ``gold`` to train on the tags of the training split, ``predicted`` to read it without its tags and train
+            on ``pseudo_labels``.
+        pseudo_labels: Labels that a model has predicted for the training sentences of the only language, and which of
+            these sentences are trained on; ``None`` before they are predicted.
     """
 
     def __init__(
@@ -133,6 +138,8 @@ class PanxDataModule(pl.LightningDataModule):
         self.row_length = row_length
         self.evaluation_pieces = evaluation_pieces
         self.backbone = backbone
+        self.labels: Literal["gold", "predicted"] = "gold"
+        self.pseudo_labels: PseudoLabels | None = None
         self._encoded: dict[tuple[str, str, bool], Encoded] = {}
         self.validated: list[str] | None = None
         self._drawn_seed: int | None = None
@@ -253,9 +260,9 @@ class PanxDataModule(pl.LightningDataModule):
             self._encoded[key] = encode_split(split, self.backbone, self.max_length, tag_set)
         return self._encoded[key]
 
-    def split_of(self, language: str, name: str) -> Split:
-        """Return a split of the source."""
-        return Split(self.source, language, name, self.reading)
+    def split_of(self, language: str, name: str, *, tagged: bool = True) -> Split:
+        """Return a split of the source, read with or without its tags."""
+        return Split(self.source, language, name, replace(self.reading, tagged=tagged))
 
     @cached_property
     def tag_set(self) -> TagSet:
@@ -272,7 +279,7 @@ class PanxDataModule(pl.LightningDataModule):
 
     def test_split_of(self, language: str, *, tagged: bool = True) -> Split:
         """Return the split of a language that is tested on, or predicted without its tags."""
-        return Split(self.source, language, self.test_split, replace(self.reading, tagged=tagged))
+        return self.split_of(language, self.test_split, tagged=tagged)
 
     def predicted_splits(self) -> list[Split]:
         """Return the splits to predict, one per language of ``test_languages``.
@@ -289,8 +296,8 @@ class PanxDataModule(pl.LightningDataModule):
         return splits
 
     def training_split(self, language: str) -> Split:
-        """Return the split of a language that is trained on."""
-        return self.split_of(language, self.train_split)
+        """Return the split of a language that is trained on, without its tags where labels are predicted."""
+        return self.split_of(language, self.train_split, tagged=self.labels == "gold")
 
     def _of(self, option: str, language: str) -> Any:  # noqa: ANN401 - int or str
         value = getattr(self, option)
@@ -303,8 +310,10 @@ class PanxDataModule(pl.LightningDataModule):
     def training_sentences(self, language: str) -> Int64:
         """Choose the training sentences of a language by their indices. *Shape:* (chosen,).
 
-        See ``subset`` and ``k_shot``; a published sample is trained on as it is.
+        See ``subset`` and ``k_shot``; a published sample is trained on as it is, and predicted labels name their own.
         """
+        if self.pseudo_labels:
+            return self.pseudo_labels.sentences
         path = self._of("sample_from", language)
         if path is not None:
             return read_sample(path, self.training_split(language), self.encoded)
@@ -345,7 +354,9 @@ class PanxDataModule(pl.LightningDataModule):
         parts = [self.encoded(self.training_split(language)) for language in self.languages]
         starts = np.cumsum([0, *map(len, parts)])[:-1]
         chosen = [self.training_sentences(each) + start for each, start in zip(self.languages, starts, strict=True)]
-        encoded = join(parts)
+        encoded, probabilities = join(parts), None
+        if self.pseudo_labels:
+            encoded, probabilities = self.pseudo_labels.put_on(encoded), self.pseudo_labels.probabilities
         trainer = self.trainer
         sampler = TrainSampler(
             np.concatenate(chosen),
@@ -359,7 +370,20 @@ class PanxDataModule(pl.LightningDataModule):
             reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
             progress=self._progress,
         )
-        return self._loader(encoded, sampler)
+        return self._loader(self._rows(encoded, probabilities), sampler)
+
+    def batches_of(self, split: Split, sentences: Int64) -> Iterator[Batch]:
+        """Yield batches of some sentences of a split, without a trainer and all of them in this process.
+
+        Args:
+            split: The split.
+            sentences: Indices of the sentences. *Shape:* (chosen,)
+        """
+        encoded = self.encoded(split)
+        rows = self._rows(encoded)
+        pieces = encoded.sentence_pieces[sentences]
+        for batch in EvaluationSampler(pieces, budget=self.evaluation_pieces, row_length=rows.row_length):
+            yield rows[BatchIndices(sentences[batch.sentences], 0)]
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Load the validation splits of all ``validated`` languages, concatenated."""
@@ -410,11 +434,9 @@ class PanxDataModule(pl.LightningDataModule):
             return self.predicted_splits()
         if stage == "test":
             return [self.test_split_of(language) for language in self.test_languages]
-        validation = self._validation_splits()
-        if stage != "fit":
-            return validation
-        training = [self.split_of(language, self.train_split) for language in self.languages]
-        return [*training, *(split for split in validation if split not in training)]
+        trained = [self.training_split(language) for language in self.languages] if stage == "fit" else []
+        splits = [*trained, *self._validation_splits()]
+        return [*{(each.name, each.language, each.options.tagged): each for each in splits}.values()]
 
     def _validation_splits(self) -> list[Split]:
         languages = self.languages if self.validated is None else self.validated
@@ -428,15 +450,19 @@ class PanxDataModule(pl.LightningDataModule):
             row_length=self.row_length if self.packing else None,
             **self._ranks(),
         )
-        return self._loader(encoded, sampler)
+        return self._loader(self._rows(encoded), sampler)
 
-    def _loader(self, encoded: Encoded, sampler: TrainSampler | EvaluationSampler) -> DataLoader[Batch]:
-        rows = RowDataset(
+    def _rows(self, encoded: Encoded, probabilities: npt.NDArray[np.float32] | None = None) -> RowDataset:
+        config = load_config(self.backbone)
+        return RowDataset(
             encoded,
-            padding_id=load_config(self.backbone).pad_token_id,
-            row_length=self.row_length if self.packing else None,
+            padding_id=config.pad_token_id,
+            row_length=self.row_length if self.packing and packable(config) else None,
             few_shapes=self.few_shapes,
+            probabilities=probabilities,
         )
+
+    def _loader(self, rows: RowDataset, sampler: TrainSampler | EvaluationSampler) -> DataLoader[Batch]:
         # No worker processes: collating a batch takes less time than transferring it from one.
         return ResumableLoader(
             rows,

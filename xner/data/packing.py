@@ -56,6 +56,7 @@ class RowDataset(Dataset[Batch]):
         row_length: Approximate number of pieces per packed row; a row is longer if a window is. ``None`` gives each
             window a row of its own, padded to the longest of the batch.
         few_shapes: Whether to round up the number of rows and their length, so that few shapes occur.
+        probabilities: The probability of each label of each word, see ``Batch``. *Shape:* (words, labels)
     """
 
     encoded: Encoded
@@ -63,6 +64,7 @@ class RowDataset(Dataset[Batch]):
     padding_id: int
     row_length: int | None = None
     few_shapes: bool = False
+    probabilities: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -95,7 +97,16 @@ class RowDataset(Dataset[Batch]):
             word_sentence=torch.from_numpy(np.repeat(np.arange(len(sentences)), sentence_words)),
             sentences=torch.from_numpy(sentences),
             step_words=torch.tensor(indices.step_words),
+            probabilities=self._place_probabilities(words, word_piece, rows * width, width),
         )
+
+    def _place_probabilities(self, words: Int64, places: Int64, pieces: int, width: int) -> torch.Tensor | None:
+        """Put the probabilities of words on their first pieces. *Shape:* (rows, width, labels)."""
+        if self.probabilities is None:
+            return None
+        flat = np.zeros((pieces, self.probabilities.shape[1]), dtype=np.float32)
+        flat[places[places >= 0]] = self.probabilities[words[places >= 0]]
+        return torch.from_numpy(flat).view(-1, width, flat.shape[1])
 
     def _place_windows(self, lengths: Int64) -> tuple[npt.ArrayLike, int, int]:
         """Choose the start of each window in the concatenated rows, the number of rows, and their width.

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,8 @@ class Episode(TypedDict):
 
     ``shuffle_seed`` and ``subset_seed`` chose the sentences, ``seed`` ordered them; ``digest`` is the SHA-256 of the
     split's own digest and the numbers of the chosen sentences. ``types`` are the entity types, and ``map_types`` is how
-    they were made from those of the source.
+    they were made from those of the source. ``labels`` are ``gold``, the tags of the split, or ``predicted`` by another
+    model, where these were not read.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Episode(TypedDict):
     types: list[str]
     map_types: dict[str, str]
     digest: str
+    labels: Literal["gold", "predicted"]
 
 
 class Lineage(TypedDict):
@@ -104,6 +106,8 @@ def read_lineage(backbone: str) -> Lineage:
     try:
         found: Lineage = json.loads(path.read_text(encoding="utf-8"))
         lineage: Lineage = {"origin": found["origin"], "episodes": found["episodes"]}
+        # What zero_shot and label_free ask of each episode.
+        _ = [(episode["language"], episode["labels"]) for episode in lineage["episodes"]]
         if found.get("unrecorded"):
             lineage["unrecorded"] = True
         if found.get("oracle"):
@@ -181,6 +185,7 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
                 "types": [*data.tag_set.types],
                 "map_types": {**data.reading.map_types},
                 "digest": hashlib.sha256(content).hexdigest(),
+                "labels": data.labels,
             }
         )
     lineage: Lineage = {**history.lineage, "episodes": [*history.lineage["episodes"], *episodes]}
@@ -214,10 +219,25 @@ def zero_shot(lineage: Lineage, language: str) -> bool:
     >>> zero_shot({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True
     """
-    if lineage.get("unrecorded") or lineage.get("oracle"):
-        return False
-    codes = {episode["language"].partition("_")[0] for episode in lineage["episodes"]}
-    return language.partition("_")[0] not in codes
+    return _without(lineage, language, lineage["episodes"])
+
+
+def label_free(lineage: Lineage, language: str) -> bool:
+    """Return whether weights of a lineage were certainly never trained on a tag that a person gave in a language.
+
+    Labels that a model has predicted for sentences of the language do not count; see ``zero_shot`` for treebanks.
+
+    >>> label_free({"origin": "xlm-roberta-base", "episodes": []}, "tr")
+    True
+    """
+    return _without(lineage, language, [episode for episode in lineage["episodes"] if episode["labels"] == "gold"])
+
+
+def _without(lineage: Lineage, language: str, episodes: Sequence[Episode]) -> bool:
+    """Return whether a lineage is recorded, chosen without a target's tags, and some episodes are not of a language."""
+    codes = {episode["language"].partition("_")[0] for episode in episodes}
+    known = not lineage.get("unrecorded") and not lineage.get("oracle")
+    return known and language.partition("_")[0] not in codes
 
 
 def evaluation_splits(lineage: Lineage) -> list[str]:

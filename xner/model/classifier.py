@@ -139,7 +139,7 @@ class TokenClassifier(MonitoredModule):
 
         Args:
             logits: *Shape:* (pieces, labels)
-            labels: ``IGNORE`` where a piece is not scored. *Shape:* (pieces,)
+            labels: Labels, ``IGNORE`` where a piece is not scored, or probabilities. *Shape:* (pieces[, labels])
         """
         return cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
 
@@ -149,9 +149,9 @@ class TokenClassifier(MonitoredModule):
         Processes average gradients and Lightning divides by the number of accumulated batches, so this batch's share of
         the mean is multiplied by both.
         """
-        labels = batch.labels.flatten()
+        labels = batch.targets
         if batch.labels.is_cpu:
-            labelled = (labels != IGNORE).nonzero()[:, 0]
+            labelled = (batch.labels.flatten() != IGNORE).nonzero()[:, 0]
             logits, labels = self.network(batch, labelled), labels[labelled]
         else:
             # Counting the labelled pieces would wait for the GPU.

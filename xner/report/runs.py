@@ -166,7 +166,8 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
     target = result["target_samples"]
     if len(languages) > 1 and 0 < target < total:
         return f"{' + '.join(languages[:-1])} {total - target:,} + {languages[-1]} {target:,}"
-    return f"{' + '.join(languages)} {total:,}"
+    predicted = any(each.get("labels") == "predicted" for each in result["lineage"]["episodes"][-1:])
+    return f"{' + '.join(languages)} {total:,}{', predicted labels' if predicted else ''}"
 
 
 def evaluated_on(evaluation: Evaluation) -> str:

@@ -17,6 +17,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.transfer.plan import SIZES, Stage
 from xner.transfer.result import Result
+from xner.transfer.self_training import SelfTraining
 
 Keep = Literal["none", "source", "last", "all"]
 Select = Literal["last", "best", "average"]
@@ -86,7 +87,8 @@ class TransferOptions:
         shots: Numbers of target-language entities of each type, increasing, in place of sizes: sentences are drawn
             until each type has as many.
         regimes: Where few-shot stages start from: progressive (the previous stage), independent (the source stage),
-            scratch (the backbone, target sentences only), joint (the backbone, source and target sentences).
+            scratch (the backbone, target sentences only), joint (the backbone, source and target sentences),
+            self_training (the source stage, target sentences with its predictions in place of their tags).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         few_shot: Settings of stages that train on target sentences alone.
         keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
@@ -99,6 +101,7 @@ class TransferOptions:
             or on the cluster that RAY_ADDRESS names; the results are the same.
         gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one if the cluster has any. Without a GPU, a
             stage takes as many CPU cores as torch uses threads in this process (OMP_NUM_THREADS).
+        self_training: Options of the regime self_training.
     """
 
     source: list[str] | str = "en"
@@ -114,6 +117,20 @@ class TransferOptions:
     plan: bool = False
     executor: Literal["serial", "ray"] = "serial"
     gpus_per_stage: float | None = None
+    self_training: SelfTraining = field(default_factory=SelfTraining)
+
+    def check(self) -> None:
+        """Check the options of self-training.
+
+        Raises:
+            UserError: If one is out of its range, or the best epoch is to be selected by the tags of validation.
+        """
+        self.self_training.check()
+        if self.select in ("best", "oracle") and "self_training" in self.regimes:
+            raise UserError(
+                f"select={self.select} is not possible with self_training, because it needs target tags to choose an "
+                "epoch; use select=last or average"
+            )
 
 
 SET_PER_STAGE = frozenset(
@@ -132,8 +149,14 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
     *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
     # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
     *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything", "few_shot"),
+    # Only stages of that regime have them in their definition, so that others need not run again.
+    "self_training",
 }
 """Options that cannot change a stage's result. Every other option counts, including options added later."""
+
+
+_WORDS = " (words)"
+"""What the name of a split ends with in ``Experiment.digests`` where its tags are not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +181,7 @@ class Experiment:
         keep: Stages whose model folders are kept.
         select: Which weights are evaluated.
         soup: Whether new heads have the same initial weights with every seed.
+        self_training: Options of the regime self_training.
     """
 
     root: Path
@@ -177,6 +201,7 @@ class Experiment:
     keep: Keep = "source"
     select: TransferSelect = "last"
     soup: bool = False
+    self_training: SelfTraining = field(default_factory=SelfTraining)
 
     @property
     def oracle(self) -> str | None:
@@ -281,13 +306,14 @@ def define(experiment: Experiment) -> dict[str, Definition]:
     """Define each stage of an experiment, by the stage's id."""
     definitions: dict[str, Definition] = {}
     for stage in experiment.stages:
-        splits = [
-            f"{language}/{name}" for language, _ in stage.train for name in (experiment.train_split, "validation")
-        ]
+        trained = experiment.train_split + (_WORDS if stage.labels == "predicted" else "")
+        splits = [f"{language}/{name}" for language, _ in stage.train for name in (trained, "validation")]
         splits += [f"{experiment.oracle}/validation"] if experiment.oracle else []
         splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
         start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
+        if stage.labels == "predicted":
+            options |= {f"self_training.{name}": value for name, value in asdict(experiment.self_training).items()}
         definitions[stage.id] = Definition(
             stage=stage.id,
             train=[[language, samples] for language, samples in stage.train],
@@ -351,6 +377,10 @@ def prepare(
     splits = [split for each in languages for split in (data.training_split(each), data.split_of(each, "validation"))]
     splits += [data.test_split_of(language) for language in evaluated]
     data.read(splits)
+    digests = {str(split): data.encoded(split).digest for split in splits}
+    for target in {stage.target for stage in stages if stage.labels == "predicted" and stage.target}:
+        words = data.split_of(target, data.train_split, tagged=False)
+        digests[f"{words}{_WORDS}"] = data.encoded(words).digest
     chosen = {stage.id: sum(map(len, chosen_sentences(stage, data).values())) for stage in stages}
     settings = transfer.few_shot
     rounds = {each.id: settings.epochs_of(each, chosen[each.id], batch=batch, epochs=epochs) for each in stages}
@@ -365,13 +395,23 @@ def prepare(
         test_split=data.test_split,
         batch_sentences=data.batch_size * processes,
         types=data.tag_set.types,
-        digests={str(split): data.encoded(split).digest for split in splits},
+        digests=digests,
         few_shot=settings,
         epochs=rounds,
-        work={each.id: _work(each, data, evaluated, chosen[each.id], epochs=rounds[each.id]) for each in stages},
+        work={
+            each.id: _work(
+                each,
+                data,
+                evaluated,
+                chosen[each.id] * (transfer.self_training.rounds if each.labels == "predicted" else 1),
+                epochs=rounds[each.id],
+            )
+            for each in stages
+        },
         keep=transfer.keep,
         select=transfer.select,
         soup=transfer.soup,
+        self_training=transfer.self_training,
     )
 
 

@@ -5,6 +5,7 @@ Pure: no torch, no files. Only this module knows what a regime is.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from xner.errors import UserError
 
@@ -16,6 +17,7 @@ REGIMES = {
     "independent": "from the source stage, on target sentences",
     "scratch": "from the backbone, on target sentences",
     "joint": "from the backbone, on source and target sentences",
+    "self_training": "from the source stage, on target sentences with predicted labels",
 }
 """The regimes: where each stage of a regime starts, and what it trains on."""
 
@@ -67,6 +69,11 @@ class Stage:
         """Whether it trains on target-language sentences alone."""
         return self.size > 0 and len(self.train) == 1
 
+    @property
+    def labels(self) -> Literal["gold", "predicted"]:
+        """Whether the stage trains on the tags of its sentences or on labels that another stage predicts."""
+        return "predicted" if self.regime == "self_training" else "gold"
+
     def shots_of(self, language: str) -> int | None:
         """Return the number of entities per type of a language that the stage trains on; ``None`` for no such limit."""
         return self.shots if language == self.target else None
@@ -110,6 +117,8 @@ def plan(
     _check(sizes=(option, values), regimes=regimes, seeds=seeds)
     if soup and len(seeds) < 2:
         raise UserError(f"soup=true averages the stages of several seeds, but seeds={list(seeds)}; use two or more")
+    if shots is not None and "self_training" in regimes:
+        raise UserError(f"shots={list(shots)} is not possible with self_training, which reads no tags; use sizes")
     stages: list[Stage] = []
     for seed in seeds:
         whole: Train = tuple((language, None) for language in sources)
@@ -139,7 +148,7 @@ def _few_shot_stages(
     previous = first.id
     for size in sizes:
         name = f"{regime}-{target}-{size}{'shot' if by_shots else ''}-seed{first.seed}"
-        parent = {"progressive": previous, "independent": first.id}.get(regime)
+        parent = {"progressive": previous, "independent": first.id, "self_training": first.id}.get(regime)
         own: Train = ((target, None if by_shots else size),)
         train = (*first.train, *own) if regime == "joint" else own
         yield Stage(name, regime, first.seed, parent, train, size, size if by_shots else None)

@@ -37,6 +37,8 @@ class Evaluation(TypedDict):
     digits, because further digits of probabilities depend on how sentences are batched.
 
     The epoch of ``oracle`` weights, or of those that they started from, was chosen by the target's validation split.
+
+    ``label_free`` weights were trained on no gold tag of the language, see ``xner.lineage.label_free``.
     """
 
     language: str
@@ -61,17 +63,28 @@ class Evaluation(TypedDict):
     near_duplicates: int
     ece: float
     oracle: bool
+    label_free: bool
+
+
+class LeftOut(TypedDict):
+    """The target sentences that self-training leaves out in its last round.
+
+    ``in_test`` occur verbatim in a test split; ``unsure`` are others that have a word below the confidence threshold.
+    """
+
+    in_test: int
+    unsure: int
 
 
 class Result(TypedDict):
     """A complete stage.
 
-    ``regime`` is ``source``, ``progressive``, ``independent``, ``scratch`` or ``joint``, or one of these after
-    ``soup-``, whose ``seed`` is ``None``; ``start_from`` is a stage's id, or several joined by ``+``, or the backbone;
-    ``train_samples`` counts the sentences trained on, over all ``train_languages``, ``target_samples`` those of the
-    target language (0 in a source stage), ``shots`` its entities per type where these were asked for; of a soup, they
-    are those of the first stage that it averages.
-    ``types`` are the entity types, in the order of their labels.
+    ``regime`` is ``source`` or one of ``plan.REGIMES``, or one of these after ``soup-``, whose ``seed`` is ``None``;
+    ``start_from`` is a stage's id, or several joined by ``+``, or the backbone; ``train_samples`` counts the sentences
+    trained on, over all ``train_languages``, ``target_samples`` those given of the target language (0 in a source
+    stage), of which self-training may leave some out (``left_out``), ``shots`` its entities per type where these were
+    asked for; of a soup, they are those of the first stage that it averages. ``types`` are the entity types, in the
+    order of their labels.
     """
 
     stage: str
@@ -89,6 +102,7 @@ class Result(TypedDict):
     fingerprint: str
     lineage: dict[str, Any]
     versions: NotRequired[dict[str, str]]
+    left_out: NotRequired[LeftOut]
 
 
 class Counts(NamedTuple):
@@ -124,7 +138,7 @@ CSV_COLUMNS = (
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
     "entities", "unscored_words", "seconds", "f1_macro", "target_samples", "seen_sentences", "f1_unseen",
     "contaminated", "shots", "f1_seen_entities", "f1_unseen_entities", "near_duplicates",
-    "ece", "oracle",
+    "ece", "oracle", "label_free",
 )  # fmt: skip
 """The columns of every ``results.csv``; those of other entity types than PAN-X's follow."""
 

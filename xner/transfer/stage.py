@@ -1,39 +1,44 @@
 """One stage: train from its starting point with its own seed, evaluate, and write the result."""
 
+import logging
 import math
 import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import lightning.pytorch as pl
-import numpy as np
-import numpy.typing as npt
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from xner.backbone import load_network
 from xner.data.datamodule import PanxDataModule
-from xner.data.encode import span_hashes
 from xner.errors import RunError
 from xner.files import folder_atomically
-from xner.lineage import History, evaluation_splits, merged_history, read_history, write_history, zero_shot
+from xner.lineage import (
+    History,
+    merged_history,
+    read_history,
+    write_history,
+)
 from xner.lineage.callback import LineageCallback
 from xner.model.averaging import EpochAverage, add_weights, mean_weights
-from xner.model.calibration import calibrate, calibration_error
 from xner.model.classifier import TokenClassifier
-from xner.model.evaluation import Tested, run_test
-from xner.model.metrics import span_scores
+from xner.model.evaluation import run_test
 from xner.model.monitoring import Diverged
-from xner.tags import find_spans
-from xner.transfer.experiment import Definition, Experiment, Observer, define
+from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
-from xner.transfer.result import Counts, Evaluation, Result, write_result
+from xner.transfer.result import LeftOut, Result, write_result
 from xner.transfer.resume import ResumeCheckpoint, write_begun
+from xner.transfer.scoring import evaluate
+from xner.transfer.self_training import label_sentences
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,25 +94,35 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
     began = time.monotonic()
     folder = experiment.folder(stage.id)
     definition = define(experiment)[stage.id]
-    parts = trainer, model, data = build(
-        StageOptions(
-            parent=experiment.model_folder(stage.parents[0]) if stage.parents else None,
-            num_samples=dict(stage.train),
-            shots={language: stage.shots_of(language) for language, _ in stage.train},
-            learning_rate=experiment.few_shot.learning_rate if stage.adapts else None,
-            max_epochs=_own_epochs(stage, experiment),
-            subset_seed=stage.seed,
-            test_languages=list(experiment.evaluated),
-            root=folder,
-        )
+    checkpoints = experiment.checkpoints(stage.id)
+    options = StageOptions(
+        parent=experiment.model_folder(stage.parents[0]) if stage.parents else None,
+        num_samples=dict(stage.train),
+        shots={language: stage.shots_of(language) for language, _ in stage.train},
+        learning_rate=experiment.few_shot.learning_rate if stage.adapts else None,
+        max_epochs=_own_epochs(stage, experiment),
+        subset_seed=stage.seed,
+        test_languages=list(experiment.evaluated),
+        root=folder,
     )
+    left_out: LeftOut = {"in_test": 0, "unsure": 0}
+    if stage.labels == "predicted":
+        # A stage of another definition may have left rounds as well.
+        teacher = _earlier_rounds(stage, experiment, build, options, checkpoints / f"rounds-{definition.fingerprint}")
+        parts, left_out = _student(stage, experiment, build, options, teacher)
+    else:
+        parts = build(options)
+    trainer, model, data = parts
     for observer in observers:
         observer.stage_begun(stage, experiment, trainer)
-    history = _average(stage, experiment, parts) if stage.averages else _train(stage, experiment, definition, parts)
+    if trainer.is_global_zero and not stage.averages:
+        write_begun(checkpoints, definition)
+    history = _average(stage, experiment, parts) if stage.averages else _train(stage, experiment, parts, checkpoints)
     check_weights(model)  # in every process, because none would wait for one that fails alone
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
     evaluations, counts = evaluate(run_test(trainer, model, data), data, history)
+    target_samples = len(data.training_sentences(stage.target)) if stage.target else 0
     result: Result = {
         "stage": stage.id,
         "regime": stage.regime,
@@ -115,7 +130,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         "start_from": "+".join(stage.parents) or experiment.backbone,
         "train_languages": [language for language, _ in stage.train],
         "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
-        "target_samples": len(data.training_sentences(stage.target)) if stage.target else 0,
+        "target_samples": target_samples + left_out["in_test"] + left_out["unsure"],
         "shots": stage.shots,
         "types": [*data.tag_set.types],
         "evaluations": evaluations,
@@ -125,13 +140,77 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         "lineage": {**history.lineage},
         "versions": versions(),
     }
+    if stage.labels == "predicted":
+        result["left_out"] = left_out
     if trainer.is_global_zero:
         write_result(folder, result, counts)
-        shutil.rmtree(experiment.checkpoints(stage.id), ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         for observer in observers:
             observer.stage_ended(result, experiment, trainer)
     trainer.strategy.barrier()
     return result
+
+
+def _student(
+    stage: Stage, experiment: Experiment, build: Build, options: StageOptions, teacher: Path
+) -> tuple[Parts, LeftOut]:
+    """Make the parts of a stage of self-training, and label its sentences by a teacher.
+
+    Args:
+        stage: The stage.
+        experiment: Its experiment.
+        build: Makes the parts of a stage.
+        options: The stage's own options.
+        teacher: The teacher's model folder.
+
+    Returns:
+        The parts, whose data module has the labels, and how many sentences are left out.
+    """
+    predictor = build(replace(options, parent=teacher))
+    predictor.data.labels = "predicted"
+    network = predictor.model.make_network(predictor.data.tag_set)
+    device = predictor.trainer.strategy.root_device
+    labels, left_out = label_sentences(network, predictor.data, experiment.self_training, device)
+    del predictor, network  # the memory of the teacher, before the student is loaded
+    parts = build(options)
+    parts.data.labels, parts.data.pseudo_labels = "predicted", labels
+    if parts.trainer.is_global_zero:
+        unsure = f"{left_out['unsure']} are below self_training.confidence={experiment.self_training.confidence}"
+        logger.info(
+            f"{stage.id}: {len(labels.sentences)} sentences are labelled by {teacher.parent.name}; "
+            f"{left_out['in_test']} are left out because they occur in a test split, {unsure}"
+        )
+    return parts, left_out
+
+
+def _earlier_rounds(stage: Stage, experiment: Experiment, build: Build, options: StageOptions, folder: Path) -> Path:
+    """Run the rounds of self-training before the last one, unless an earlier process has completed them.
+
+    Args:
+        stage: The stage.
+        experiment: Its experiment.
+        build: Makes the parts of a stage.
+        options: The stage's own options.
+        folder: Where the rounds are kept.
+
+    Returns:
+        The model folder of the last round's teacher.
+    """
+    assert options.parent  # a stage of self-training starts from the source stage
+    teacher = options.parent
+    for number in range(1, experiment.self_training.rounds):
+        root = folder / f"round{number}"
+        if not (root / "model").is_dir():
+            parts, _ = _student(stage, experiment, build, replace(options, root=root), teacher)
+            # The curves of a stage are those of its last round.
+            parts.trainer.loggers = [CSVLogger(root, name="logs")] if parts.trainer.loggers else []
+            history = _train(stage, experiment, parts, root / "checkpoints")
+            check_weights(parts.model)
+            if parts.trainer.is_global_zero:
+                write_model(root / "model", parts.model, history)
+            parts.trainer.strategy.barrier()
+        teacher = root / "model"
+    return teacher
 
 
 def _own_epochs(stage: Stage, experiment: Experiment) -> int | None:
@@ -140,17 +219,14 @@ def _own_epochs(stage: Stage, experiment: Experiment) -> int | None:
     return int(epochs) if stage.adapts and not math.isinf(epochs) else None
 
 
-def _train(stage: Stage, experiment: Experiment, definition: Definition, parts: Parts) -> History:
+def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path) -> History:
     """Train a stage, or resume it, and leave the model with the weights to evaluate; return what they have seen."""
     trainer, model, data = parts
-    checkpoints = experiment.checkpoints(stage.id)
     resume = ResumeCheckpoint(checkpoints, best=experiment.select in ("best", "oracle"))
     average = EpochAverage() if experiment.select == "average" else None
     if experiment.oracle:
         data.validated = [experiment.oracle]
     trainer.callbacks += [*([average] if average else []), resume]  # type: ignore[attr-defined] # set by Lightning
-    if trainer.is_global_zero:
-        write_begun(checkpoints, definition)
     if experiment.soup and stage.parent is None:
         pl.seed_everything(HEAD_SEED, workers=True, verbose=False)
         model.configure_model(data.tag_set)
@@ -218,106 +294,3 @@ def versions() -> dict[str, str]:
     """Return the versions of the packages that a result depends on."""
     packages = ("xner", "torch", "lightning", "transformers", "torchmetrics", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-def evaluate(
-    tests: Sequence[Tested], data: PanxDataModule, history: History
-) -> tuple[list[Evaluation], dict[tuple[str, str], Counts]]:
-    """Turn the tests of a model into evaluations and their counts, one per test language.
-
-    Args:
-        tests: The results of the tests, in the order of the data module's test languages.
-        data: The data module.
-        history: What the model's weights were trained on.
-
-    Returns:
-        The evaluations, and their counts by (language, split).
-    """
-    evaluations: list[Evaluation] = []
-    counts: dict[tuple[str, str], Counts] = {}
-    for language, tested in zip(data.test_languages, tests, strict=True):
-        split = data.test_split_of(language)
-        encoded = data.encoded(split)
-        sentences = tested.sentences.numpy()
-        words, _ = encoded.words_of(sentences)
-        calibration = calibrate(tested.words.score.numpy(), (tested.words.predicted == tested.words.gold).numpy())
-        counted = counts[language, split.name] = Counts(
-            correct=tested.counts.correct.numpy().astype(np.int32),
-            predicted=tested.counts.predicted.numpy().astype(np.int32),
-            gold=tested.counts.gold.numpy().astype(np.int32),
-            sentence_words=tested.sentence_words.numpy().astype(np.int32),
-            word_gold=tested.words.gold.numpy().astype(np.int8),
-            word_predicted=tested.words.predicted.numpy().astype(np.int8),
-            word_seen=np.isin(encoded.word_hash[words], history.words),
-            bin_words=calibration.words,
-            bin_probability=calibration.probability,
-            bin_right=calibration.right,
-        )
-        seen = np.isin(encoded.sentence_hash[sentences], history.sentences)
-        f1_seen_entities, f1_unseen_entities = f1_by_seen(counted, encoded.word_hash[words], history.entities)
-        scores = {name: score for name, score in tested.scores.items() if name in Evaluation.__annotations__}
-        evaluations.append(
-            {
-                "language": language,
-                "split": split.name,
-                "zero_shot": zero_shot(history.lineage, language),
-                **scores,  # type: ignore[typeddict-item] # the names are SpanF1's
-                "f1_by_type": {each: tested.scores[f"f1_{each}"] for each in data.tag_set.types},
-                "sentences": len(sentences),
-                "words": len(counted.word_gold),
-                "entities": int(counted.gold.sum()),
-                "unscored_words": len(encoded.word_label) - len(counted.word_gold),
-                "seen_sentences": int(seen.sum()),
-                "f1_unseen": None if seen.all() else f1_of(counted, ~seen),
-                "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
-                "f1_seen_entities": f1_seen_entities,
-                "f1_unseen_entities": f1_unseen_entities,
-                "near_duplicates": int(np.isin(encoded.normal_hash[sentences], history.normal).sum()),
-                "ece": round(calibration_error(calibration), 4),
-                "oracle": history.lineage.get("oracle", False),
-            }
-        )
-    return evaluations, counts
-
-
-def f1_of(counts: Counts, chosen: npt.NDArray[np.bool_]) -> float:
-    """Compute the F1 of a subset of the sentences.
-
-    Args:
-        counts: The counts of an evaluation.
-        chosen: Whether each of its sentences is in the subset. *Shape:* (sentences,)
-    """
-    return _f1(*(int(each[chosen].sum()) for each in (counts.correct, counts.predicted, counts.gold)))
-
-
-def f1_by_seen(
-    counts: Counts, word_hash: npt.NDArray[np.int64], entities: npt.NDArray[np.int64]
-) -> tuple[float | None, float | None]:
-    """Compute the F1 of the spans whose words are an entity of the training data, and that of the others.
-
-    Args:
-        counts: The counts of an evaluation.
-        word_hash: The hash of each of its words. *Shape:* (words,)
-        entities: Hashes of the entities of the training data, as ``span_hashes`` computes them. *Shape:* (entities,)
-
-    Returns:
-        Both scores as ``Evaluation`` defines them; ``None`` where no gold entity is in the group.
-    """
-    gold, predicted = (
-        find_spans(labels, counts.sentence_words) for labels in (counts.word_gold, counts.word_predicted)
-    )
-    seen_gold, seen_predicted = (np.isin(span_hashes(word_hash, each), entities) for each in (gold, predicted))
-    # Spans do not overlap, so that their first words are unique.
-    _, own, its = np.intersect1d(gold.first, predicted.first, assume_unique=True, return_indices=True)
-    right = (gold.last[own] == predicted.last[its]) & (gold.type[own] == predicted.type[its])
-    seen_right = seen_gold[own[right]]
-    return tuple(  # type: ignore[return-value] # two
-        _f1(*(int((each == seen).sum()) for each in (seen_right, seen_predicted, seen_gold)))
-        if (seen_gold == seen).any()
-        else None
-        for seen in (True, False)
-    )
-
-
-def _f1(correct: int, predicted: int, gold: int) -> float:
-    return span_scores(torch.tensor(correct), torch.tensor(predicted), torch.tensor(gold)).f1.item()
