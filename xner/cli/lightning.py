@@ -160,7 +160,8 @@ class Parser(LightningArgumentParser):
         if wrong := _NO_SUBTYPE.search(line):
             outer = re.sub(r"\[[^\[\]]*\]", "", wrong[2][1:-1])  # without the types of elements
             use = [text for kind, text in _KINDS.items() if re.search(rf"\b{kind}\b", outer)]
-            line = f"{wrong[1]}={wrong[3]} is not valid; use {' or '.join(dict.fromkeys([*use, 'null']))}"
+            if use and "Literal" not in outer:
+                line = f"{wrong[1]}={wrong[3]} is not valid; use {' or '.join(dict.fromkeys([*use, 'null']))}"
         raise UserError(line) from ex
 
 

@@ -71,10 +71,6 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
         width, tabs = len(fields), tabs or "\t" in line
         if width == 1 and options.tagged:
             raise RunError(f"{path}, line {number}: expected word<TAB>tag, {_found(fields)}: the sentence has no tags")
-        if options.tagged and word_column % width == tag_column % width:
-            raise UserError(
-                f"data.columns gives words and tags the same column of {path}, line {number}, {_found(fields)}; use two"
-            )
         if not words:
             first = number
         try:
@@ -85,6 +81,10 @@ def _rows(path: Path, options: ReadOptions) -> Iterator[Row]:
                 f"{path}, line {number}: data.columns asks for columns {word_column} and {tag_column}, counted from 0, "
                 f"{_found(fields)}; use smaller numbers"
             ) from None
+        if options.tagged and word_column % width == tag_column % width:
+            raise UserError(
+                f"data.columns gives words and tags the same column of {path}, line {number}, {_found(fields)}; use two"
+            )
     if words:
         yield row()
 
