@@ -168,7 +168,6 @@ def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool
     own = None if new_head else head_tags(backbone)
     tag_set = tag_set or own or PANX
     check_types(backbone, tag_set, new_head=new_head)
-    names = _labels(load_config(backbone))
     folder = folder_of(backbone)
     if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
         raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
@@ -186,7 +185,7 @@ def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool
     if new_head:
         _reset_head(network)
     elif own:
-        places = {name: label for label, name in names.items()}
+        places = {tag: label for label, tag in _labels(load_config(backbone)).items()}
         _permute_head(network, [places[tag] for tag in tag_set.tags])
     if name := first_not_finite(network.state_dict()):
         raise RunError(

@@ -12,7 +12,7 @@ import torch
 from xner.data.sources import Split
 from xner.errors import RunError, UserError, quoted
 from xner.files import file_atomically
-from xner.model.evaluation import PredictedWords
+from xner.model.evaluation import Words
 from xner.tags import TagSet, spans
 
 Format = Literal["jsonl", "conll", "brat"]
@@ -49,7 +49,7 @@ class Prediction(NamedTuple):
     scores: list[float]
 
 
-def read_predictions(split: Split, words: PredictedWords, tag_set: TagSet) -> Iterator[Prediction]:
+def read_predictions(split: Split, words: Words, tag_set: TagSet) -> Iterator[Prediction]:
     """Read a split again, and join each sentence that has a prediction with it, in the order of the file.
 
     Args:
@@ -151,7 +151,7 @@ def output_files(folder: Path, splits: Sequence[Split], form: Format) -> list[li
 def write_predictions(
     files: Sequence[Sequence[Path]],
     splits: Sequence[Split],
-    predicted: Sequence[PredictedWords],
+    predicted: Sequence[Words],
     tag_set: TagSet,
     form: Format,
 ) -> None:

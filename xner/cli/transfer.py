@@ -31,7 +31,7 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.report import FILES, write_report
 from xner.report.runs import evaluated_on, trained_on
-from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOptions, chosen_sentences, prepare
+from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOptions, count_sentences, prepare
 from xner.transfer.plan import Stage, as_languages, plan
 from xner.transfer.result import Evaluation, Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
@@ -63,28 +63,21 @@ def transfer(cli: XnerCLI) -> None:
         shots=options.shots,
         soup=options.soup,
     )
-    options.check()
+    limit, steps = limits(cli.options)
+    options.check(limit)
     stages_of()  # refuses wrong options before the data is read
-    if options.select == "oracle" and len(targets) > 1:
-        raise UserError(f"select=oracle chooses epochs by one target, not by target={targets}; use one target per run")
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
-    epochs, steps = limits(cli.options)
-    options.few_shot.check(epochs)
     # All stages share one tag set, that of all languages of the experiment.
     data.test_languages = list(dict.fromkeys([*sources, *targets, *(cli.options.data.test_languages or ())]))
     cli.model.check(data.tag_set)
     _check_all_scored(cli)
     stages = stages_of(available=_largest_sizes(data, options))
     batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    sentences = {stage.id: count_sentences(stage, data) for stage in stages}
+    epochs = options.few_shot.epochs_of(stages, sentences, batch=batch, epochs=limit)
     if options.plan:
-        chosen = {stage.id: chosen_sentences(stage, data) for stage in stages}
-        sentences = {stage: {language: len(each) for language, each in some.items()} for stage, some in chosen.items()}
-        totals = {stage.id: sum(sentences[stage.id].values()) for stage in stages}
-        rounds = {
-            each.id: options.few_shot.epochs_of(each, totals[each.id], batch=batch, epochs=epochs) for each in stages
-        }
-        print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=rounds, max_steps=steps))
+        print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
         return
     experiment = prepare(
         data,
@@ -94,7 +87,7 @@ def transfer(cli: XnerCLI) -> None:
         root=cli.root,
         backbone=backbone,
         processes=trainer.world_size,
-        batch=batch,
+        sentences=sentences,
         epochs=epochs,
     )
     # What Lightning says of the machine would be repeated for every stage.
@@ -184,14 +177,14 @@ def _largest_sizes(data: PanxDataModule, options: TransferOptions) -> dict[str, 
     Raises:
         UserError: If no target has as many sentences, or entities per type, as the largest size.
     """
-    found = {}
-    for target in as_languages(options.target):
-        encoded = data.encoded(data.training_split(target))
-        types = data.tag_set.types
-        found[target] = len(encoded) if options.shots is None else int(encoded.entities(len(types)).sum(axis=0).min())
-    option, sizes = ("sizes", options.sizes) if options.shots is None else ("shots", options.shots)
-    unit = "sentences" if options.shots is None else "entities of the rarest type"
-    splits = {target: data.training_split(target) for target in found}
+    splits = {target: data.training_split(target) for target in as_languages(options.target)}
+    if options.shots is None:
+        option, sizes, unit = "sizes", options.sizes, "sentences"
+        found = {target: len(data.encoded(split)) for target, split in splits.items()}
+    else:
+        option, sizes, unit = "shots", options.shots, "entities of the rarest type"
+        types = len(data.tag_set.types)
+        found = {target: int(data.encoded(split).entities(types).sum(axis=0).min()) for target, split in splits.items()}
     most = max(found, key=found.__getitem__)
     if sizes[-1] > found[most]:
         raise UserError(f"{option}={list(sizes)} exceeds the {found[most]} {unit} of {splits[most]}")

@@ -4,7 +4,6 @@ Every split is read sentence by sentence: once for the counts, which keep a few 
 once more, as far as necessary, for the examples.
 """
 
-import hashlib
 import re
 import unicodedata
 from collections import Counter
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.data.duplicates import normalise_words
-from xner.data.encode import encode_split, offsets
+from xner.data.encode import as_hashes, encode_split, hash_bytes, offsets
 from xner.data.redirects import fold_case, is_redirect
 from xner.data.sources import Sentence, Split, tag_set_of
 from xner.tags import TagSet, invalid_tags, spans
@@ -25,7 +24,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 class Kind(NamedTuple):
-    """What a finding counts: the unit of its totals, and a description."""
+    """The unit of a finding's totals, and a description of its counts."""
 
     unit: str
     description: str
@@ -169,7 +168,7 @@ _ENTITY = np.dtype([(name, np.int64) for name in ("sentence", "first", "last", "
 
 @dataclass(frozen=True)
 class _Contents:
-    """What the first reading of a split keeps.
+    """The content of a split that is kept of its first reading.
 
     Attributes:
         split: The split.
@@ -229,9 +228,9 @@ def _read(split: Split, strings: dict[str, int], types: dict[str, int]) -> _Cont
             entities.append((number, first, last, string, types.setdefault(kind, len(types))))
     return _Contents(
         split=split,
-        words_hash=np.frombuffer(bytes(plain), np.int64),
-        tagged_hash=np.frombuffer(bytes(tagged), np.int64),
-        normal_hash=np.frombuffer(bytes(normal), np.int64),
+        words_hash=as_hashes([bytes(plain)]),
+        tagged_hash=as_hashes([bytes(tagged)]),
+        normal_hash=as_hashes([bytes(normal)]),
         word_start=offsets(lengths),
         invisible=np.array(invisible, np.int64),
         redirects=np.array(redirects, np.int64),
@@ -243,7 +242,7 @@ def _read(split: Split, strings: dict[str, int], types: dict[str, int]) -> _Cont
 
 def _hash(content: object) -> bytes:
     """Compute a 64-bit hash of words, or of words and tags; their ``repr`` keeps the borders of words."""
-    return hashlib.blake2b(repr(content).encode(), digest_size=8).digest()
+    return hash_bytes(repr(content).encode())
 
 
 @dataclass(frozen=True)

@@ -318,7 +318,7 @@ def span_hashes(word_hash: Int64, spans: LabelSpans) -> Int64:
         Equal hashes where spans have the same words. *Shape:* (spans,)
     """
     content, borders = word_hash.astype("<i8").tobytes(), zip(spans.first.tolist(), spans.last.tolist(), strict=True)
-    return _hash_bytes(content[8 * first : 8 * last + 8] for first, last in borders)
+    return as_hashes(hash_bytes(content[8 * first : 8 * last + 8]) for first, last in borders)
 
 
 def _concatenate_ranges(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
@@ -332,13 +332,18 @@ def _hash(texts: Iterable[str]) -> Int64:
 
     Two different texts have the same hash with probability 2**-64.
     """
-    return _hash_bytes(text.encode() for text in texts)
+    return as_hashes(hash_bytes(text.encode()) for text in texts)
 
 
-def _hash_bytes(contents: Iterable[bytes]) -> Int64:
+def hash_bytes(content: bytes) -> bytes:
+    """Compute a 64-bit BLAKE2b hash."""
+    return hashlib.blake2b(content, digest_size=8).digest()
+
+
+def as_hashes(digests: Iterable[bytes]) -> Int64:
+    """Turn results of ``hash_bytes`` into numbers. *Shape:* (digests,)."""
     # Signed integers, since some libraries that store arrays lack unsigned ones.
-    digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
-    return np.frombuffer(digests, dtype="<i8").astype(np.int64)
+    return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
 
 
 def _special_tokens(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]]:

@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric
 from xner.backbone import check_types, first_not_finite, load_config
 from xner.batch import Batch, BatchSource
 from xner.errors import RunError
-from xner.model.evaluation import CollectWords, PredictedWords, Words
+from xner.model.evaluation import CollectWords, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
 from xner.model.monitoring import MonitoredModule
@@ -197,10 +197,7 @@ class TokenClassifier(MonitoredModule):
         predicted, score = self.network.predict_scored(batch)
         return Words(predicted, batch.word_label, batch.sentences[batch.word_sentence], score)
 
-    def predict_step(self, batch: Batch, *_: int) -> PredictedWords:
-        """Predict the words of a batch, and how probable each predicted label is."""
-        predicted, score = self.network.predict_scored(batch)
-        return PredictedWords(predicted, score, batch.sentences[batch.word_sentence])
+    predict_step = test_step
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make AdamW, without decay on biases and LayerNorm, and a learning rate that changes every step."""

@@ -16,11 +16,11 @@ from xner.tags import TagSet
 
 
 class Words(NamedTuple):
-    """Evaluated words, in the order of the data set's sentences.
+    """Evaluated or predicted words, in the order of the data set's sentences.
 
     Attributes:
         predicted: Predicted labels. *Shape:* (words,)
-        gold: Gold labels. *Shape:* (words,)
+        gold: Gold labels, those of ``O`` where tags are not read. *Shape:* (words,)
         sentence: The number of each word's sentence in the data set. *Shape:* (words,)
         score: The probability of each predicted label, in float32. *Shape:* (words,)
     """
@@ -29,20 +29,6 @@ class Words(NamedTuple):
     gold: Tensor
     sentence: Tensor
     score: Tensor
-
-
-class PredictedWords(NamedTuple):
-    """Predicted words, in the order of the data set's sentences.
-
-    Attributes:
-        predicted: Predicted labels. *Shape:* (words,)
-        score: The probability of each predicted label, in float32. *Shape:* (words,)
-        sentence: The number of each word's sentence in the data set. *Shape:* (words,)
-    """
-
-    predicted: Tensor
-    score: Tensor
-    sentence: Tensor
 
 
 class Tested(NamedTuple):
@@ -116,7 +102,7 @@ class WordCollection(Metric):
         self.seen = [torch.zeros(0, self.rows, dtype=torch.long, device=self.device)]
 
     def update(self, *rows: Tensor) -> None:
-        """Add the words of whole sentences, as in ``Words`` or ``PredictedWords``; scores become their bits."""
+        """Add the words of whole sentences, as in ``Words``; scores become their bits."""
         assert isinstance(self.seen, list)  # a tensor only while processes are in sync, when updates are refused
         integers = [row.view(torch.int32) if row.is_floating_point() else row for row in rows]
         self.seen.append(torch.stack([row.long() for row in integers], dim=1))
@@ -137,7 +123,7 @@ class CollectWords(Callback):
     def __init__(self) -> None:
         self.collections: list[WordCollection] = []
         self.tested: list[Tested] = []
-        self.predicted: list[PredictedWords] = []
+        self.predicted: list[Words] = []
 
     @staticmethod
     def of(trainer: pl.Trainer) -> "CollectWords":
@@ -148,8 +134,7 @@ class CollectWords(Callback):
         """Make a collection per data set."""
         loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.predict_dataloaders
         count = len(loaders) if isinstance(loaders, list) else int(loaders is not None)
-        rows = len((Words if trainer.testing else PredictedWords)._fields)
-        self.collections = [WordCollection(rows).to(pl_module.device) for _ in range(count)]
+        self.collections = [WordCollection(len(Words._fields)).to(pl_module.device) for _ in range(count)]
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - tuples
@@ -166,10 +151,7 @@ class CollectWords(Callback):
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score each data set, and log the scores under its name."""
         tag_set: Any = pl_module.network.tag_set  # type: ignore[union-attr] # a TokenClassifier
-        self.tested = [
-            score_words(Words(predicted, gold, sentence, _scores(bits)), tag_set)
-            for predicted, gold, sentence, bits in self._gather()
-        ]
+        self.tested = [score_words(words, tag_set) for words in self._gather()]
         data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning
         names = data.test_languages if isinstance(data, BatchSource) else [*map(str, range(len(self.tested)))]
         for name, tested in zip(names, self.tested, strict=True):
@@ -177,19 +159,15 @@ class CollectWords(Callback):
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Order the words of each data set."""
-        self.predicted = [
-            PredictedWords(predicted, _scores(bits), sentence) for predicted, bits, sentence in self._gather()
-        ]
+        self.predicted = self._gather()
 
-    def _gather(self) -> list[Tensor]:
-        found = [collection.compute().cpu() for collection in self.collections]
+    def _gather(self) -> list[Words]:
+        collected = [collection.compute().cpu() for collection in self.collections]
         self.collections = []
-        return found
-
-
-def _scores(bits: Tensor) -> Tensor:
-    """Return the scores that a collection holds as bits."""
-    return bits.int().view(torch.float32)
+        return [
+            Words(predicted, gold, sentence, bits.int().view(torch.float32))
+            for predicted, gold, sentence, bits in collected
+        ]
 
 
 def run_test(
@@ -218,7 +196,7 @@ def run_predict(
     model: pl.LightningModule,
     data: pl.LightningDataModule,
     **options: Any,  # noqa: ANN401 - Lightning's
-) -> list[PredictedWords]:
+) -> list[Words]:
     """Predict the labels of all words of each test data set; arguments and order are those of ``run_test``."""
     trainer.predict(model, datamodule=data, **options)
     return CollectWords.of(trainer).predicted

@@ -119,7 +119,7 @@ class Analysis(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """What the sizes of the points count."""
+        """The unit of the sizes of the points."""
         return unit_of(self.run.results)
 
     @property

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import numpy as np
-import numpy.typing as npt
 
 from xner.backbone import backbone_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
-from xner.transfer.plan import SIZES, Stage
+from xner.transfer.plan import SIZES, Stage, as_languages
 from xner.transfer.result import Result
 from xner.transfer.self_training import SelfTraining
 
@@ -59,19 +57,24 @@ class FewShot:
         if self.min_steps and self.max_epochs is None and math.isinf(epochs):
             raise UserError(f"few_shot.min_steps={self.min_steps} needs a number of epochs; use trainer.max_epochs")
 
-    def epochs_of(self, stage: Stage, sentences: int, *, batch: int, epochs: float) -> float:
-        """Return the number of epochs of a stage.
+    def epochs_of(
+        self, stages: Sequence[Stage], sentences: Mapping[str, Mapping[str, int]], *, batch: int, epochs: float
+    ) -> dict[str, float]:
+        """Return the number of epochs of each stage, by its id; infinity for no limit.
 
         Args:
-            stage: The stage.
-            sentences: Number of sentences that it trains on.
+            stages: The stages.
+            sentences: The number of training sentences per language of each stage, by its id.
             batch: Sentences per optimizer step, over all processes.
             epochs: The number of epochs of stages to which these settings do not apply.
         """
-        if not stage.adapts:
-            return epochs
         own = epochs if self.max_epochs is None else self.max_epochs
-        return max(own, math.ceil((self.min_steps or 0) / -(-sentences // batch)))
+        return {
+            stage.id: max(own, math.ceil((self.min_steps or 0) / -(-sum(sentences[stage.id].values()) // batch)))
+            if stage.adapts
+            else epochs
+            for stage in stages
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +122,22 @@ class TransferOptions:
     gpus_per_stage: float | None = None
     self_training: SelfTraining = field(default_factory=SelfTraining)
 
-    def check(self) -> None:
-        """Check the options of self-training.
+    def check(self, epochs: float) -> None:
+        """Check the options that need neither the plan nor the data.
+
+        Args:
+            epochs: The maximum number of epochs of stages without settings of their own; infinity for no limit.
 
         Raises:
-            UserError: If one is out of its range, or the best epoch is to be selected by the tags of validation.
+            UserError: If one is out of its range, or epochs cannot be selected as asked.
         """
+        self.few_shot.check(epochs)
         self.self_training.check()
+        targets = as_languages(self.target)
+        if self.select == "oracle" and len(targets) > 1:
+            raise UserError(
+                f"select=oracle chooses epochs by one target, not by target={targets}; use one target per run"
+            )
         if self.select in ("best", "oracle") and "self_training" in self.regimes:
             raise UserError(
                 f"select={self.select} is not possible with self_training, because it needs target tags to choose an "
@@ -156,7 +168,7 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
 
 
 _WORDS = " (words)"
-"""What the name of a split ends with in ``Experiment.digests`` where its tags are not read."""
+"""The end of the name of a split in ``Experiment.digests`` where its tags are not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,8 +364,8 @@ def prepare(
     root: Path,
     backbone: str,
     processes: int,
-    batch: int,
-    epochs: float,
+    sentences: Mapping[str, Mapping[str, int]],
+    epochs: Mapping[str, float],
 ) -> Experiment:
     """Read and encode all splits that the stages need.
 
@@ -365,8 +377,8 @@ def prepare(
         root: The run's folder.
         backbone: What stages without a parent start from.
         processes: Number of processes that train each stage.
-        batch: Sentences per optimizer step, over all processes.
-        epochs: Maximum number of epochs per stage.
+        sentences: The number of training sentences per language of each stage, by its id.
+        epochs: The number of epochs of each stage, by its id; infinity for no limit.
 
     Raises:
         UserError: If a split does not exist.
@@ -381,9 +393,6 @@ def prepare(
     for target in {stage.target for stage in stages if stage.labels == "predicted" and stage.target}:
         words = data.split_of(target, data.train_split, tagged=False)
         digests[f"{words}{_WORDS}"] = data.encoded(words).digest
-    chosen = {stage.id: sum(map(len, chosen_sentences(stage, data).values())) for stage in stages}
-    settings = transfer.few_shot
-    rounds = {each.id: settings.epochs_of(each, chosen[each.id], batch=batch, epochs=epochs) for each in stages}
     return Experiment(
         root=root,
         stages=stages,
@@ -396,15 +405,15 @@ def prepare(
         batch_sentences=data.batch_size * processes,
         types=data.tag_set.types,
         digests=digests,
-        few_shot=settings,
-        epochs=rounds,
+        few_shot=transfer.few_shot,
+        epochs=epochs,
         work={
             each.id: _work(
                 each,
                 data,
                 evaluated,
-                chosen[each.id] * (transfer.self_training.rounds if each.labels == "predicted" else 1),
-                epochs=rounds[each.id],
+                sum(sentences[each.id].values()) * (transfer.self_training.rounds if each.labels == "predicted" else 1),
+                epochs=epochs[each.id],
             )
             for each in stages
         },
@@ -415,10 +424,10 @@ def prepare(
     )
 
 
-def chosen_sentences(stage: Stage, data: PanxDataModule) -> dict[str, npt.NDArray[np.int64]]:
-    """Choose the sentences that a stage trains on: their indices in the training split of each language."""
+def count_sentences(stage: Stage, data: PanxDataModule) -> dict[str, int]:
+    """Count the training sentences of a stage by their language."""
     return {
-        language: data.choose(language, samples, stage.shots_of(language), seed=stage.seed)
+        language: len(data.choose(language, samples, stage.shots_of(language), seed=stage.seed))
         for language, samples in stage.train
     }
 

@@ -22,7 +22,7 @@ REGIMES = {
 """The regimes: where each stage of a regime starts, and what it trains on."""
 
 SOUP = "soup-"
-"""What the regime of a soup begins with; the regime of the stages that it averages follows."""
+"""The beginning of the regime of a soup, before that of the stages that it averages."""
 
 
 Train = tuple[tuple[str, int | None], ...]

@@ -52,7 +52,7 @@ class Folder:
 
     @property
     def known(self) -> Survey | None:
-        """What is known of the tags without reading them: those of the sample."""
+        """The survey of the sample; ``None`` for other folders."""
         return Survey("IOB2", PANX.types, 0, 0) if self.source == "sample" else None
 
     @property

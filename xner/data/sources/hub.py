@@ -19,7 +19,7 @@ from xner.data.sources.sentences import Column, ReadOptions, Rows
 from xner.errors import RunError, UserError, did_you_mean
 
 PREFIX = "hub:"
-"""What a source that is not a preset begins with."""
+"""The beginning of a source on the hub that is not a preset."""
 
 CONVERTED = "refs/convert/parquet"
 """The branch into which the hub converts data sets whose data is a script; each configuration is a folder in it."""
@@ -31,7 +31,7 @@ _ID = re.compile(r"\w[\w.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What people should know of a data set.
+    """A description of a data set for its users.
 
     Attributes:
         description: What it is, in one line.
@@ -70,7 +70,7 @@ class HubDataset:
         columns: The data set's column by xner's name for it; ``language`` is there if a configuration has several.
         types: The entity types; integers in ``ner_tags`` that have no names are the labels of their ``TagSet``.
         scheme: The scheme of the tags, given if they are known to be valid, so that they are not read beforehand.
-        card: What people should know of it; ``None`` for one that is not a preset.
+        card: Its description for users; ``None`` for one that is not a preset.
     """
 
     id: str
@@ -135,7 +135,7 @@ class Hub:
 
     @property
     def known(self) -> Survey | None:
-        """What is known of the tags without reading them."""
+        """The survey of the splits, where the data set is known to be valid; ``None`` otherwise."""
         return Survey(self.dataset.scheme, self.dataset.types, 0, 0) if self.dataset.scheme else None
 
     @property
@@ -313,7 +313,7 @@ def _of_language(dataset: Any, language: str, where: str, options: ReadOptions) 
 
 
 def describe_dataset(source: str) -> Mapping[str, str] | None:
-    """Return what people should know of a preset, by heading; ``None`` for another source."""
+    """Describe a preset for its users, by heading; ``None`` for another source."""
     dataset = presets().get(source)
     if dataset is None or dataset.card is None:
         return None

@@ -21,7 +21,7 @@ class Location(Protocol):
 
     @property
     def known(self) -> Survey | None:
-        """What is known of the tags without reading them; ``None`` where they are read first."""
+        """The survey of every split where it is known in advance; ``None`` where the splits are read first."""
 
     def splits(self) -> Sequence[str]:
         """Return the names of the splits, in the order of ``SPLITS``."""

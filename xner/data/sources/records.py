@@ -16,7 +16,7 @@ from xner.errors import RunError, listed, quoted
 from xner.tags import TagSet
 
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error)
-"""What libraries raise when they read damaged files."""
+"""The exceptions that libraries raise when they read damaged files."""
 
 _ENTITIES = ("entities", "label", "labels")
 """The columns of entities, as spaCy and Doccano call them."""

@@ -117,7 +117,7 @@ def recognise(pairs: Iterable[Pair]) -> Scheme:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first reading of a split found.
+    """The result of a first reading of a split.
 
     Attributes:
         scheme: The scheme of its tags.

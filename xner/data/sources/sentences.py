@@ -83,7 +83,7 @@ class Row(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What a reader finds in a file.
+    """The sentences of a file, as a reader finds them.
 
     Attributes:
         rows: The sentences, in the order of the file.
