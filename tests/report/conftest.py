@@ -15,6 +15,8 @@ from xner.transfer.result import Counts, Evaluation, Result, write_result, write
 WORDS = {
     "en": "the of Paris Obama Google river <script>alert(1)</script> club",
     "tr": "ve bir İstanbul Atatürk & nehri Aş",
+    "de": "und der Köln Goethe Fluss",
+    "fi": "ja Helsinki Sibelius joki",
 }
 
 
@@ -107,8 +109,9 @@ def write_run(
     sentences: int = 120,
     zero_shot: bool = True,
     quality: float = 0.0,
+    targets: Sequence[str] = ("tr",),
 ) -> Path:
-    """Write the folder of a run with source language en and target language tr.
+    """Write the folder of a run with source language en.
 
     Args:
         path: The folder.
@@ -118,17 +121,20 @@ def write_run(
         sentences: Number of sentences per test split.
         zero_shot: Whether the source stage is zero-shot.
         quality: Added to the fraction of correct entities.
+        targets: Target languages.
     """
     draw = random.Random(0)
-    gold = {each: [sentence_tags(draw, draw.randint(3, 12)) for _ in range(sentences)] for each in ("en", "tr")}
+    gold = {each: [sentence_tags(draw, draw.randint(3, 12)) for _ in range(sentences)] for each in ("en", *targets)}
     for language, tags in gold.items():
         words = [[draw.choice(WORDS[language].split()) for _ in each] for each in tags]
         write_sentences(path, language, "test", words)
     for seed in seeds:
-        for regime, size in [("source", 0), *((regime, size) for regime in regimes for size in sizes)]:
-            stage = f"{regime}-en-seed{seed}" if regime == "source" else f"{regime}-tr-{size}-seed{seed}"
+        few_shot = [(regime, target, size) for target in targets for regime in regimes for size in sizes]
+        for regime, adapted, size in [("source", "en", 0), *few_shot]:
+            stage = f"{regime}-en-seed{seed}" if regime == "source" else f"{regime}-{adapted}-{size}-seed{seed}"
             chance = random.Random(stage)
-            share = {"en": 0.8 - 0.03 * (size > 0), "tr": 0.6 + 0.08 * size**0.15 * (size > 0)}
+            share = {"en": 0.8 - 0.03 * (size > 0)}
+            share |= {each: 0.6 + 0.08 * size**0.15 * (size > 0) * (each == adapted) for each in targets}
             counts = {
                 (language, "test"): count(
                     tags, [predicted_tags(chance, each, share[language] + quality) for each in tags]
@@ -139,11 +145,11 @@ def write_run(
                          "digest": "0a1b2c3d" * 8}]  # fmt: skip
             result = Result(
                 stage=stage, regime=regime, seed=seed, start_from="tiny" if size == 0 else f"source-en-seed{seed}",
-                train_languages={"source": ["en"], "joint": ["en", "tr"]}.get(regime, ["tr"]),
+                train_languages={"source": ["en"], "joint": ["en", adapted]}.get(regime, [adapted]),
                 train_samples=size + (800 if regime in ("source", "joint") else 0), target_samples=size, shots=None,
                 types=[*PANX.types],
                 evaluations=[
-                    evaluate(language, each, zero_shot=zero_shot and size == 0 and language == "tr")
+                    evaluate(language, each, zero_shot=zero_shot and size == 0 and language != "en")
                     for (language, _), each in counts.items()
                 ],
                 seconds=1.5, definition={"num_samples": size}, fingerprint=stage,

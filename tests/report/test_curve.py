@@ -9,7 +9,7 @@ import pytest
 
 from xner.report.analysis import analyse
 from xner.report.curve import COLOURS, LABEL_HEIGHT, POINT_GAP, clear_labels, draw_curve, keep_apart, spread
-from xner.report.runs import load_run
+from xner.report.runs import by_target, load_run
 
 Write = Callable[..., Path]
 
@@ -88,6 +88,22 @@ def test_one_size_alone(tmp_path: Path, write_run: Write) -> None:
     """A single few-shot stage is drawn as a point."""
     _, svg = drawn(tmp_path, write_run(tmp_path / "run", sizes=(250,)))
     assert "250" in texts(svg)
+
+
+def test_a_panel_per_target(tmp_path: Path, write_run: Write) -> None:
+    """Several targets have a panel each, with its zero-shot line, on one F1 axis and under one legend."""
+    run = write_run(tmp_path / "run", targets=("tr", "de"), regimes=("progressive", "scratch"), sentences=40)
+    parts = [analyse(part) for part in by_target(load_run(run))]
+    svg = tmp_path / "curve.svg"
+    draw_curve(parts, tmp_path / "curve.png", svg)
+    written = texts(svg)
+    assert [text for text in written if text in ("Turkish", "German")] == ["German", "Turkish"]
+    assert written.count("progressive") == written.count("scratch") == 1
+    for part in parts:
+        assert part.start is not None
+        assert f"zero-shot {100 * part.start.target.seeds.mean:.1f} %" in written
+    axis = {text for text in written if re.fullmatch(r"\d\d(\.\d)?", text)}
+    assert all(written.count(text) == 1 for text in axis)
 
 
 def test_four_regimes_three_seeds(tmp_path: Path, write_run: Write) -> None:

@@ -15,6 +15,7 @@ from xner.report.runs import (
     Run,
     evaluation_on,
     group_stages,
+    language_name,
     source_language,
     span_counts,
     stage_counts,
@@ -116,6 +117,11 @@ class Analysis(NamedTuple):
     split: str
     points: list[Point]
     curves: list[Curve]
+
+    @property
+    def run_name(self) -> str:
+        """The run's name without that of the target language, which distinguishes the parts of a run."""
+        return self.run.name.removesuffix(f" ({language_name(self.target)})")
 
     @property
     def unit(self) -> str:

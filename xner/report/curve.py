@@ -58,6 +58,15 @@ FILLINGS = ("full", "left", "right", "top", "bottom")
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, ROW = 9.9, 5.0, 0.62, 1.8, 0.62, 0.24
 """Inches: the figure without the text above its axes, the margins around the axes, and a row of that text."""
 
+PANEL, GUTTER = 2.6, 0.3
+"""Inches: the height of one of several panels with its title, and the distance between two panels."""
+
+LEGEND: dict[str, Any] = {
+    "frameon": False, "fontsize": 9.5, "borderaxespad": 0.3, "handlelength": 3.2, "columnspacing": 2.2,
+    "labelspacing": 0.35,
+}  # fmt: skip
+"""How a legend looks."""
+
 MOST_LABELLED = 5
 """Number of lines up to which values are written beside their markers."""
 
@@ -173,36 +182,104 @@ def keep_apart(places: Sequence[float], width: float) -> list[int]:
 
 
 def _figure(analyses: Sequence[Analysis]) -> Figure:
+    """Draw one panel, or, where runs have different target languages, a small one for each language."""
     traces = [trace for run, analysis in enumerate(analyses) for trace in _traces(analysis, run, len(analyses))]
+    targets = list(dict.fromkeys(each.target for each in analyses))
+    if len(targets) > 1:
+        return _panels(analyses, targets)
     levels = _levels(analyses, traces)
-    longest = max((len(each.name) for each in traces), default=0)
-    columns = 1 if longest > 60 else 2 if longest > 24 else 4
-    points = [point for each in traces for point in each.points]
-    seeds = [len(point.stages) for point in points if not point.regime.startswith(SOUP)]
-    repeated = max(seeds, default=1) > 1
-    top = 0.46 + ROW * (math.ceil(len(traces) / columns) + repeated)
+    title, unit = _title(analyses)
+    top, columns = _head(traces)
     height = HEIGHT + top
     # At 72 dots per inch, matplotlib's display coordinates are points.
     figure = Figure(figsize=(WIDTH, height), dpi=72, facecolor=COLOURS["paper"])
     box = (LEFT / WIDTH, BOTTOM / height, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + top) / height)
     axes = figure.add_axes(box, facecolor=COLOURS["paper"])
+    _write_title(figure, title, traces)
+    _frame(axes, traces, _heights(traces, levels), f"{language_name(targets[0])} {unit}")
+    axes.set_ylabel(f"{language_name(targets[0])} entity F1, %", color=COLOURS["quiet"])
+    _draw_levels(axes, levels)
+    _draw_traces(axes, traces)
+    if 0 < len(traces) <= MOST_LABELLED:
+        _label_values(axes, traces)
+    if traces:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.008, 1.0), ncols=columns, **LEGEND)
+    return figure
+
+
+def _panels(analyses: Sequence[Analysis], targets: Sequence[str]) -> Figure:
+    """Draw a panel per target language, all on the same F1 axis, so that languages can be compared."""
+    runs = list(dict.fromkeys(each.run.path for each in analyses))
+    panels = []
+    for target in targets:
+        name = language_name(target)
+        own = [each._replace(run=each.run._replace(name=each.run_name)) for each in analyses if each.target == target]
+        traces = [trace for each in own for trace in _traces(each, runs.index(each.run.path), len(runs))]
+        panels.append((name, traces, [level for level in _levels(own, traces) if level.colour == COLOURS["ink"]]))
+    every = [trace for _, traces, _ in panels for trace in traces]
+    heights = _heights(every, [level for _, _, levels in panels for level in levels])
+    top, legend_columns = _head(list({trace.name: trace for trace in every}.values()))
+    columns = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    width, deep = (WIDTH - LEFT) / columns, PANEL + BOTTOM
+    height = top + rows * deep
+    title, unit = _title(analyses)
+    figure = Figure(figsize=(WIDTH, height), dpi=72, facecolor=COLOURS["paper"])
+    _write_title(figure, title, every)
+    legend: dict[str, Any] = {}
+    for number, (name, traces, levels) in enumerate(panels):
+        row, column = divmod(number, columns)
+        left, bottom = LEFT + column * width, height - top - (row + 1) * deep + BOTTOM
+        box = (left / WIDTH, bottom / height, (width - GUTTER) / WIDTH, (PANEL - ROW) / height)
+        axes = figure.add_axes(box, facecolor=COLOURS["paper"])
+        _frame(axes, traces, heights, unit)
+        axes.set_title(name, loc="left", fontsize=10.5, fontweight="bold", color=COLOURS["ink"])
+        if column:
+            axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel("entity F1, %", color=COLOURS["quiet"])
+        _draw_levels(axes, levels, inside=True)
+        _draw_traces(axes, traces)
+        legend |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if legend:
+        place = (LEFT / WIDTH - 0.008, 1 - top / height)
+        figure.legend(
+            legend.values(), legend, loc="lower left", bbox_to_anchor=place, ncols=legend_columns, **LEGEND
+        )  # fmt: skip
+    return figure
+
+
+def _title(analyses: Sequence[Analysis]) -> tuple[str, str]:
+    """Return the figure's title, and the unit of its sizes."""
     languages = " and ".join(dict.fromkeys(language_name(each.target) for each in analyses))
     unit = " and ".join(dict.fromkeys(each.unit for each in analyses)).replace("sentences", "training sentences")
-    title = f"{languages} F1 by number of {languages} {unit}"
+    if languages.count(" and ") > 1:
+        return f"F1 by number of target-language {unit}", unit
+    return f"{languages} F1 by number of {languages} {unit}", unit
+
+
+def _seeds(traces: Sequence[Trace]) -> list[int]:
+    """Return the number of seeds of every point that has its own stages."""
+    points = [point for each in traces for point in each.points]
+    return [len(point.stages) for point in points if not point.regime.startswith(SOUP)]
+
+
+def _head(traces: Sequence[Trace]) -> tuple[float, int]:
+    """Return the height of the text above the axes, in inches, and the number of the legend's columns."""
+    longest = max((len(each.name) for each in traces), default=0)
+    columns = 1 if longest > 60 else 2 if longest > 24 else 4
+    repeated = max(_seeds(traces), default=1) > 1
+    return 0.46 + ROW * (math.ceil(len(traces) / columns) + repeated), columns
+
+
+def _write_title(figure: Figure, title: str, traces: Sequence[Trace]) -> None:
+    """Write the title and, where there are several seeds, what lines and bands are."""
+    height, seeds = figure.get_size_inches()[1], _seeds(traces)
     figure.text(LEFT / WIDTH, 1 - 0.18 / height, title, va="top", fontsize=12.5, fontweight="bold")
-    if repeated:
+    if max(seeds, default=1) > 1:
         many = f"{max(seeds)}" if max(seeds) == min(seeds) else f"{min(seeds)} to {max(seeds)}"
         words = f"Lines: mean over {many} seeds. Bands: lowest to highest seed."
         figure.text(LEFT / WIDTH, 1 - 0.44 / height, words, va="top", color=COLOURS["quiet"])
-    _frame(axes, traces, levels, languages, unit)
-    _draw_levels(axes, levels)
-    _draw_traces(axes, traces)
-    if traces:
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.008, 1.0), ncols=columns, frameon=False, fontsize=9.5,
-            borderaxespad=0.3, handlelength=3.2, columnspacing=2.2, labelspacing=0.35,
-        )  # fmt: skip
-    return figure
 
 
 def _traces(analysis: Analysis, run: int, runs: int) -> list[Trace]:
@@ -231,15 +308,19 @@ def _levels(analyses: Sequence[Analysis], traces: Sequence[Trace]) -> list[Level
     return levels
 
 
-def _frame(axes: Axes, traces: Sequence[Trace], levels: Sequence[Level], languages: str, unit: str) -> None:
+def _heights(traces: Sequence[Trace], levels: Sequence[Level]) -> tuple[float, float]:
+    """Return the lowest and the highest F1 that are drawn, in percent."""
     values = [value for each in traces for value in (*each.f1("lowest"), *each.f1("highest"))]
     values += [100 * value for each in levels for value in (each.seeds.lowest, each.seeds.highest)]
-    low, high = min(values), max(values)
+    return min(values), max(values)
+
+
+def _frame(axes: Axes, traces: Sequence[Trace], heights: tuple[float, float], unit: str) -> None:
+    low, high = heights
     if high - low < 2:
         low, high = low - 1, high + 1
     room, quiet = high - low, COLOURS["quiet"]
     axes.set_ylim(max(low - 0.12 * room, -0.06 * room), high + 0.14 * room)
-    axes.set_ylabel(f"{languages} entity F1, %", color=quiet)
     axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -253,7 +334,7 @@ def _frame(axes: Axes, traces: Sequence[Trace], levels: Sequence[Level], languag
     axes.set_xscale("log")
     margin = max((sizes[-1] / sizes[0]) ** 0.05, 1.15)
     axes.set_xlim(sizes[0] / margin, sizes[-1] * margin)
-    axes.set_xlabel(f"{languages} {unit} (logarithmic scale)", color=quiet)
+    axes.set_xlabel(f"{unit} (logarithmic scale)", color=quiet)
     shown = [sizes[index] for index in keep_apart([x for x, _ in _places(axes, sizes, [low])], TICK_WIDTH)]
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.set_xticklabels([f"{size:,}" for size in shown])
@@ -268,17 +349,21 @@ def _places(axes: Axes, sizes: Sequence[float], f1: Sequence[float]) -> list[tup
     return [(float(x), float(y)) for x, y in places]
 
 
-def _draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
-    gap = 13.0 * max((each.text.count("\n") + 1 for each in levels), default=1)
+def _draw_levels(axes: Axes, levels: Sequence[Level], *, inside: bool = False) -> None:
+    """Draw horizontal lines with their labels at the right, or on one line each below them inside of the axes."""
+    texts = [each.text.replace("\n", " ") if inside else each.text for each in levels]
+    gap = 13.0 * max((text.count("\n") + 1 for text in texts), default=1)
     heights = [y for _, y in _places(axes, [axes.get_xlim()[0]], [100 * each.seeds.mean for each in levels])]
-    for level, height, place in zip(levels, heights, spread(heights, gap), strict=True):
+    offset, place = ((0, -8), {"ha": "right", "fontsize": 8.5}) if inside else ((6.5, 0), {"ha": "left"})
+    for level, text, height, spread_to in zip(levels, texts, heights, spread(heights, gap), strict=True):
         mean, lowest, highest = (100 * f1 for f1 in (level.seeds.mean, level.seeds.lowest, level.seeds.highest))
         axes.axhline(mean, color=level.colour, linewidth=1.1, linestyle=level.dashes, zorder=1.5)
         if highest > lowest:
             axes.axhspan(lowest, highest, color=level.colour, alpha=0.07, linewidth=0, zorder=0.5)
         axes.annotate(
-            level.text, (1, mean), (6.5, place - height), xycoords=axes.get_yaxis_transform(), va="center",
-            textcoords="offset points", color=level.colour, linespacing=1.25, annotation_clip=False,
+            text, (1, mean), (offset[0], spread_to - height + offset[1]), xycoords=axes.get_yaxis_transform(),
+            va="center", textcoords="offset points", color=level.colour, linespacing=1.25, annotation_clip=False,
+            **place,
         )  # fmt: skip
 
 
@@ -295,9 +380,11 @@ def _draw_traces(axes: Axes, traces: Sequence[Trace]) -> None:
             markerfacecoloralt=paper, markeredgecolor=paper if first else colour, markersize=5 if first else 6,
             markeredgewidth=0.7 if first else 1.3, label=each.name, zorder=3 + index / 100,
         )  # fmt: skip
+
+
+def _label_values(axes: Axes, traces: Sequence[Trace]) -> None:
+    """Write the mean F1 beside its marker wherever the sizes leave room for it."""
     sizes = sorted({size for each in traces for size in each.sizes})
-    if not sizes or len(traces) > MOST_LABELLED:
-        return
     for column in keep_apart([x for x, _ in _places(axes, sizes, [1.0])], LABEL_WIDTH):
         size = sizes[column]
         here = [(each, each.f1("mean")[each.sizes.index(size)]) for each in traces if size in each.sizes]
@@ -306,5 +393,5 @@ def _draw_traces(axes: Axes, traces: Sequence[Trace]) -> None:
             axes.annotate(
                 f"{mean:.1f}", (size, mean), (0, place - height), textcoords="offset points", ha="center",
                 va="center", fontsize=8.5, color=each.style[0], zorder=5, annotation_clip=False,
-                bbox={"boxstyle": "square,pad=0.08", "facecolor": paper, "edgecolor": "none", "alpha": 0.75},
+                bbox={"boxstyle": "square,pad=0.08", "facecolor": COLOURS["paper"], "edgecolor": "none", "alpha": 0.75},
             )  # fmt: skip

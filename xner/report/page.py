@@ -131,6 +131,7 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
         matrix=matrix if len(matrix.languages) > 2 else None,
         matrix_sources=matrix.rows[0].sources,
         targets=[*dict.fromkeys(language_name(each.target) for each in analyses)],
+        names=[*dict.fromkeys(each.run_name for each in analyses)],
         language_name=language_name,
         curve=_inline(svg, "Learning curve; its values are in the table of results."),
         DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, NOTHING=NOTHING,
