@@ -324,7 +324,7 @@ def _origin(backbone: str) -> Markup:
         return Markup(f"[{escape(backbone)}](https://huggingface.co/{backbone})")
     if backbone == "sample":
         return Markup("the tiny network of xner's sample")
-    return code(Path(backbone).name)
+    return escape(Path(backbone).name)
 
 
 def _recorded(folder: Path) -> Facts:
