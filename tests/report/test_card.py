@@ -40,6 +40,11 @@ def folder_with(tmp_path: Path, **config: object) -> Path:
     return tmp_path
 
 
+def data_of(text: str) -> Any:  # noqa: ANN401 - ModelCardData; ModelCard declares what datasets have as well
+    """The metadata block of a card, as the hub reads it."""
+    return ModelCard(text).data
+
+
 def cells(text: str) -> list[list[str]]:
     """The cells of each row of all tables, as GitHub divides them."""
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -128,10 +133,10 @@ def test_values_of_users_are_only_values() -> None:
     )
     text = render_card(shown, "bert")
     text.encode()
-    card = ModelCard(text)
-    assert card.data.license is None
-    assert card.data.language == ["no"]
-    assert card.data.model_name == "a|b`c --- license: mit <b>*x*\ufffd"
+    card, data = ModelCard(text), data_of(text)
+    assert data.license is None
+    assert data.language == ["no"]
+    assert data.model_name == "a|b`c --- license: mit <b>*x*\ufffd"
     assert "/home/me" not in text
     assert "<b" not in re.sub(r"`` .*? ``|\\<", "", card.text)  # outside of code
     widths = [len(row) for row in cells(card.text)]
@@ -146,7 +151,7 @@ def test_languages_and_data_sets_of_the_hub_alone() -> None:
         episode(language="no", source="hub:owner/name/config"),
         episode(language="de", source="data/panx"),
     )
-    data = ModelCard(render_card(shown, "bert")).data
+    data = data_of(render_card(shown, "bert"))
     assert data.language == ["en", "no", "de"]
     assert data.datasets == ["universalner/universal_ner", "unimelb-nlp/wikiann", "owner/name"]
     assert data.base_model is None
@@ -165,10 +170,10 @@ def test_base_model_is_one_that_came_from_the_hub(tmp_path: Path, monkeypatch: p
     (repository / "snapshots" / ("0" * 40) / "config.json").write_text("{}", encoding="utf-8")
     for origin, expected in {"owner/name": "owner/name", "runs/gone": None, "/a/b/c": None, "sample": None}.items():
         text = render_card(facts(episode(), lineage={"origin": origin}), "bert")
-        assert ModelCard(text).data.base_model == expected
+        assert data_of(text).base_model == expected
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "name").mkdir(parents=True)
-    assert ModelCard(render_card(facts(episode(), lineage={"origin": "owner/name"}), "bert")).data.base_model is None
+    assert data_of(render_card(facts(episode(), lineage={"origin": "owner/name"}), "bert")).base_model is None
 
 
 @pytest.mark.parametrize(
@@ -222,8 +227,9 @@ def test_exported_card(tmp_path: Path, same: bool) -> None:
     carry_card(folder, target, section="## Export\n\nAs ONNX.", same_predictions=same)
     card = ModelCard.load(target / "README.md")
     assert re.findall(r"^## .*", card.text, re.MULTILINE)[:2] == ["## Export", "## Results"]
-    assert card.data.license == "mit"
-    assert bool(card.data.eval_results) == bool(card.data.metrics) == same
+    data = data_of(str(card))
+    assert data.license == "mit"
+    assert bool(data.eval_results) == bool(data.metrics) == same
     assert ("before the export" in card.text) == (not same)
     assert "model_name" not in card.data.to_dict()
 

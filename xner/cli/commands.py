@@ -24,7 +24,7 @@ from xner.lineage import Lineage
 from xner.lineage.callback import LineageCallback, tags_of_checkpoint
 from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
-from xner.report.card import CardOptions, Facts, Measured, write_card
+from xner.report.card import METRICS, CardOptions, Facts, Measured, write_card
 from xner.tags import TagSet
 from xner.transfer.result import Evaluation
 from xner.transfer.resume import exit_code
@@ -206,7 +206,9 @@ def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
     step: int | None = None if options.select == "average" else trainer.global_step
     if best and best.best_model_path:
         step = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)["global_step"]
-    scores = validations.scores.get(step) if step is not None else None
+    scores = validations.scores.get(step, {}) if step is not None else {}
+    # A model of another class may log other scores.
+    scores = scores if {*METRICS, "f1_strict", *(f"f1_{each}" for each in data.tag_set.types)} <= scores.keys() else {}
     sentences = sum(len(data.encoded(data.split_of(each, "validation"))) for each in data.languages) if scores else 0
     return Facts(
         name=cli.root.resolve().name,
@@ -214,7 +216,7 @@ def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
         lineage=lineage,
         license=options.license,
         measured=[Measured(data.languages, "validation", sentences, scores)] if scores else [],
-        unmeasured="These weights were not scored: no validation of all sentences was of them.",
+        unmeasured="These weights were not scored: no validation of all sentences was made with exactly them.",
         source=data.source,
         options=named(cli.build.parser, options),
         step_sentences=data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,

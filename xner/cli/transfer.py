@@ -276,7 +276,7 @@ def stage_facts(experiment: Experiment, result: Result) -> Facts:
     """Return what the model card of a complete stage says."""
     [stage] = [each for each in experiment.stages if each.id == result["stage"]]
     epochs, few_shot = experiment.epochs[stage.id], experiment.few_shot
-    own: dict[str, Any] = {"seed_everything": stage.seed}
+    own: dict[str, Any] = {}
     if stage.adapts:
         own |= {} if math.isinf(epochs) else {"trainer.max_epochs": int(epochs)}
         own |= {} if few_shot.learning_rate is None else {"model.learning_rate": few_shot.learning_rate}
