@@ -43,7 +43,7 @@ class TestFit:
         """Fitting leaves a Hugging Face folder with tags, weights, tokenizer and the lineage of the weights."""
         assert {path.name for path in model.iterdir()} == {
             *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
-            *("lineage.json", "seen.safetensors"),
+            *("lineage.json", "seen.safetensors", "README.md"),
         }
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))
         assert config["id2label"] == {str(label): tag for label, tag in enumerate(PANX.tags)}

@@ -100,6 +100,27 @@ class ResumedBest(Callback):
             )
 
 
+class Validations(Callback):
+    """Keep the scores of each validation of a fit, for the model card.
+
+    Attributes:
+        scores: The scores by their name without ``val/``, by the number of optimizer steps before the validation.
+    """
+
+    def __init__(self) -> None:
+        self.scores: dict[int, dict[str, float]] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the scores, unless the validation is of a part of the sentences."""
+        # To Lightning, 1.0 is all batches and 1 is one batch.
+        whole = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1
+        if whole and not trainer.sanity_checking:
+            found = trainer.callback_metrics.items()
+            self.scores[trainer.global_step] = {
+                name.removeprefix("val/"): float(value) for name, value in found if name.startswith("val/")
+            }
+
+
 def monitoring(trainer: pl.Trainer) -> ModelCheckpoint | None:
     """Return the callback that saves a trainer's best checkpoint; ``None`` where none monitors a score."""
     checkpoints = (each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint))

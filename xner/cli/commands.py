@@ -12,17 +12,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xner.backbone import check_head, check_types
-from xner.cli.callbacks import monitoring
-from xner.cli.lightning import XnerCLI, check_training, config_yaml, parse_command
+from xner.cli.callbacks import Validations, monitoring
+from xner.cli.lightning import XnerCLI, check_training, config_yaml, named, parse_command
 from xner.cli.predictions import output_files, write_predictions
 from xner.cli.processes import check_lost, leave_group
 from xner.cli.transfer import transfer
 from xner.data.sources import Sentences
 from xner.errors import RunError, Stopped, UserError
 from xner.files import write_atomically
+from xner.lineage import Lineage
 from xner.lineage.callback import LineageCallback, tags_of_checkpoint
 from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
+from xner.report.card import METRICS, CardOptions, Facts, Measured, write_card
 from xner.tags import TagSet
 from xner.transfer.result import Evaluation
 from xner.transfer.resume import exit_code
@@ -75,7 +77,7 @@ def _run(cli: XnerCLI) -> None:
 
 
 def fit(cli: XnerCLI) -> None:
-    """Train, and write the configuration, the model folder and a line about the epoch whose weights it has.
+    """Train, and write the configuration, the model folder with its card, and a line about the epoch of its weights.
 
     Raises:
         UserError: If the folder is that of a transfer, if nothing would be trained, or if no epoch is validated that is
@@ -85,9 +87,12 @@ def fit(cli: XnerCLI) -> None:
     trainer, model, data, options = cli.trainer, cli.model, cli.datamodule, cli.options
     if (cli.root / "stages").is_dir():
         raise UserError(f"trainer.default_root_dir={str(cli.root)!r} is the folder of a transfer; use another folder")
+    CardOptions(license=options.license).check()
     check_training(options)
     model.check(data.tag_set)
     data.check("fit")
+    validations = Validations()
+    trainer.callbacks.append(validations)  # type: ignore[attr-defined] # set by Lightning
     writes = trainer.is_global_zero and not options.trainer.fast_dev_run
     with ExitStack() as stack:
         if writes:
@@ -101,7 +106,9 @@ def fit(cli: XnerCLI) -> None:
             select=options.select,
         )
         if writes:
-            write_model(cli.root / "model", model, LineageCallback.of(trainer).after(model, data))
+            history = LineageCallback.of(trainer).after(model, data)
+            write_model(cli.root / "model", model, history)
+            write_card(cli.root / "model", _facts(cli, history.lineage, validations))
             print(f"model folder: {cli.root / 'model'} ({_chosen_epoch(cli)})")
 
 
@@ -190,6 +197,30 @@ def _chosen_epoch(cli: XnerCLI) -> str:
     if cli.options.select == "average":
         return f"average of {epoch} epoch{'s' if epoch > 1 else ''}"
     return f"last epoch, {epoch}" + (f": val/f1 {float(score):.4f}" if score is not None else "")
+
+
+def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
+    """Return what the model card of a fit says; its scores are those of the validation of the weights it ended with."""
+    trainer, data, options = cli.trainer, cli.datamodule, cli.options
+    best = monitoring(trainer) if options.select == "best" else None
+    step: int | None = None if options.select == "average" else trainer.global_step
+    if best and best.best_model_path:
+        step = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)["global_step"]
+    scores = validations.scores.get(step, {}) if step is not None else {}
+    # A model of another class may log other scores.
+    scores = scores if {*METRICS, "f1_strict", *(f"f1_{each}" for each in data.tag_set.types)} <= scores.keys() else {}
+    sentences = sum(len(data.encoded(data.split_of(each, "validation"))) for each in data.languages) if scores else 0
+    return Facts(
+        name=cli.root.resolve().name,
+        types=data.tag_set.types,
+        lineage=lineage,
+        license=options.license,
+        measured=[Measured(data.languages, "validation", sentences, scores)] if scores else [],
+        unmeasured="These weights were not scored: no validation of all sentences was made with exactly them.",
+        source=data.source,
+        options=named(cli.build.parser, options),
+        step_sentences=data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
+    )
 
 
 def describe(evaluation: Evaluation) -> str:

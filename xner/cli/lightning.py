@@ -35,6 +35,7 @@ from xner.errors import UserError
 from xner.lineage.callback import LineageCallback, check_checkpoint
 from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
+from xner.report.card import CardOptions
 from xner.transfer.experiment import Select, TransferOptions
 from xner.transfer.resume import AtomicCheckpointIO
 from xner.transfer.stage import Parts, StageOptions, no_best
@@ -225,7 +226,7 @@ class XnerCLI(LightningCLI):
         parser.link_arguments("model.backbone", "data.backbone")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:  # noqa: ANN401 - as in the base class
-        """Add the options of transfer and predict, and say which options of a configuration are not for a command."""
+        """Add the options of fit, transfer and predict, and name the options of a configuration of other commands."""
         if self.words and self.words[0] in COMMANDS and self.words[0] != subcommand:
             # The options of one command are parsed; those of the others would take longer to add than to parse.
             return self.init_parser(**kwargs)
@@ -234,11 +235,17 @@ class XnerCLI(LightningCLI):
         if subcommand == "transfer":
             parser.add_class_arguments(TransferOptions, as_group=False)
             parser.not_given = {*SET_BY_TRANSFER}
+        if subcommand in ("fit", "transfer"):
+            parser.add_class_arguments(CardOptions, as_group=False)
         if subcommand == "predict":
             parser.add_class_arguments(PredictOptions, as_group=False)
         if self.model_class not in (None, TokenClassifier):
             parser.class_path = f"{self.model_class.__module__}.{self.model_class.__qualname__}"
-        own = (name for each in (TransferOptions, PredictOptions) for name in inspect.signature(each).parameters)
+        own = (
+            name
+            for each in (CardOptions, TransferOptions, PredictOptions)
+            for name in inspect.signature(each).parameters
+        )
         parser.of_other_commands = {*own} - {*_options(parser)}
         return parser
 

@@ -30,6 +30,7 @@ from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.report import FILES, write_report
+from xner.report.card import CARD, CardOptions, Facts, license_of, measure, write_card
 from xner.report.runs import evaluated_on, trained_on
 from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOptions, count_sentences, prepare
 from xner.transfer.plan import Stage, as_languages, plan
@@ -65,6 +66,7 @@ def transfer(cli: XnerCLI) -> None:
     )
     limit, steps = limits(cli.options)
     options.check(limit)
+    CardOptions(license=cli.options.license).check()
     stages_of()  # refuses wrong options before the data is read
     _check_set_by_transfer(cli, options)
     check_training(cli.options)
@@ -101,8 +103,8 @@ def transfer(cli: XnerCLI) -> None:
         execute: Execute = partial(in_series, train=train)
         if options.executor == "ray":
             execute = _with_ray(cli, experiment, options.gpus_per_stage)
-        reporter = Reporter(dashboards(trainer))
-        results = run_experiment(experiment, data, execute, config=config_yaml(cli), observers=[progress, reporter])
+        observers = [progress, Cards(experiment), Reporter(dashboards(trainer))]
+        results = run_experiment(experiment, data, execute, config=config_yaml(cli), observers=observers)
     print(f"\n{results_table(results)}\n\n{cli.root}: results.csv, {', '.join(FILES.values())}")
 
 
@@ -242,6 +244,54 @@ class Reporter(Observer):
         for dashboard in self.dashboards:
             for analysis in analyses:
                 write_overview(dashboard, analysis, paths["png"], several=len(analyses) > 1)
+
+
+class Cards(Observer):
+    """Write the model card of each complete stage whose model folder exists.
+
+    Args:
+        experiment: The experiment.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.license: str | None = experiment.options["license"]
+
+    def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
+        """Write the cards that an interrupted run has left out, and those with another license."""
+        for result in complete.values():
+            card = experiment.model_folder(result["stage"]) / CARD
+            if not card.is_file() or license_of(card) != self.license:
+                self.stage_completed(result)
+
+    def stage_completed(self, result: Result) -> None:
+        """Write the card of a stage."""
+        experiment = self.experiment
+        folder = experiment.model_folder(result["stage"])
+        if folder.is_dir():
+            write_card(folder, stage_facts(experiment, result))
+
+
+def stage_facts(experiment: Experiment, result: Result) -> Facts:
+    """Return what the model card of a complete stage says."""
+    [stage] = [each for each in experiment.stages if each.id == result["stage"]]
+    epochs, few_shot = experiment.epochs[stage.id], experiment.few_shot
+    own: dict[str, Any] = {}
+    if stage.adapts:
+        own |= {} if math.isinf(epochs) else {"trainer.max_epochs": int(epochs)}
+        own |= {} if few_shot.learning_rate is None else {"model.learning_rate": few_shot.learning_rate}
+    accumulated = int(experiment.options["trainer.accumulate_grad_batches"])
+    return Facts(
+        name=stage.id,
+        types=result["types"],
+        lineage=result["lineage"],
+        license=experiment.options["license"],
+        measured=measure(experiment.folder(stage.id), result),
+        source=experiment.options["data.source"],
+        options={**experiment.options, **own},
+        step_sentences=experiment.batch_sentences * accumulated,
+        averages=stage.averages,
+    )
 
 
 class Progress(Observer):

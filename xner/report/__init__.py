@@ -1,6 +1,7 @@
 """Report on transfer runs: statistics, entity errors, the learning curve, and a page that shows them.
 
-The package reads run folders only and imports neither torch nor ``xner.data``, so that a report can be made anywhere.
+The package reads run folders and the descriptions of data sets, and imports no torch, so that a report can be made
+anywhere. ``card`` renders the model card of a model folder.
 """
 
 from collections import Counter

@@ -159,6 +159,7 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
     # What is displayed and kept of a run.
     *("trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
+    "license",
     # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
     *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything", "few_shot"),
     # Only stages of that regime have them in their definition, so that others need not run again.
