@@ -6,6 +6,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +24,7 @@ from tests import backbones
 from tests.cli.fits import assert_equal_weights, assert_other_weights, weights
 from tests.commands import Run, assert_one_line, results
 from tests.sources import write_source
-from tests.transfer.test_restart import assert_same_run, run, transfer
+from tests.transfer.test_restart import REPOSITORY, assert_same_run, run, transfer
 from xner.backbone import load_tokenizer
 from xner.batch import Batch
 from xner.cli.main import main
@@ -307,6 +309,19 @@ def test_callbacks_that_monitor_f1(tiny_backbone: str, tmp_path: Path) -> None:
     stop = ["--trainer.callbacks=lightning.pytorch.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/f1"]
     main(adapting(tmp_path, tiny_backbone, *stop, "--trainer.callbacks.mode=max", "--select=best"))
     assert "perplexity" in result_of(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes(still_backbone: Path, tmp_path: Path) -> None:
+    """Two processes train as one with batches of twice as many sentences, without dropout."""
+    for name, options in {"one": ["16"], "two": ["8", "--trainer.strategy=ddp", "--trainer.devices=2"]}.items():
+        command = adapting(tmp_path / name, str(still_backbone), "--data.batch_size", *options)
+        subprocess.run([sys.executable, "train.py", *command], cwd=REPOSITORY, check=True)
+    one, two = (weights(stage_of(tmp_path / name)) for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-2, atol=1e-3)
+    one_result, two_result = (result_of(tmp_path / name) for name in ("one", "two"))
+    assert one_result["perplexity"] == pytest.approx(two_result["perplexity"], rel=1e-3)
 
 
 class TestPlan:

@@ -95,7 +95,8 @@ class TransferOptions:
             self_training (the source stage, target sentences with its predictions in place of their tags).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         few_shot: Settings of stages that train on target sentences alone.
-        keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
+        keep: Stages whose model folders are kept: none, source (and those before it), last (those that no stage starts
+            from) or all.
         select: Which weights to evaluate: last, best by F1 on validation, the average of those at the end of every
             epoch, or oracle, best by F1 on the target's validation split, for comparison: no score is then zero-shot.
         soup: Add a stage per regime, target and size whose weights are the average of the stages of all seeds. New
