@@ -162,40 +162,88 @@ def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool
         UserError: If the backbone's head has other entity types, or the folder holds no weights.
         RunError: If the weights cannot be loaded, or are not all finite.
     """
-    import torch
     from transformers import AutoModelForTokenClassification
 
     own = None if new_head else head_tags(backbone)
     tag_set = tag_set or own or PANX
     check_types(backbone, tag_set, new_head=new_head)
-    folder = folder_of(backbone)
-    if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
-        raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
-    # A new head is expected, so transformers' warning about it is left out.
-    with _errors_only():
-        network, info = _from_pretrained(
-            AutoModelForTokenClassification,
-            backbone,
-            id2label=dict(enumerate(tag_set.tags)),
-            label2id=tag_set.labels,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=new_head,
-        )
+    network, info = _load_weights(
+        AutoModelForTokenClassification,
+        backbone,
+        id2label=dict(enumerate(tag_set.tags)),
+        label2id=tag_set.labels,
+        ignore_mismatched_sizes=new_head,
+    )
     if new_head:
         _reset_head(network)
     elif own:
         places = {tag: label for label, tag in _labels(load_config(backbone)).items()}
         _permute_head(network, [places[tag] for tag in tag_set.tags])
+    _check_finite(backbone, network)
+    encoder = f"{network.base_model_prefix}."
+    head_is_new = new_head or any(not name.startswith(encoder) for name in info["missing_keys"])
+    return Loaded(network, tag_set, head_is_new)
+
+
+def check_masked(backbone: str) -> None:
+    """Check that a backbone can be trained by masked-language modelling, without loading its weights.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+    config = load_config(backbone)
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or not getattr(config, "tie_word_embeddings", True):
+        raise UserError(
+            f"model.backbone={backbone!r} ({config.model_type}) is not a masked language model whose head is tied to "
+            "its embeddings; use another one, or adapt_backbone=null"
+        )
+    if load_tokenizer(backbone).mask_token_id is None:
+        raise UserError(f"model.backbone={backbone!r} has no mask token; use another one, or adapt_backbone=null")
+
+
+def load_masked(backbone: str) -> "PreTrainedModel":
+    """Load a backbone's weights under its masked-language head, or under a new one where it has none.
+
+    Raises:
+        UserError: If the head is not tied to the embeddings, or the folder holds no weights.
+        RunError: If the weights cannot be loaded, or are not all finite.
+    """
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    network, _ = _load_weights(AutoModelForMaskedLM, backbone)
+    _check_finite(backbone, network)
+    output: Any = network.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if not isinstance(output, torch.nn.Linear) or output.weight is not network.get_input_embeddings().weight:
+        raise UserError(
+            f"model.backbone={backbone!r} has a masked-language head that is not tied to its embeddings; use another "
+            "one, or adapt_backbone=null"
+        )
+    return network
+
+
+def _load_weights(auto: Any, backbone: str, **options: Any) -> "tuple[PreTrainedModel, dict[str, Any]]":  # noqa: ANN401 - one of transformers' Auto classes
+    """Load a network in float32 and training mode, with transformers' report on what was loaded."""
+    import torch
+
+    folder = folder_of(backbone)
+    if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
+        raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
+    # A new head is expected, so transformers' warning about it is left out.
+    with _errors_only():
+        network, info = _from_pretrained(auto, backbone, dtype=torch.float32, output_loading_info=True, **options)
+    # from_pretrained returns a network in evaluation mode, in which Lightning would train it without dropout.
+    return network.train(), info
+
+
+def _check_finite(backbone: str, network: "PreTrainedModel") -> None:
     if name := first_not_finite(network.state_dict()):
         raise RunError(
             f"model.backbone={backbone!r} has weights that are not finite ({name}), as after a training that diverged; "
             "use another model folder"
         )
-    encoder = f"{network.base_model_prefix}."
-    head_is_new = new_head or any(not name.startswith(encoder) for name in info["missing_keys"])
-    # from_pretrained returns a network in evaluation mode, in which Lightning would train it without dropout.
-    return Loaded(network.train(), tag_set, head_is_new)
 
 
 def _head_layers(network: "PreTrainedModel") -> "list[Linear]":

@@ -82,7 +82,7 @@ class Dashboard(WandbLogger):
 
         Args:
             folder: The folder of the command's run.
-            job_type: The command, or source, zero-shot, few-shot or summary.
+            job_type: The command, or adapted, source, zero-shot, few-shot or summary.
             config: The resolved options; ``None`` leaves them unchanged.
             stage: The stage's id, where each has a W&B run of its own.
             known_as: File with the id of an online run, which is resumed when the command is.
@@ -200,7 +200,7 @@ class StageRuns(Observer):
         for dashboard in dashboards(trainer):
             dashboard.describe(
                 folder=experiment.root,
-                job_type="soup" if stage.averages else "source" if stage.regime == "source" else "few-shot",
+                job_type="soup" if stage.averages else "few-shot" if stage.target else stage.regime,
                 stage=stage.id,
                 known_as=experiment.folder(stage.id) / "wandb-id",
             )
@@ -209,7 +209,10 @@ class StageRuns(Observer):
         """Write the scores into the summary of the run, and end it."""
         unseen = [each for each in result["evaluations"] if each["zero_shot"]]
         for dashboard in dashboards(trainer):
-            _summarize(dashboard, result["evaluations"], seconds=result["seconds"])
+            measured = {"seconds": result["seconds"]}
+            if found := result.get("perplexity"):
+                measured |= {"perplexity/before": found["before"], "perplexity/after": found["after"]}
+            _summarize(dashboard, result["evaluations"], **measured)
             if unseen and result["regime"] == "source":
                 dashboard.describe(folder=experiment.root, job_type="zero-shot", stage=f"zero-shot-{result['stage']}")
                 _summarize(dashboard, unseen)

@@ -187,7 +187,7 @@ def test_oracle(tiny_backbone: str, tmp_path: Path, run: Run) -> None:
     loader = PanxDataModule.val_dataloader
 
     def watched(self: PanxDataModule) -> object:
-        validated.append([str(split) for split in self._validation_splits()])
+        validated.append([str(split) for split in self.validation_splits()])
         return loader(self)
 
     with pytest.MonkeyPatch.context() as patch:

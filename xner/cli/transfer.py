@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
+from xner.backbone import check_masked, has_head, load_config
 from xner.cli.lightning import (
     SET_BY_TRANSFER,
     XnerCLI,
@@ -34,6 +35,7 @@ from xner.report.card import CARD, CardOptions, Facts, license_of, measure, writ
 from xner.report.runs import evaluated_on, trained_on
 from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOptions, count_sentences, prepare
 from xner.transfer.plan import Stage, as_languages, plan
+from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Evaluation, Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
 from xner.transfer.self_training import SelfTraining
@@ -51,7 +53,7 @@ def transfer(cli: XnerCLI) -> None:
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
     given = {field.name: cli.options[field.name] for field in fields(TransferOptions)}
-    nested = {"few_shot": FewShot, "self_training": SelfTraining}
+    nested = {"few_shot": FewShot, "self_training": SelfTraining, "pretraining": Pretraining}
     options = TransferOptions(**given | {name: kind(**vars(given[name])) for name, kind in nested.items()})
     sources, targets = as_languages(options.source), as_languages(options.target)
     stages_of = partial(
@@ -63,6 +65,7 @@ def transfer(cli: XnerCLI) -> None:
         seeds=options.seeds,
         shots=options.shots,
         soup=options.soup,
+        adapt_backbone=options.adapt_backbone,
     )
     limit, steps = limits(cli.options)
     options.check(limit)
@@ -74,10 +77,13 @@ def transfer(cli: XnerCLI) -> None:
     data.test_languages = list(dict.fromkeys([*sources, *targets, *(cli.options.data.test_languages or ())]))
     cli.model.check(data.tag_set)
     _check_all_scored(cli)
+    if options.adapt_backbone:
+        _check_adaptable(cli, options)
     stages = stages_of(available=_largest_sizes(data, options))
     batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     sentences = {stage.id: count_sentences(stage, data) for stage in stages}
     epochs = options.few_shot.epochs_of(stages, sentences, batch=batch, epochs=limit)
+    epochs |= {stage.id: options.pretraining.max_epochs for stage in stages if stage.labels == "none"}
     if options.plan:
         print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
         return
@@ -154,7 +160,7 @@ def plan_table(
         total = int(min(epochs[stage.id] * -(-sum(counts.values()) // batch), max_steps))
         steps = 0 if stage.averages else total
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
-        trained += ", predicted labels" if stage.labels == "predicted" else ""
+        trained += {"gold": "", "predicted": ", predicted labels", "none": ", masked subwords"}[stage.labels]
         start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or backbone
         rows.append((stage.id, start, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
@@ -171,6 +177,23 @@ def _check_all_scored(cli: XnerCLI) -> None:
         # To Lightning, 1.0 is all batches and 1 is one batch.
         if not (value is None or value is False or (isinstance(value, float) and value == 1)):
             raise UserError(f"trainer.{name}={value} would leave words unscored; leave the option out of transfer")
+
+
+def _check_adaptable(cli: XnerCLI, options: TransferOptions) -> None:
+    """Check that the backbone can be adapted to raw sentences.
+
+    Raises:
+        UserError: If it cannot, or would lose a trained head.
+    """
+    backbone, asked = cli.model.backbone_name, f"adapt_backbone={options.adapt_backbone}"
+    if cli.model.lora:
+        raise UserError(f"{asked} is not possible with model.lora, which would freeze the new head; use one of them")
+    if has_head(load_config(backbone)) and not cli.model.hparams["new_head"]:
+        raise UserError(
+            f"{asked} is not possible with model.backbone={backbone!r}, whose head for tags it would leave behind; use "
+            "an encoder, or replace the head with model.new_head=true"
+        )
+    check_masked(backbone)
 
 
 def _largest_sizes(data: PanxDataModule, options: TransferOptions) -> dict[str, int]:
@@ -315,7 +338,7 @@ class Progress(Observer):
         """Print the complete stages with their scores, and open a bar on a terminal."""
         for stage in experiment.stages:
             if stage.id in complete:
-                say(f"{stage.id}: complete, F1 {_scores(complete[stage.id])}")
+                say(f"{stage.id}: complete, {_scores(complete[stage.id])}")
         self.work = {each.id: experiment.work[each.id] for each in experiment.stages if each.id not in complete}
         self.stages, self.complete = len(experiment.stages), len(complete)
         self.began = time.monotonic()
@@ -337,19 +360,20 @@ class Progress(Observer):
         self.done += self.work[result["stage"]]
         left = sum(self.work.values()) - self.done
         rest = left * (time.monotonic() - self.began) / self.done if self.done else 0
-        line = f"[{self.complete}/{self.stages}] {result['stage']}: F1 {_scores(result)} in {result['seconds']:.0f} s"
+        line = f"[{self.complete}/{self.stages}] {result['stage']}: {_scores(result)} in {result['seconds']:.0f} s"
         say(f"{line}; {duration(rest)} left" if left else line)
         if self.bar is not None:
             self.bar.set_description(f"stages {self.complete}/{self.stages}", refresh=False)
-            self.bar.set_postfix_str(f"F1 {_scores(result)}", refresh=False)
+            self.bar.set_postfix_str(_scores(result), refresh=False)
             self.bar.update(self.work[result["stage"]])
 
 
 def _scores(result: Result) -> str:
-    """Format the scores of a stage in a line, such as ``en 0.8301, tr (zero-shot) 0.4712``."""
-    return ", ".join(
-        f"{evaluation['language']}{_note(evaluation)} {evaluation['f1']:.4f}" for evaluation in result["evaluations"]
-    )
+    """Format the scores of a stage in a line, such as ``F1 en 0.8301, tr (zero-shot) 0.4712``."""
+    if "perplexity" in result:
+        return "perplexity {before:.4g} before, {after:.4g} after".format(**result["perplexity"])
+    scores = (f"{each['language']}{_note(each)} {each['f1']:.4f}" for each in result["evaluations"])
+    return f"F1 {', '.join(scores)}"
 
 
 def _note(evaluation: Evaluation) -> str:

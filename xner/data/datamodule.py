@@ -16,9 +16,10 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from xner.backbone import head_tags, load_config, longest_window, packable
+from xner.backbone import head_tags, load_config, load_tokenizer, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
+from xner.data.masking import MaskedSampler, Masking, mask_pieces
 from xner.data.packing import RowDataset
 from xner.data.pseudo_labels import PseudoLabels
 from xner.data.sampler import BatchIndices, EvaluationSampler, TrainSampler
@@ -33,6 +34,9 @@ _FEW = 20
 """Number of sentences above which one word each is worth a line."""
 
 SplitName = Literal["train", "validation", "test"]
+
+Labels = Literal["gold", "predicted", "none"]
+"""What is trained on: the tags of sentences, labels that a model has predicted, or the sentences alone."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +89,10 @@ class PanxDataModule(pl.LightningDataModule):
     Attributes:
         validated: The languages whose validation splits are scored; ``None`` stands for ``languages``.
         labels: ``gold`` to train on the tags of the training split, ``predicted`` to read it without its tags and train
-            on ``pseudo_labels``.
+            on ``pseudo_labels``, ``none`` to read no tags and train on ``masking``.
         pseudo_labels: Labels that a model has predicted for the training sentences of the only language, and which of
             these sentences are trained on; ``None`` before they are predicted.
+        masking: How pieces are masked, where masked-language modelling is trained; else ``None``.
     """
 
     def __init__(
@@ -138,8 +143,9 @@ class PanxDataModule(pl.LightningDataModule):
         self.row_length = row_length
         self.evaluation_pieces = evaluation_pieces
         self.backbone = backbone
-        self.labels: Literal["gold", "predicted"] = "gold"
+        self.labels: Labels = "gold"
         self.pseudo_labels: PseudoLabels | None = None
+        self.masking: Masking | None = None
         self._encoded: dict[tuple[str, str, bool], Encoded] = {}
         self.validated: list[str] | None = None
         self._drawn_seed: int | None = None
@@ -310,10 +316,14 @@ class PanxDataModule(pl.LightningDataModule):
     def training_sentences(self, language: str) -> Int64:
         """Choose the training sentences of a language by their indices. *Shape:* (chosen,).
 
-        See ``subset`` and ``k_shot``; a published sample is trained on as it is, and predicted labels name their own.
+        See ``subset`` and ``k_shot``; a published sample is trained on as it is, predicted labels name their own, and
+        masking leaves some out.
         """
         if self.pseudo_labels:
             return self.pseudo_labels.sentences
+        if self.masking:
+            hashes = self.encoded(self.training_split(language)).sentence_hash
+            return np.flatnonzero(~np.isin(hashes, self.masking.left_out))
         path = self._of("sample_from", language)
         if path is not None:
             return read_sample(path, self.training_split(language), self.encoded)
@@ -340,13 +350,15 @@ class PanxDataModule(pl.LightningDataModule):
         return subset(len(encoded), num_samples, **seeds, where=str(split))
 
     def used_pieces(self) -> Int64:
-        """Find the ids of all pieces in training and validation and of padding, ascending. *Shape:* (ids,)."""
+        """Find the ids of all pieces in training and validation, padding and masks, ascending. *Shape:* (ids,)."""
         used = [np.array([load_config(self.backbone).pad_token_id], dtype=np.int32)]
+        if self.masking:
+            used.append(np.array([load_tokenizer(self.backbone).mask_token_id], dtype=np.int32))
         for language in self.languages:
             train = self.encoded(self.training_split(language))
             indices, _ = train.pieces_of(self.training_sentences(language))
             used.append(train.pieces[indices])
-        used += [self.encoded(split).pieces for split in self._validation_splits()]
+        used += [self.encoded(split).pieces for split in self.validation_splits()]
         return np.unique(np.concatenate(used)).astype(np.int64)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -357,29 +369,40 @@ class PanxDataModule(pl.LightningDataModule):
         encoded, probabilities = join(parts), None
         if self.pseudo_labels:
             encoded, probabilities = self.pseudo_labels.put_on(encoded), self.pseudo_labels.probabilities
-        trainer = self.trainer
-        sampler = TrainSampler(
-            np.concatenate(chosen),
-            encoded.sentence_labelled,
-            batch_size=self.batch_size,
-            seed=self.order_seed,
+        trainer, rows = self.trainer, self._rows(encoded, probabilities)
+        options: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "seed": self.order_seed,
             **self._ranks(),
-            accumulate=trainer.accumulate_grad_batches if trainer else 1,
-            languages=[*map(len, chosen)],
-            smoothing=self.smoothing,
-            reshuffle=not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
-            progress=self._progress,
-        )
-        return self._loader(self._rows(encoded, probabilities), sampler)
+            "accumulate": trainer.accumulate_grad_batches if trainer else 1,
+            "languages": [*map(len, chosen)],
+            "smoothing": self.smoothing,
+            "reshuffle": not (trainer and trainer.overfit_batches),  # type: ignore[attr-defined] # set by Lightning
+            "progress": self._progress,
+        }
+        every, labelled = np.concatenate(chosen), encoded.sentence_labelled
+        if self.masking:
+            masks = self._masks(self.masking)
+            return self._loader(rows, MaskedSampler(every, labelled, **options, rows=rows, **masks))
+        return self._loader(rows, TrainSampler(every, labelled, **options))
+
+    def _masks(self, masking: Masking) -> dict[str, Any]:
+        return {
+            "used": self.used_pieces(),
+            "tokenizer": load_tokenizer(self.backbone),
+            "probability": masking.probability,
+        }
 
     def batches_of(self, split: Split, sentences: Int64) -> Iterator[Batch]:
         """Yield batches of some sentences of a split, without a trainer and all of them in this process.
 
         Args:
-            split: The split.
+            split: The split; the pieces that are masked are always the same ones.
             sentences: Indices of the sentences. *Shape:* (chosen,)
         """
         encoded = self.encoded(split)
+        if self.masking:
+            encoded = mask_pieces(encoded, **self._masks(self.masking), seed=(self.shuffle_seed,))
         rows = self._rows(encoded)
         pieces = encoded.sentence_pieces[sentences]
         for batch in EvaluationSampler(pieces, budget=self.evaluation_pieces, row_length=rows.row_length):
@@ -387,7 +410,7 @@ class PanxDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Load the validation splits of all ``validated`` languages, concatenated."""
-        return self._evaluation_loader(self._validation_splits())
+        return self._evaluation_loader(self.validation_splits())
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Load the splits to test on, one dataloader per language of ``test_languages``."""
@@ -435,12 +458,13 @@ class PanxDataModule(pl.LightningDataModule):
         if stage == "test":
             return [self.test_split_of(language) for language in self.test_languages]
         trained = [self.training_split(language) for language in self.languages] if stage == "fit" else []
-        splits = [*trained, *self._validation_splits()]
+        splits = [*trained, *self.validation_splits()]
         return [*{(each.name, each.language, each.options.tagged): each for each in splits}.values()]
 
-    def _validation_splits(self) -> list[Split]:
+    def validation_splits(self) -> list[Split]:
+        """Return the splits to validate on, without their tags where no tags are read."""
         languages = self.languages if self.validated is None else self.validated
-        return [self.split_of(language, "validation") for language in languages]
+        return [self.split_of(language, "validation", tagged=self.labels != "none") for language in languages]
 
     def _evaluation_loader(self, splits: Sequence[Split]) -> DataLoader[Batch]:
         encoded = join([self.encoded(split) for split in splits])

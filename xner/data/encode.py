@@ -85,12 +85,12 @@ class Encoded:
     """
 
     pieces: npt.NDArray[np.int32]
-    labels: npt.NDArray[np.int8]
+    labels: npt.NDArray[np.int8 | np.int64]
     window_start: Int64
     sentence_window: Int64
     sentence_word: Int64
     word_piece: Int64
-    word_label: npt.NDArray[np.int8]
+    word_label: npt.NDArray[np.int8 | np.int64]
     word_hash: Int64
     sentence_hash: Int64
     normal_hash: Int64

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from xner.backbone import folder_of, has_head, load_config
-from xner.data.datamodule import PanxDataModule
+from xner.data.datamodule import Labels, PanxDataModule
 from xner.data.encode import span_hashes
 from xner.errors import RunError
 from xner.files import write_atomically
@@ -37,7 +37,7 @@ class Episode(TypedDict):
     ``shuffle_seed`` and ``subset_seed`` chose the sentences, ``seed`` ordered them; ``digest`` is the SHA-256 of the
     split's own digest and the numbers of the chosen sentences. ``types`` are the entity types, and ``map_types`` is how
     they were made from those of the source. ``labels`` are ``gold``, the tags of the split, or ``predicted`` by another
-    model, where these were not read.
+    model, or ``none``, where these were not read. ``training`` names a training on something else than labels.
     """
 
     source: str
@@ -50,7 +50,8 @@ class Episode(TypedDict):
     types: list[str]
     map_types: dict[str, str]
     digest: str
-    labels: Literal["gold", "predicted"]
+    labels: Labels
+    training: NotRequired[str]
 
 
 class Lineage(TypedDict):
@@ -173,21 +174,22 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
         hashes["words"].append(encoded.word_hash[words])
         hashes["entities"].append(span_hashes(encoded.word_hash[words], entities))
         content = encoded.digest.encode() + np.sort(chosen).tobytes()
-        episodes.append(
-            {
-                "source": data.source,
-                "language": language,
-                "split": split.name,
-                "sentences": len(chosen),
-                "shuffle_seed": data.shuffle_seed,
-                "subset_seed": data.subset_seed if data.draws_subset(language) else None,
-                "seed": seed,
-                "types": [*data.tag_set.types],
-                "map_types": {**data.reading.map_types},
-                "digest": hashlib.sha256(content).hexdigest(),
-                "labels": data.labels,
-            }
-        )
+        episode: Episode = {
+            "source": data.source,
+            "language": language,
+            "split": split.name,
+            "sentences": len(chosen),
+            "shuffle_seed": data.shuffle_seed,
+            "subset_seed": data.subset_seed if data.draws_subset(language) else None,
+            "seed": seed,
+            "types": [*data.tag_set.types],
+            "map_types": {**data.reading.map_types},
+            "digest": hashlib.sha256(content).hexdigest(),
+            "labels": data.labels,
+        }
+        if data.labels == "none":
+            episode |= {"types": [], "map_types": {}, "training": "masked language modelling"}
+        episodes.append(episode)
     lineage: Lineage = {**history.lineage, "episodes": [*history.lineage["episodes"], *episodes]}
     return History(lineage, **{name: np.unique(np.concatenate(arrays)) for name, arrays in hashes.items()})
 
@@ -225,7 +227,7 @@ def zero_shot(lineage: Lineage, language: str) -> bool:
 def label_free(lineage: Lineage, language: str) -> bool:
     """Return whether weights of a lineage were certainly never trained on a tag that a person gave in a language.
 
-    Labels that a model has predicted for sentences of the language do not count; see ``zero_shot`` for treebanks.
+    Sentences without tags, or with labels that a model has predicted, do not count; see ``zero_shot`` for treebanks.
 
     >>> label_free({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from xner.backbone import (
+    Loaded,
     first_not_finite,
     folder_of,
     load_config,
@@ -90,7 +91,7 @@ class Network(nn.Module):
         self.evaluation_precision = evaluation_precision
         self.position_start = position_start(config)
         self.packable = packable(config)
-        self.model, self.tag_set, self.head_is_new = load_network(backbone, tag_set, new_head=new_head)
+        self.model, self.tag_set, self.head_is_new = self.load(backbone, tag_set, new_head=new_head)
         self.register_load_state_dict_pre_hook(_load_whole)  # type: ignore[no-untyped-call]
         self._products: Products | None = None
         self._last_layer: LastLayer | None = None
@@ -107,6 +108,10 @@ class Network(nn.Module):
         if compile:
             # Compiling a whole LightningModule fails (lightning 21836).
             self.model.compile()
+
+    def load(self, backbone: str, tag_set: TagSet | None, *, new_head: bool) -> Loaded:
+        """Load the weights; a subclass may load them under another head."""
+        return load_network(backbone, tag_set, new_head=new_head)
 
     def forward(self, batch: Batch, places: Tensor | None = None) -> Tensor:
         """Score every label on pieces.

@@ -66,7 +66,8 @@ def score_matrix(runs: Sequence[Run]) -> Matrix:
             run.results, key=lambda each: (regime_order(each["regime"]), target_of(each) or "", size_of(each))
         ):
             key = number, result["regime"], target_of(result), size_of(result)
-            groups.setdefault(key, []).append(result)
+            if result["evaluations"]:
+                groups.setdefault(key, []).append(result)
     sources = [_sources(run) for run in runs]
     evaluated = [each["language"] for run in runs for result in run.results for each in result["evaluations"]]
     languages = list(dict.fromkeys([*(each for some in sources for each in some), *evaluated]))

@@ -10,7 +10,7 @@ from babel import Locale
 
 from xner.errors import UserError
 from xner.report.entity_errors import Errors, find_errors
-from xner.transfer.plan import REGIMES, SOUP
+from xner.transfer.plan import ADAPTED, REGIMES, SOUP
 from xner.transfer.result import Counts, Evaluation, Result, read_counts, read_result
 
 SOURCE = "source"
@@ -33,9 +33,10 @@ def load_run(path: Path) -> Run:
     """
     folders = sorted(each.parent for each in path.glob("stages/*/result.json"))
     results = [result for folder in folders if (result := read_result(folder))]
-    if not results:
+    if not any(result["evaluations"] for result in results):
         raise UserError(
-            f"{path} holds no complete stage ({path}/stages/<id>/result.json); use a folder that `transfer` wrote"
+            f"{path} holds no complete stage with a score ({path}/stages/<id>/result.json); use a folder that "
+            "`transfer` wrote"
         )
     results.sort(key=lambda each: (_seed(each), each["target_samples"], each["stage"]))
     if len({each["shots"] is None for each in results if each["target_samples"]}) > 1:
@@ -74,7 +75,7 @@ def source_language(results: Sequence[Result]) -> str:
     for result in results:
         if result["regime"] == SOURCE and result["train_languages"]:
             return result["train_languages"][0]
-    return results[0]["evaluations"][0]["language"]
+    return next(each["language"] for result in results for each in result["evaluations"])
 
 
 def target_language(results: Sequence[Result]) -> str:
@@ -109,8 +110,8 @@ def regime_order(regime: str) -> tuple[int, str]:
 
 
 def target_of(result: Result) -> str | None:
-    """Return the language that a stage was adapted to; ``None`` for a source stage."""
-    return None if result["regime"].removeprefix(SOUP) == SOURCE else result["train_languages"][-1]
+    """Return the language whose learning curve a stage is on; ``None`` for a source stage and those before it."""
+    return None if result["regime"].removeprefix(SOUP) in (SOURCE, ADAPTED) else result["train_languages"][-1]
 
 
 def by_target(run: Run) -> list[Run]:
@@ -148,11 +149,14 @@ def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, in
 
 def before_adaptation(stages: Sequence[Result], language: str) -> str:
     """Name a source stage's score on the target language: zero-shot only if no lineage contains that language."""
-    zero_shot = all(score["zero_shot"] for stage in stages if (score := evaluation_on(stage, language)))
-    # Runs of earlier versions do not say whether they are an oracle's; none was.
-    if any(score.get("oracle") for stage in stages if (score := evaluation_on(stage, language))):
+    scores = [score for stage in stages if (score := evaluation_on(stage, language))]
+    # Runs of earlier versions do not say whether they are an oracle's, or label-free; none was.
+    if any(score.get("oracle") for score in scores):
         return "oracle (not zero-shot)"
-    return "zero-shot" if zero_shot else "before adaptation (not zero-shot)"
+    if all(score["zero_shot"] for score in scores):
+        return "zero-shot"
+    label_free = all(score.get("label_free") for score in scores)
+    return "label-free (not zero-shot)" if label_free else "before adaptation (not zero-shot)"
 
 
 def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
@@ -166,8 +170,9 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
     target = result["target_samples"]
     if len(languages) > 1 and 0 < target < total:
         return f"{' + '.join(languages[:-1])} {total - target:,} + {languages[-1]} {target:,}"
-    predicted = any(each.get("labels") == "predicted" for each in result["lineage"]["episodes"][-1:])
-    return f"{' + '.join(languages)} {total:,}{', predicted labels' if predicted else ''}"
+    labels = [each.get("labels") for each in result["lineage"]["episodes"][-1:]]
+    note = ", predicted labels" if "predicted" in labels else ", masked subwords" if "none" in labels else ""
+    return f"{' + '.join(languages)} {total:,}{note}"
 
 
 def evaluated_on(evaluation: Evaluation) -> str:

@@ -14,6 +14,7 @@ from xner.backbone import backbone_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.transfer.plan import SIZES, Stage, as_languages
+from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Result
 from xner.transfer.self_training import SelfTraining
 
@@ -94,7 +95,8 @@ class TransferOptions:
             self_training (the source stage, target sentences with its predictions in place of their tags).
         seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
         few_shot: Settings of stages that train on target sentences alone.
-        keep: Stages whose model folders are kept: none, source, last (those that no stage starts from) or all.
+        keep: Stages whose model folders are kept: none, source (and those before it), last (those that no stage starts
+            from) or all.
         select: Which weights to evaluate: last, best by F1 on validation, the average of those at the end of every
             epoch, or oracle, best by F1 on the target's validation split, for comparison: no score is then zero-shot.
         soup: Add a stage per regime, target and size whose weights are the average of the stages of all seeds. New
@@ -105,6 +107,10 @@ class TransferOptions:
         gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one if the cluster has any. Without a GPU, a
             stage takes as many CPU cores as torch uses threads in this process (OMP_NUM_THREADS).
         self_training: Options of the regime self_training.
+        adapt_backbone: Continue the pretraining of the backbone before all other stages, by masked-language modelling
+            of training sentences whose tags are not read: those of the targets (target), or of sources and targets
+            (both). Null leaves the backbone unchanged.
+        pretraining: Options of adapt_backbone.
     """
 
     source: list[str] | str = "en"
@@ -121,6 +127,8 @@ class TransferOptions:
     executor: Literal["serial", "ray"] = "serial"
     gpus_per_stage: float | None = None
     self_training: SelfTraining = field(default_factory=SelfTraining)
+    adapt_backbone: Literal["target", "both"] | None = None
+    pretraining: Pretraining = field(default_factory=Pretraining)
 
     def check(self, epochs: float) -> None:
         """Check the options that need neither the plan nor the data.
@@ -133,6 +141,7 @@ class TransferOptions:
         """
         self.few_shot.check(epochs)
         self.self_training.check()
+        self.pretraining.check()
         targets = as_languages(self.target)
         if self.select == "oracle" and len(targets) > 1:
             raise UserError(
@@ -162,8 +171,8 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
     "license",
     # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
     *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything", "few_shot"),
-    # Only stages of that regime have them in their definition, so that others need not run again.
-    "self_training",
+    # Only the stages that they are for have them in their definition, so that others need not run again.
+    *("self_training", "adapt_backbone", "pretraining"),
 }
 """Options that cannot change a stage's result. Every other option counts, including options added later."""
 
@@ -195,6 +204,7 @@ class Experiment:
         select: Which weights are evaluated.
         soup: Whether new heads have the same initial weights with every seed.
         self_training: Options of the regime self_training.
+        pretraining: Options of the stages that adapt the backbone.
     """
 
     root: Path
@@ -215,6 +225,7 @@ class Experiment:
     select: TransferSelect = "last"
     soup: bool = False
     self_training: SelfTraining = field(default_factory=SelfTraining)
+    pretraining: Pretraining = field(default_factory=Pretraining)
 
     @property
     def oracle(self) -> str | None:
@@ -319,25 +330,29 @@ def define(experiment: Experiment) -> dict[str, Definition]:
     """Define each stage of an experiment, by the stage's id."""
     definitions: dict[str, Definition] = {}
     for stage in experiment.stages:
-        trained = experiment.train_split + (_WORDS if stage.labels == "predicted" else "")
-        splits = [f"{language}/{name}" for language, _ in stage.train for name in (trained, "validation")]
-        splits += [f"{experiment.oracle}/validation"] if experiment.oracle else []
-        splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
+        text = stage.labels == "none"
+        trained = experiment.train_split + ("" if stage.labels == "gold" else _WORDS)
+        validated, tested = (name + _WORDS * text for name in ("validation", experiment.test_split))
+        splits = [f"{language}/{name}" for language, _ in stage.train for name in (trained, validated)]
+        splits += [f"{experiment.oracle}/validation"] if experiment.oracle and not text else []
+        if not text or experiment.pretraining.leave_out_test:
+            splits += [f"{language}/{tested}" for language in experiment.evaluated]
         start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
-        if stage.labels == "predicted":
-            options |= {f"self_training.{name}": value for name, value in asdict(experiment.self_training).items()}
+        if stage.labels != "gold":
+            group = "pretraining" if text else "self_training"
+            options |= {f"{group}.{name}": value for name, value in asdict(getattr(experiment, group)).items()}
         definitions[stage.id] = Definition(
             stage=stage.id,
             train=[[language, samples] for language, samples in stage.train],
             shots=stage.shots,
-            evaluated=list(experiment.evaluated),
+            evaluated=[] if text else list(experiment.evaluated),
             subset_seed=stage.seed,
             parent="+".join(stage.parents) or None,
             start_from=start,
             batch_sentences=experiment.batch_sentences,
             sentences={split: experiment.digests[split] for split in splits},
-            types=list(experiment.types),
+            types=[] if text else list(experiment.types),
             few_shot=asdict(experiment.few_shot) if stage.adapts else None,
             options=json.loads(json.dumps(options)),
         )
@@ -391,9 +406,12 @@ def prepare(
     splits += [data.test_split_of(language) for language in evaluated]
     data.read(splits)
     digests = {str(split): data.encoded(split).digest for split in splits}
-    for target in {stage.target for stage in stages if stage.labels == "predicted" and stage.target}:
-        words = data.split_of(target, data.train_split, tagged=False)
-        digests[f"{words}{_WORDS}"] = data.encoded(words).digest
+    words = [(stage.target, data.train_split) for stage in stages if stage.labels == "predicted" and stage.target]
+    if text := {language: None for stage in stages if stage.labels == "none" for language, _ in stage.train}:
+        words += [(language, name) for language in text for name in (data.train_split, "validation")]
+        words += [(language, data.test_split) for language in evaluated]
+    for split in (data.split_of(*each, tagged=False) for each in dict.fromkeys(words)):
+        digests[f"{split}{_WORDS}"] = data.encoded(split).digest
     return Experiment(
         root=root,
         stages=stages,
@@ -422,6 +440,7 @@ def prepare(
         select=transfer.select,
         soup=transfer.soup,
         self_training=transfer.self_training,
+        pretraining=transfer.pretraining,
     )
 
 
@@ -436,6 +455,8 @@ def count_sentences(stage: Stage, data: PanxDataModule) -> dict[str, int]:
 def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], trained: int, *, epochs: float) -> float:
     """Estimate how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
     validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
+    if stage.labels == "none":
+        return epochs * trained + validated / 2
     tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
     if stage.averages:
         return tested / 4

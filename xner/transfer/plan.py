@@ -21,6 +21,9 @@ REGIMES = {
 }
 """The regimes: where each stage of a regime starts, and what it trains on."""
 
+ADAPTED = "adapted"
+"""The regime of the stages that adapt the backbone to raw sentences before all others."""
+
 SOUP = "soup-"
 """The beginning of the regime of a soup, before that of the stages that it averages."""
 
@@ -35,12 +38,13 @@ class Stage:
 
     Attributes:
         id: Its name, such as ``progressive-tr-250-seed42``.
-        regime: ``source`` or one of ``REGIMES``; of a soup, ``SOUP`` and that of the stages that it averages.
+        regime: ``ADAPTED``, ``source`` or one of ``REGIMES``; of a soup, ``SOUP`` and that of the stages that it
+            averages.
         seed: Seed of its training and of its subset; of a soup, that of the first stage that it averages.
         parent: The id of the stage it starts from; ``None`` for the backbone, and for a soup.
         train: The languages it trains on, each with its number of sentences; ``None`` stands for all.
         size: Its place on the learning curve: the number of target-language sentences that it trains on, or of
-            target-language entities per type where ``shots`` is set; 0 in a source stage.
+            target-language entities per type where ``shots`` is set; 0 in a source stage and one of ``ADAPTED``.
         shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
         averages: The ids of the stages whose weights a soup averages (Wortsman et al. 2022); empty for a training.
     """
@@ -61,7 +65,7 @@ class Stage:
 
     @property
     def target(self) -> str | None:
-        """The target language; ``None`` in a source stage."""
+        """The target language; ``None`` where it has no place on a learning curve."""
         return self.train[-1][0] if self.size else None
 
     @property
@@ -70,8 +74,15 @@ class Stage:
         return self.size > 0 and len(self.train) == 1
 
     @property
-    def labels(self) -> Literal["gold", "predicted"]:
-        """Whether the stage trains on the tags of its sentences or on labels that another stage predicts."""
+    def starts_head(self) -> bool:
+        """Whether it trains a new head, on the backbone as it is or as an earlier stage has adapted it."""
+        return self.labels != "none" and (self.parent or ADAPTED).startswith(ADAPTED)
+
+    @property
+    def labels(self) -> Literal["gold", "predicted", "none"]:
+        """Whether the stage trains on its sentences' tags, on labels that another stage predicts, or on text alone."""
+        if self.regime == ADAPTED:
+            return "none"
         return "predicted" if self.regime == "self_training" else "gold"
 
     def shots_of(self, language: str) -> int | None:
@@ -89,6 +100,7 @@ def plan(
     shots: Sequence[int] | None = None,
     available: Mapping[str, int] | None = None,
     soup: bool = False,
+    adapt_backbone: Literal["target", "both"] | None = None,
 ) -> list[Stage]:
     """List the stages of an experiment, each after the one it starts from.
 
@@ -101,6 +113,8 @@ def plan(
         shots: Numbers of target-language entities per type, increasing, in place of ``sizes``.
         available: The largest size that each target's data allows, where larger ones are to be left out.
         soup: Whether to add the soups: averages over the seeds of the stages that differ in their seed only.
+        adapt_backbone: Whose sentences the backbone is adapted to before the other stages of a seed: those of all
+            targets, or of sources and targets.
 
     Raises:
         UserError: If an argument is empty, has duplicates, or is not of its kind.
@@ -120,9 +134,15 @@ def plan(
     if shots is not None and "self_training" in regimes:
         raise UserError(f"shots={list(shots)} is not possible with self_training, which reads no tags; use sizes")
     stages: list[Stage] = []
+    adapted_to = {None: [], "target": targets, "both": [*sources, *targets]}[adapt_backbone]
     for seed in seeds:
+        start = None
+        if adapted_to:
+            text: Train = tuple((language, None) for language in adapted_to)
+            stages.append(Stage(f"{ADAPTED}-{'+'.join(adapted_to)}-seed{seed}", ADAPTED, seed, None, text, 0))
+            start = stages[-1].id
         whole: Train = tuple((language, None) for language in sources)
-        first = Stage(f"source-{'+'.join(sources)}-seed{seed}", "source", seed, None, whole, 0)
+        first = Stage(f"source-{'+'.join(sources)}-seed{seed}", "source", seed, start, whole, 0)
         stages.append(first)
         for language in targets:
             possible = [size for size in values if available is None or size <= available[language]]
@@ -135,6 +155,8 @@ def _soups(stages: Sequence[Stage]) -> Iterator[Stage]:
     """Yield a soup for all stages that differ in their seed only, such as ``progressive-tr-250-soup``."""
     groups: dict[str, list[Stage]] = {}
     for stage in stages:
+        if stage.regime == ADAPTED:
+            continue  # without a head, it has no score
         groups.setdefault(stage.id.removesuffix(f"-seed{stage.seed}"), []).append(stage)
     for name, each in groups.items():
         members = tuple(stage.id for stage in each)
@@ -148,7 +170,8 @@ def _few_shot_stages(
     previous = first.id
     for size in sizes:
         name = f"{regime}-{target}-{size}{'shot' if by_shots else ''}-seed{first.seed}"
-        parent = {"progressive": previous, "independent": first.id, "self_training": first.id}.get(regime)
+        parents = {"progressive": previous, "independent": first.id, "self_training": first.id}
+        parent = parents.get(regime, first.parent)  # of the source stage, that is the backbone
         own: Train = ((target, None if by_shots else size),)
         train = (*first.train, *own) if regime == "joint" else own
         yield Stage(name, regime, first.seed, parent, train, size, size if by_shots else None)

@@ -67,7 +67,7 @@ class Evaluation(TypedDict):
 
 
 class LeftOut(TypedDict):
-    """The target sentences that self-training leaves out in its last round.
+    """The sentences that self-training leaves out in its last round, or pretraining.
 
     ``in_test`` occur verbatim in a test split; ``unsure`` are others that have a word below the confidence threshold.
     """
@@ -76,15 +76,26 @@ class LeftOut(TypedDict):
     unsure: int
 
 
+class Perplexity(TypedDict):
+    """The perplexity of masked pieces in the validation splits, before and after a training on raw sentences.
+
+    It is that of a choice among the pieces that occur in training and validation, see ``xner.model.masked``.
+    """
+
+    before: float
+    after: float
+
+
 class Result(TypedDict):
     """A complete stage.
 
-    ``regime`` is ``source`` or one of ``plan.REGIMES``, or one of these after ``soup-``, whose ``seed`` is ``None``;
-    ``start_from`` is a stage's id, or several joined by ``+``, or the backbone; ``train_samples`` counts the sentences
-    trained on, over all ``train_languages``, ``target_samples`` those given of the target language (0 in a source
-    stage), of which self-training may leave some out (``left_out``), ``shots`` its entities per type where these were
-    asked for; of a soup, they are those of the first stage that it averages. ``types`` are the entity types, in the
-    order of their labels.
+    ``regime`` is ``adapted``, ``source`` or one of ``plan.REGIMES``, or one of these after ``soup-``, whose ``seed`` is
+    ``None``; ``start_from`` is a stage's id, or several joined by ``+``, or the backbone; ``train_samples`` counts the
+    sentences trained on, over all ``train_languages``, ``target_samples`` those given of the target language (0 in a
+    source or adapted stage), of which self-training may leave some out (``left_out``), ``shots`` its entities per type
+    where these were asked for; of a soup, they are those of the first stage that it averages. ``types`` are the entity
+    types, in the order of their labels. An ``adapted`` stage, which has no head, has a ``perplexity`` and no
+    evaluations.
     """
 
     stage: str
@@ -103,6 +114,7 @@ class Result(TypedDict):
     lineage: dict[str, Any]
     versions: NotRequired[dict[str, str]]
     left_out: NotRequired[LeftOut]
+    perplexity: NotRequired[Perplexity]
 
 
 class Counts(NamedTuple):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
@@ -30,9 +31,11 @@ from xner.lineage.callback import LineageCallback
 from xner.model.averaging import EpochAverage, add_weights, mean_weights
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
+from xner.model.masked import MaskedLanguageModel, perplexity
 from xner.model.monitoring import Diverged
 from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
+from xner.transfer.pretraining import mask_text
 from xner.transfer.result import LeftOut, Result, write_result
 from xner.transfer.resume import ResumeCheckpoint, write_begun
 from xner.transfer.scoring import evaluate
@@ -99,29 +102,34 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         parent=experiment.model_folder(stage.parents[0]) if stage.parents else None,
         num_samples=dict(stage.train),
         shots={language: stage.shots_of(language) for language, _ in stage.train},
-        learning_rate=experiment.few_shot.learning_rate if stage.adapts else None,
+        learning_rate=_own_rate(stage, experiment),
         max_epochs=_own_epochs(stage, experiment),
         subset_seed=stage.seed,
         test_languages=list(experiment.evaluated),
         root=folder,
     )
     left_out: LeftOut = {"in_test": 0, "unsure": 0}
+    text = stage.labels == "none"
     if stage.labels == "predicted":
         # A stage of another definition may have left rounds as well.
         teacher = _earlier_rounds(stage, experiment, build, options, checkpoints / f"rounds-{definition.fingerprint}")
         parts, left_out = _student(stage, experiment, build, options, teacher)
     else:
         parts = build(options)
+        if text:
+            parts, left_out = _masked(stage, experiment, parts)
     trainer, model, data = parts
     for observer in observers:
         observer.stage_begun(stage, experiment, trainer)
     if trainer.is_global_zero and not stage.averages:
         write_begun(checkpoints, definition)
+    before = _perplexity(parts) if text else math.nan
     history = _average(stage, experiment, parts) if stage.averages else _train(stage, experiment, parts, checkpoints)
     check_weights(model)  # in every process, because none would wait for one that fails alone
+    after = _perplexity(parts) if text else math.nan
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
-    evaluations, counts = evaluate(run_test(trainer, model, data), data, history)
+    evaluations, counts = ([], {}) if text else evaluate(run_test(trainer, model, data), data, history)
     target_samples = len(data.training_sentences(stage.target)) if stage.target else 0
     result: Result = {
         "stage": stage.id,
@@ -140,8 +148,10 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         "lineage": {**history.lineage},
         "versions": versions(),
     }
-    if stage.labels == "predicted":
+    if stage.labels != "gold":
         result["left_out"] = left_out
+    if text:
+        result["perplexity"] = {"before": before, "after": after}
     if trainer.is_global_zero:
         write_result(folder, result, counts)
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -213,21 +223,65 @@ def _earlier_rounds(stage: Stage, experiment: Experiment, build: Build, options:
     return teacher
 
 
+def _masked(stage: Stage, experiment: Experiment, parts: Parts) -> tuple[Parts, LeftOut]:
+    """Turn the parts of a stage into those of masked-language modelling.
+
+    Args:
+        stage: The stage.
+        experiment: Its experiment.
+        parts: The parts, with a classifier.
+
+    Returns:
+        The parts, whose model has its network, and how many sentences are left out.
+    """
+    trainer, classifier, data = parts
+    left_out = mask_text(data, experiment.pretraining)
+    model = MaskedLanguageModel.like(classifier, torch.from_numpy(data.used_pieces()))
+    pl.seed_everything(stage.seed, workers=True, verbose=False)  # for a new head
+    model.configure_model(data.tag_set)
+    # There are no tags to validate by, and so no scores that a callback could wait for.
+    trainer.limit_val_batches = 0
+    monitored = ((each, getattr(each, "monitor", None)) for each in trainer.callbacks)  # type: ignore[attr-defined] # set by Lightning
+    trainer.callbacks = [each for each, name in monitored if not (name or "").startswith("val/")]  # type: ignore[attr-defined] # set by Lightning
+    return Parts(trainer, model, data), left_out
+
+
+def _perplexity(parts: Parts) -> float:
+    """Compute the perplexity of the masked pieces of the validation splits, the same in every process."""
+    data = parts.data
+    batches = (
+        batch
+        for split in data.validation_splits()
+        for batch in data.batches_of(split, np.arange(len(data.encoded(split))))
+    )
+    return perplexity(parts.model.network, batches, parts.trainer.strategy.root_device)
+
+
+def _own_rate(stage: Stage, experiment: Experiment) -> float | None:
+    """Return a stage's learning rate if it differs from the command's, ``None`` otherwise."""
+    if stage.labels == "none":
+        return experiment.pretraining.learning_rate
+    return experiment.few_shot.learning_rate if stage.adapts else None
+
+
 def _own_epochs(stage: Stage, experiment: Experiment) -> int | None:
     """Return a stage's number of epochs if it may differ from the command's, ``None`` otherwise."""
-    epochs = experiment.epochs[stage.id]
-    return int(epochs) if stage.adapts and not math.isinf(epochs) else None
+    epochs, own = experiment.epochs[stage.id], stage.adapts or stage.labels == "none"
+    return int(epochs) if own and not math.isinf(epochs) else None
 
 
 def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path) -> History:
     """Train a stage, or resume it, and leave the model with the weights to evaluate; return what they have seen."""
     trainer, model, data = parts
-    resume = ResumeCheckpoint(checkpoints, best=experiment.select in ("best", "oracle"))
-    average = EpochAverage() if experiment.select == "average" else None
-    if experiment.oracle:
-        data.validated = [experiment.oracle]
+    # Without tags, there is no F1 to select an epoch by.
+    select = "last" if stage.labels == "none" else experiment.select
+    resume = ResumeCheckpoint(checkpoints, best=select in ("best", "oracle"))
+    average = EpochAverage() if select == "average" else None
+    oracle = experiment.oracle if select == "oracle" else None
+    if oracle:
+        data.validated = [oracle]
     trainer.callbacks += [*([average] if average else []), resume]  # type: ignore[attr-defined] # set by Lightning
-    if experiment.soup and stage.parent is None:
+    if experiment.soup and stage.starts_head:
         pl.seed_everything(HEAD_SEED, workers=True, verbose=False)
         model.configure_model(data.tag_set)
     pl.seed_everything(stage.seed, workers=True, verbose=False)
@@ -242,7 +296,7 @@ def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path
     if average:
         model.take_weights(average.weights())
     history = LineageCallback.of(trainer).after(model, data)
-    return history._replace(lineage={**history.lineage, "oracle": True}) if experiment.oracle else history
+    return history._replace(lineage={**history.lineage, "oracle": True}) if oracle else history
 
 
 def _average(stage: Stage, experiment: Experiment, parts: Parts) -> History:
