@@ -37,7 +37,7 @@ def test_three_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged = adapting.callback_metrics["test/f1/tr"]
     assert logged == pytest.approx(adapted.scores["f1"], abs=1e-6)
     model.network.save(tmp_path)
-    assert Tagger(str(tmp_path))("Ankara'da").words
+    assert Tagger.from_pretrained(str(tmp_path))("Ankara'da").words
 
 
 @pytest.mark.parametrize("options", [{}, {"compact_vocabulary": False}, {"lora": xner.LoRA(rank=2)}])

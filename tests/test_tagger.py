@@ -1,6 +1,6 @@
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.model.tiny import pretrained_backbone
 from xner.cli.main import main
+from xner.data.encode import Encoded
 from xner.data.sources import Split
 from xner.tagger import Tagged, Tagger
 from xner.tags import PANX, spans
@@ -21,7 +22,30 @@ ENVER = "Vardar Kapısı'ndan çıkarken nişanlarımı söktüm, biraz müteess
 
 TEXTS = st.text() | st.lists(
     st.sampled_from(
-        ["Ankara'da", "Dr.", "U.S.", "n't", "'s", "(", "...", "a,b", "👨‍👩‍👧", "❤️", "\u200b", "\x00", "\ufeff", "हिन्दी"]
+        [
+            "東京",
+            "か\u3099",
+            "กรุงเทพ",
+            "🇹🇷",
+            "e\u0301",
+            "\u202eالقاهرة\u202c",
+            "\ud83d",
+            "👍🏽",
+            "Ankara'da",
+            "Dr.",
+            "U.S.",
+            "n't",
+            "'s",
+            "(",
+            "...",
+            "a,b",
+            "👨‍👩‍👧",
+            "❤️",
+            "\u200b",
+            "\x00",
+            "\ufeff",
+            "हिन्दी",
+        ]
     )
     | st.text(max_size=5)
 ).flatmap(lambda parts: st.sampled_from([" ", "", "\n\t"]).map(lambda gap: gap.join(parts)))
@@ -35,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def tagger(folder: str) -> Tagger:
-    return Tagger(folder)
+    return Tagger.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(
@@ -172,18 +196,97 @@ def test_word_without_pieces_is_outside(tagger: Tagger) -> None:
     assert tagger(["Ali \u200b Ankara"])[0].tags[1] == "O"
 
 
-def test_long_text(tagger: Tagger, folder: str) -> None:
-    """A text of many windows is tagged to its end, with right offsets, stretch by stretch as if each stood alone."""
-    text = " ".join([ENVER] * 200)
-    tagged = tagger([text])[0]
-    words = [word.text for word in tagged.words]
-    assert len(tagged.tags) == len(words) == 200 * len(split_words(ENVER))
+@pytest.mark.parametrize("max_length", [16, 40, 512])
+def test_long_text(folder: str, max_length: int) -> None:
+    """Of a text of many windows, each word is tagged by a window in which a quarter of it is on either side."""
+    tagger = Tagger.from_pretrained(folder, max_length=max_length)
+    text = " ".join([ENVER, "\u200b", TURING] * (2000 // max_length + 2))
+    tagged = tagger(text)
     assert all(entity.text == text[entity.start : entity.end] for entity in tagged.entities)
-    assert tagged.entities[-1].end > len(text) - len(ENVER)
-    last = tagged.words[len(words) // tagger.longest * tagger.longest]
-    assert tagged.tags[-1:] == tagger([text[last.start :]])[0].tags[-1:]
-    short = Tagger(folder, max_length=16)
-    assert len(short([text])[0].tags) == len(words)
+    words = [word.text for word in tagged.words]
+    sizes = [len(tagger.tokenizer.tokenize(word)) for word in words]
+    inner = max_length // 2 - 2
+    for word in range(0, len(words), max(1, len(words) // 25)):
+        if not sizes[word]:
+            assert tagged.tags[word] == "O"
+            continue
+        # Any window with that context has nearly the same opinion; the tagger's own is one of them.
+        found = set()
+        for first in range(word + 1):
+            left = sum(sizes[first:word])
+            if left > max_length - 2:
+                continue
+            end = word + 1
+            while end < len(words) and sum(sizes[first : end + 1]) <= max_length - 2:
+                end += 1
+            right = sum(sizes[word + 1 : end])
+            if (first == 0 or left >= inner // 2 - max(sizes)) and (
+                end == len(words) or right >= inner // 2 - max(sizes)
+            ):
+                found.add(tagger.tag_words([words[first:end]])[0].tags[word - first])
+        assert tagged.tags[word] in found
+
+
+def test_windows_overlap(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word at the border of two windows is tagged as in the middle of a text, which a window's end would not be."""
+    tagger = Tagger.from_pretrained(folder, max_length=42)
+    words = [f"Ankara{number}" for number in range(400)]
+    seen: list[list[list[str]]] = []
+    encode = tagger._encode
+
+    def watched(sentences: Sequence[Sequence[str]]) -> Encoded:
+        seen.append([[*sentence] for sentence in sentences])
+        return encode(sentences)
+
+    monkeypatch.setattr(tagger, "_encode", watched)
+    tagger.tag_words([words])
+    [[whole], bridges] = seen
+    assert whole == words
+    assert len(bridges) >= 20
+    # Bridges are in the order of the text, do not overlap, and each has whole words of one window.
+    flat = [word for bridge in bridges for word in bridge]
+    assert sorted({*flat}, key=words.index) == flat
+    encoded = encode(bridges)
+    assert (encoded.sentence_pieces <= 42).all()
+    assert len(encoded.window_start) == len(bridges) + 1
+
+
+def test_words_of_a_corpus(tagger: Tagger) -> None:
+    """Words are tagged as they are, whatever they are; their text has a space between them."""
+    sentences = [["Alan", "Turing's", "", "a b"], [], ["Ankara", "\u200b"]]
+    tagged = tagger.tag_words(sentences)
+    assert [each.text for each in tagged] == ["Alan Turing's  a b", "", "Ankara \u200b"]
+    for each, words in zip(tagged, sentences, strict=True):
+        assert [word.text for word in each.words] == words
+        assert all(each.text[word.start : word.end] == word.text for word in each.words)
+        assert len(each.tags) == len(words)
+
+
+def test_scores_are_calibrated(folder: str, tagger: Tagger) -> None:
+    """A temperature changes scores as it should and no tag."""
+    hot = Tagger.from_pretrained(folder)
+    hot.network.temperature = 2.0
+    one, other = tagger([TURING, ENVER]), hot([TURING, ENVER])
+    assert [each.tags for each in one] == [each.tags for each in other]
+    scores = [[entity.score for each in some for entity in each.entities] for some in (one, other)]
+    assert all(cold > warm for cold, warm in zip(*scores, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("東京タワーは1958年。", "東 京 タ ワ ー は 1958 年 。"),
+        ("か\u3099くせい", "か\u3099 く せ い"),
+        ("กรุงเทพฯ ABC", "ก รุ ง เ ท พ ฯ ABC"),
+        ("Ankara👨‍👩‍👧Paris 👍🏽!", "Ankara 👨‍👩‍👧 Paris 👍🏽 !"),
+        ("🇹🇷🇩🇪", "🇹🇷 🇩🇪"),
+        ("Ange\u0301lique e\u0301", "Ange\u0301lique e\u0301"),
+        ("ראובן, في القاهرة.", "ראובן , في القاهرة ."),
+    ],
+)
+def test_words_without_spaces(text: str, words: str) -> None:
+    """Chinese, Japanese and Thai are split into characters with their marks; emoji and accented letters stay whole."""
+    assert [word.text for word in split_words(text)] == words.split(" ")
 
 
 def test_model_without_a_head_is_refused(

@@ -150,13 +150,16 @@ class Loaded(NamedTuple):
     head_is_new: bool
 
 
-def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool = False) -> Loaded:
+def load_network(
+    backbone: str, tag_set: TagSet | None = None, *, new_head: bool = False, safetensors: bool = False
+) -> Loaded:
     """Load a backbone's weights under a head for a tag set; the head is new if the backbone has none.
 
     Args:
         backbone: A hub name, a folder in Hugging Face layout, or ``sample``.
         tag_set: The tag set, whose order the labels get; ``None`` stands for that of the backbone's head, or PAN-X's.
         new_head: Whether to replace a head that the backbone has.
+        safetensors: Whether to refuse weights in any other file format, such as pickled ones.
 
     Raises:
         UserError: If the backbone's head has other entity types, or the folder holds no weights.
@@ -169,7 +172,7 @@ def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool
     tag_set = tag_set or own or PANX
     check_types(backbone, tag_set, new_head=new_head)
     folder = folder_of(backbone)
-    if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and (safetensors or not any(folder.glob("*.bin"))):
         raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
     # A new head is expected, so transformers' warning about it is left out.
     with _errors_only():
@@ -181,6 +184,7 @@ def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=new_head,
+            use_safetensors=safetensors or None,
         )
     if new_head:
         _reset_head(network)
