@@ -1,6 +1,4 @@
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +8,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.model.tiny import pretrained_backbone
-from xner.cli.main import main
 from xner.data.encode import Encoded
 from xner.data.sources import Split
 from xner.tagger import Tagged, Tagger
@@ -121,6 +118,7 @@ def test_entities_lie_where_they_say(tagger: Tagger, texts: list[str]) -> None:
         assert len(tagged.tags) == len(tagged.words)
         found = [(kind, tagged.words[first].start, tagged.words[last].end) for kind, first, last in spans(tagged.tags)]
         assert [(entity.type, entity.start, entity.end) for entity in tagged.entities] == found
+        assert all(left.end <= right.start for left, right in pairwise(tagged.entities))
         for entity in tagged.entities:
             assert entity.text == tagged.text[entity.start : entity.end]
             assert entity.text == entity.text.strip() != ""
@@ -287,79 +285,3 @@ def test_scores_are_calibrated(folder: str, tagger: Tagger) -> None:
 def test_words_without_spaces(text: str, words: str) -> None:
     """Chinese, Japanese and Thai are split into characters with their marks; emoji and accented letters stay whole."""
     assert [word.text for word in split_words(text)] == words.split(" ")
-
-
-def test_model_without_a_head_is_refused(
-    tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A backbone, whose tags would be noise, a folder of something else and no folder at all are one clear line."""
-    for model, problem in (
-        (tiny_backbone, "no trained head"),
-        (str(tmp_path), "config.json"),
-        ("nowhere", "not a folder"),
-    ):
-        with pytest.raises(SystemExit) as raised:
-            main(["tag", "--model", model, "Ankara"])
-        error = capsys.readouterr().err.strip()
-        assert raised.value.code == 2
-        assert f"model={model!r}" in error
-        assert problem in error
-        assert "\n" not in error
-
-
-def test_prints_words_over_tags(
-    folder: str, tagger: Tagger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The command prints each text's words over its tags, wrapped at the terminal's width, texts apart by a line."""
-    monkeypatch.setenv("COLUMNS", "60")
-    main(["tag", "--model", folder, TURING, "Ankara"])
-    blocks = [block.splitlines() for block in capsys.readouterr().out.strip("\n").split("\n\n")]
-    assert max(len(line) for block in blocks for line in block) <= 60
-    first, second = tagger([TURING, "Ankara"])
-    assert [word for block in blocks for word in block[0].split()] == [word.text for word in first.words + second.words]
-    assert [tag for block in blocks for tag in block[1].split()] == first.tags + second.tags
-    assert blocks[-1][0] == "Ankara"
-
-
-@pytest.mark.parametrize("piped", [False, True])
-def test_prints_json_lines(
-    folder: str, tagger: Tagger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, piped: bool
-) -> None:
-    """With --json each text, argument or line of standard input, is one object with its words, tags and entities."""
-    texts = [TURING, "", ENVER]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(texts) + "\n"))
-    main(["tag", "--json", "--model", folder, *([] if piped else texts)])
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["text"] for each in found] == texts
-    for each, tagged in zip(found, tagger(texts), strict=True):
-        assert list(each) == ["text", "words", "tags", "entities"]
-        assert each["words"] == [word.text for word in tagged.words]
-        assert each["tags"] == tagged.tags
-        assert len(each["entities"]) == len(tagged.entities)
-        for entity in each["entities"]:
-            assert list(entity) == ["type", "text", "start", "end", "score"]
-            assert each["text"][entity["start"] : entity["end"]] == entity["text"]
-
-
-def test_input_is_read_lazily(folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results are printed while standard input is read, so that it may be larger than the memory."""
-    ahead = [0]
-
-    def lines() -> Iterator[str]:
-        for _ in range(600):
-            ahead.append(ahead[-1] + 1 - capsys.readouterr().out.count("\n"))
-            yield "Ankara\n"
-
-    monkeypatch.setattr("sys.stdin", lines())
-    main(["tag", "--json", "--model", folder])
-    assert max(ahead) <= 256
-
-
-def test_input_that_is_no_text(
-    folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Standard input in another encoding is one clear line, not a traceback."""
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("Şişli".encode("iso-8859-9")), encoding="utf-8"))
-    with pytest.raises(SystemExit):
-        main(["tag", "--model", folder])
-    assert "UTF-8" in capsys.readouterr().err

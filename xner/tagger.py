@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 from xner.errors import UserError, options_called
 from xner.tags import spans
-from xner.words import Word, split_words
+from xner.words import Word, join_words, split_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,14 +166,8 @@ class Tagger:
         Returns:
             The result for each sentence, whose text is its words with a space between them.
         """
-        words = []
-        for sentence in sentences:
-            end, own = -1, []
-            for word in sentence:
-                start, end = end + 1, end + 1 + len(word)
-                own.append(Word(word, start, end))
-            words.append(own)
-        return self._tag([" ".join(sentence) for sentence in sentences], words)
+        joined = [join_words(sentence) for sentence in sentences]
+        return self._tag([text for text, _ in joined], [words for _, words in joined])
 
     def _tag(self, texts: Sequence[str], words: Sequence[list[Word]]) -> list[Tagged]:
         """Tag the words of each of several texts."""

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -58,6 +58,22 @@ def split_words(text: str) -> list[Word]:
     ['2024', '年', '東', '京', '、', 'Tokyo']
     """
     return [Word(text[start:end], start, end) for chunk in _CHUNK.finditer(text) for start, end in _cut(text, chunk)]
+
+
+def join_words(words: Sequence[str]) -> tuple[str, list[Word]]:
+    """Join words with a space between them.
+
+    Returns:
+        The text, and the place of each word in it.
+
+    >>> join_words(["Ali", "geldi"])
+    ('Ali geldi', [Word(text='Ali', start=0, end=3), Word(text='geldi', start=4, end=9)])
+    """
+    places, start = [], 0
+    for word in words:
+        places.append(Word(word, start, start + len(word)))
+        start += len(word) + 1
+    return " ".join(words), places
 
 
 def _cut(text: str, chunk: re.Match[str]) -> Iterator[tuple[int, int]]:
