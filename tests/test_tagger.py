@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -6,8 +7,10 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from transformers import pipeline
 
-from tests.model.tiny import pretrained_backbone
+from tests.model.tiny import pretrained_backbone, quiet_trainer
+from xner import PanxDataModule, TokenClassifier, run_test
 from xner.data.encode import Encoded
 from xner.data.sources import Split
 from xner.tagger import Tagged, Tagger
@@ -285,3 +288,45 @@ def test_scores_are_calibrated(folder: str, tagger: Tagger) -> None:
 def test_words_without_spaces(text: str, words: str) -> None:
     """Chinese, Japanese and Thai are split into characters with their marks; emoji and accented letters stay whole."""
     assert [word.text for word in split_words(text)] == words.split(" ")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model folder that was trained on the sample."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    data = PanxDataModule(source="sample", backbone="sample", languages=["en", "tr"], batch_size=16)
+    model = TokenClassifier(backbone="sample", learning_rate=3e-3)
+    quiet_trainer(max_epochs=2).fit(model, datamodule=data)
+    model.network.save(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_pipeline_of_transformers_agrees(trained: str, language: str) -> None:
+    """The pipeline opens a folder without a warning, and finds the same entities where spaces separate all words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe = pipeline("token-classification", model=trained, aggregation_strategy="first", device="cpu")
+    tagger = Tagger.from_pretrained(trained)
+    sentences = Split("sample", language, "test").sentences.words
+    texts = [" ".join(words) for words in sentences if words == [each.text for each in split_words(" ".join(words))]]
+    assert len(texts) > 100
+    # It does not know the words of a tokenizer of this kind, and says so at each call.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tokenizer does not support real words")
+        found = pipe(texts, batch_size=32)
+    own = [[(each.type, each.start, each.end) for each in tagged.entities] for tagged in tagger(texts)]
+    theirs = [[(each["entity_group"], each["start"], each["end"]) for each in text] for text in found]
+    assert sum(map(len, own)) > 100
+    assert theirs == own
+
+
+def test_words_of_a_test_have_its_spans(trained: str) -> None:
+    """On the words of a test split, the Tagger finds the spans that test does."""
+    data = PanxDataModule(source="sample", backbone=trained, languages=["tr"])
+    model = TokenClassifier(backbone=trained)
+    [tested] = run_test(quiet_trainer(), model, data)
+    tags = model.network.tag_set.tags
+    sentences = Split("sample", "tr", "test").sentences.words
+    tagged = Tagger.from_pretrained(trained).tag_words(sentences)
+    assert [tag for each in tagged for tag in each.tags] == [tags[label] for label in tested.words.predicted.tolist()]
