@@ -99,7 +99,7 @@ def test_tag(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The model folder tags raw text, as transformers alone tags its words."""
     capsys.readouterr()
     words = "Mustafa Kemal Ankara Üniversitesi yakınında doğdu".split()
-    main(["tag", f"--model={root / 'model'}", "--json", " ".join(words)])
+    main(["tag", f"--model={root / 'model'}", "--format=jsonl", " ".join(words)])
     tagged = json.loads(capsys.readouterr().out)
     assert tagged["words"] == words
     assert tagged["tags"] == plain_tags(root / "model", words)
@@ -255,7 +255,7 @@ def test_code_that_is_not_needed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     texts = ["Mustafa Kemal Ankara'da", "Alan Turing"]
     printed = []
     for model in (plain, folder):
-        main(["tag", "--json", "--model", str(model), *texts])
+        main(["tag", "--format=jsonl", "--model", str(model), *texts])
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     # Nor is a network's code needed for a tokenizer that is a file.

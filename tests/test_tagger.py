@@ -1,6 +1,5 @@
-import io
-import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,9 +7,11 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from transformers import pipeline
 
-from tests.model.tiny import pretrained_backbone
-from xner.cli.main import main
+from tests.model.tiny import pretrained_backbone, quiet_trainer
+from xner import PanxDataModule, TokenClassifier, run_test
+from xner.data.encode import Encoded
 from xner.data.sources import Split
 from xner.tagger import Tagged, Tagger
 from xner.tags import PANX, spans
@@ -21,7 +22,30 @@ ENVER = "Vardar Kapısı'ndan çıkarken nişanlarımı söktüm, biraz müteess
 
 TEXTS = st.text() | st.lists(
     st.sampled_from(
-        ["Ankara'da", "Dr.", "U.S.", "n't", "'s", "(", "...", "a,b", "👨‍👩‍👧", "❤️", "\u200b", "\x00", "\ufeff", "हिन्दी"]
+        [
+            "東京",
+            "か\u3099",
+            "กรุงเทพ",
+            "🇹🇷",
+            "e\u0301",
+            "\u202eالقاهرة\u202c",
+            "\ud83d",
+            "👍🏽",
+            "Ankara'da",
+            "Dr.",
+            "U.S.",
+            "n't",
+            "'s",
+            "(",
+            "...",
+            "a,b",
+            "👨‍👩‍👧",
+            "❤️",
+            "\u200b",
+            "\x00",
+            "\ufeff",
+            "हिन्दी",
+        ]
     )
     | st.text(max_size=5)
 ).flatmap(lambda parts: st.sampled_from([" ", "", "\n\t"]).map(lambda gap: gap.join(parts)))
@@ -35,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def tagger(folder: str) -> Tagger:
-    return Tagger(folder)
+    return Tagger.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +121,7 @@ def test_entities_lie_where_they_say(tagger: Tagger, texts: list[str]) -> None:
         assert len(tagged.tags) == len(tagged.words)
         found = [(kind, tagged.words[first].start, tagged.words[last].end) for kind, first, last in spans(tagged.tags)]
         assert [(entity.type, entity.start, entity.end) for entity in tagged.entities] == found
+        assert all(left.end <= right.start for left, right in pairwise(tagged.entities))
         for entity in tagged.entities:
             assert entity.text == tagged.text[entity.start : entity.end]
             assert entity.text == entity.text.strip() != ""
@@ -172,91 +197,142 @@ def test_word_without_pieces_is_outside(tagger: Tagger) -> None:
     assert tagger(["Ali \u200b Ankara"])[0].tags[1] == "O"
 
 
-def test_long_text(tagger: Tagger, folder: str) -> None:
-    """A text of many windows is tagged to its end, with right offsets, stretch by stretch as if each stood alone."""
-    text = " ".join([ENVER] * 200)
-    tagged = tagger([text])[0]
-    words = [word.text for word in tagged.words]
-    assert len(tagged.tags) == len(words) == 200 * len(split_words(ENVER))
+@pytest.mark.parametrize("max_length", [16, 40, 512])
+def test_long_text(folder: str, max_length: int) -> None:
+    """Of a text of many windows, each word is tagged by a window in which a quarter of it is on either side."""
+    tagger = Tagger.from_pretrained(folder, max_length=max_length)
+    text = " ".join([ENVER, "\u200b", TURING] * (2000 // max_length + 2))
+    tagged = tagger(text)
     assert all(entity.text == text[entity.start : entity.end] for entity in tagged.entities)
-    assert tagged.entities[-1].end > len(text) - len(ENVER)
-    last = tagged.words[len(words) // tagger.longest * tagger.longest]
-    assert tagged.tags[-1:] == tagger([text[last.start :]])[0].tags[-1:]
-    short = Tagger(folder, max_length=16)
-    assert len(short([text])[0].tags) == len(words)
+    words = [word.text for word in tagged.words]
+    sizes = [len(tagger.tokenizer.tokenize(word)) for word in words]
+    inner = max_length // 2 - 2
+    for word in range(0, len(words), max(1, len(words) // 25)):
+        if not sizes[word]:
+            assert tagged.tags[word] == "O"
+            continue
+        # Any window with that context has nearly the same opinion; the tagger's own is one of them.
+        found = set()
+        for first in range(word + 1):
+            left = sum(sizes[first:word])
+            if left > max_length - 2:
+                continue
+            end = word + 1
+            while end < len(words) and sum(sizes[first : end + 1]) <= max_length - 2:
+                end += 1
+            right = sum(sizes[word + 1 : end])
+            if (first == 0 or left >= inner // 2 - max(sizes)) and (
+                end == len(words) or right >= inner // 2 - max(sizes)
+            ):
+                found.add(tagger.tag_words([words[first:end]])[0].tags[word - first])
+        assert tagged.tags[word] in found
 
 
-def test_model_without_a_head_is_refused(
-    tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A backbone, whose tags would be noise, a folder of something else and no folder at all are one clear line."""
-    for model, problem in (
-        (tiny_backbone, "no trained head"),
-        (str(tmp_path), "config.json"),
-        ("nowhere", "not a folder"),
-    ):
-        with pytest.raises(SystemExit) as raised:
-            main(["tag", "--model", model, "Ankara"])
-        error = capsys.readouterr().err.strip()
-        assert raised.value.code == 2
-        assert f"model={model!r}" in error
-        assert problem in error
-        assert "\n" not in error
+def test_windows_overlap(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word at the border of two windows is tagged as in the middle of a text, which a window's end would not be."""
+    tagger = Tagger.from_pretrained(folder, max_length=42)
+    words = [f"Ankara{number}" for number in range(400)]
+    seen: list[list[list[str]]] = []
+    encode = tagger._encode
+
+    def watched(sentences: Sequence[Sequence[str]]) -> Encoded:
+        seen.append([[*sentence] for sentence in sentences])
+        return encode(sentences)
+
+    monkeypatch.setattr(tagger, "_encode", watched)
+    tagger.tag_words([words])
+    [[whole], bridges] = seen
+    assert whole == words
+    assert len(bridges) >= 20
+    # Bridges are in the order of the text, do not overlap, and each has whole words of one window.
+    flat = [word for bridge in bridges for word in bridge]
+    assert sorted({*flat}, key=words.index) == flat
+    encoded = encode(bridges)
+    assert (encoded.sentence_pieces <= 42).all()
+    assert len(encoded.window_start) == len(bridges) + 1
 
 
-def test_prints_words_over_tags(
-    folder: str, tagger: Tagger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The command prints each text's words over its tags, wrapped at the terminal's width, texts apart by a line."""
-    monkeypatch.setenv("COLUMNS", "60")
-    main(["tag", "--model", folder, TURING, "Ankara"])
-    blocks = [block.splitlines() for block in capsys.readouterr().out.strip("\n").split("\n\n")]
-    assert max(len(line) for block in blocks for line in block) <= 60
-    first, second = tagger([TURING, "Ankara"])
-    assert [word for block in blocks for word in block[0].split()] == [word.text for word in first.words + second.words]
-    assert [tag for block in blocks for tag in block[1].split()] == first.tags + second.tags
-    assert blocks[-1][0] == "Ankara"
+def test_words_of_a_corpus(tagger: Tagger) -> None:
+    """Words are tagged as they are, whatever they are; their text has a space between them."""
+    sentences = [["Alan", "Turing's", "", "a b"], [], ["Ankara", "\u200b"]]
+    tagged = tagger.tag_words(sentences)
+    assert [each.text for each in tagged] == ["Alan Turing's  a b", "", "Ankara \u200b"]
+    for each, words in zip(tagged, sentences, strict=True):
+        assert [word.text for word in each.words] == words
+        assert all(each.text[word.start : word.end] == word.text for word in each.words)
+        assert len(each.tags) == len(words)
 
 
-@pytest.mark.parametrize("piped", [False, True])
-def test_prints_json_lines(
-    folder: str, tagger: Tagger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, piped: bool
-) -> None:
-    """With --json each text, argument or line of standard input, is one object with its words, tags and entities."""
-    texts = [TURING, "", ENVER]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(texts) + "\n"))
-    main(["tag", "--json", "--model", folder, *([] if piped else texts)])
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["text"] for each in found] == texts
-    for each, tagged in zip(found, tagger(texts), strict=True):
-        assert list(each) == ["text", "words", "tags", "entities"]
-        assert each["words"] == [word.text for word in tagged.words]
-        assert each["tags"] == tagged.tags
-        assert len(each["entities"]) == len(tagged.entities)
-        for entity in each["entities"]:
-            assert list(entity) == ["type", "text", "start", "end", "score"]
-            assert each["text"][entity["start"] : entity["end"]] == entity["text"]
+def test_scores_are_calibrated(folder: str, tagger: Tagger) -> None:
+    """A temperature changes scores as it should and no tag."""
+    hot = Tagger.from_pretrained(folder)
+    hot.network.temperature = 2.0
+    one, other = tagger([TURING, ENVER]), hot([TURING, ENVER])
+    assert [each.tags for each in one] == [each.tags for each in other]
+    scores = [[entity.score for each in some for entity in each.entities] for some in (one, other)]
+    assert all(cold > warm for cold, warm in zip(*scores, strict=True))
 
 
-def test_input_is_read_lazily(folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results are printed while standard input is read, so that it may be larger than the memory."""
-    ahead = [0]
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("東京タワーは1958年。", "東 京 タ ワ ー は 1958 年 。"),
+        ("か\u3099くせい", "か\u3099 く せ い"),
+        ("กรุงเทพฯ ABC", "ก รุ ง เ ท พ ฯ ABC"),
+        ("Ankara👨‍👩‍👧Paris 👍🏽!", "Ankara 👨‍👩‍👧 Paris 👍🏽 !"),
+        ("🇹🇷🇩🇪", "🇹🇷 🇩🇪"),
+        ("Ange\u0301lique e\u0301", "Ange\u0301lique e\u0301"),
+        ("ראובן, في القاهرة.", "ראובן , في القاهرة ."),
+    ],
+)
+def test_words_without_spaces(text: str, words: str) -> None:
+    """Chinese, Japanese and Thai are split into characters with their marks; emoji and accented letters stay whole."""
+    assert [word.text for word in split_words(text)] == words.split(" ")
 
-    def lines() -> Iterator[str]:
-        for _ in range(600):
-            ahead.append(ahead[-1] + 1 - capsys.readouterr().out.count("\n"))
-            yield "Ankara\n"
 
-    monkeypatch.setattr("sys.stdin", lines())
-    main(["tag", "--json", "--model", folder])
-    assert max(ahead) <= 256
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model folder that was trained on the sample."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    data = PanxDataModule(source="sample", backbone="sample", languages=["en", "tr"], batch_size=16)
+    model = TokenClassifier(backbone="sample", learning_rate=3e-3)
+    quiet_trainer(max_epochs=2).fit(model, datamodule=data)
+    model.network.save(folder)
+    return str(folder)
 
 
-def test_input_that_is_no_text(
-    folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Standard input in another encoding is one clear line, not a traceback."""
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("Şişli".encode("iso-8859-9")), encoding="utf-8"))
-    with pytest.raises(SystemExit):
-        main(["tag", "--model", folder])
-    assert "UTF-8" in capsys.readouterr().err
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_pipeline_of_transformers_agrees(trained: str, language: str) -> None:
+    """The pipeline opens a folder without a warning, and finds the same entities where both have the same words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe = pipeline("token-classification", model=trained, aggregation_strategy="first", device="cpu")
+    tagger = Tagger.from_pretrained(trained)
+    sentences = Split("sample", language, "test").sentences.words
+    texts = []
+    for words in sentences:
+        text = " ".join(words)
+        # To the pipeline, a subword that the tokenizer does not know, or the bare mark of a word, is a word of its own.
+        apart = {tagger.tokenizer.unk_token, "▁"} & {*tagger.tokenizer.tokenize(text)}
+        if not apart and [word.text for word in split_words(text)] == words:
+            texts.append(text)
+    assert len(texts) > 100
+    # It does not know the words of a tokenizer of this kind, and says so at each call.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tokenizer does not support real words")
+        found = pipe(texts, batch_size=32)
+    own = [[(each.type, each.start, each.end) for each in tagged.entities] for tagged in tagger(texts)]
+    theirs = [[(each["entity_group"], each["start"], each["end"]) for each in text] for text in found]
+    assert sum(map(len, own)) > 100
+    assert theirs == own
+
+
+def test_words_of_a_test_have_its_spans(trained: str) -> None:
+    """On the words of a test split, the Tagger finds the spans that test does."""
+    data = PanxDataModule(source="sample", backbone=trained, languages=["tr"])
+    model = TokenClassifier(backbone=trained)
+    [tested] = run_test(quiet_trainer(), model, data)
+    tags = model.network.tag_set.tags
+    sentences = Split("sample", "tr", "test").sentences.words
+    tagged = Tagger.from_pretrained(trained).tag_words(sentences)
+    assert [tag for each in tagged for tag in each.tags] == [tags[label] for label in tested.words.predicted.tolist()]

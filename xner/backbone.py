@@ -150,13 +150,16 @@ class Loaded(NamedTuple):
     head_is_new: bool
 
 
-def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool = False) -> Loaded:
+def load_network(
+    backbone: str, tag_set: TagSet | None = None, *, new_head: bool = False, safetensors: bool = False
+) -> Loaded:
     """Load a backbone's weights under a head for a tag set; the head is new if the backbone has none.
 
     Args:
         backbone: A hub name, a folder in Hugging Face layout, or ``sample``.
         tag_set: The tag set, whose order the labels get; ``None`` stands for that of the backbone's head, or PAN-X's.
         new_head: Whether to replace a head that the backbone has.
+        safetensors: Whether to refuse weights in any other file format, such as pickled ones.
 
     Raises:
         UserError: If the backbone's head has other entity types, or the folder holds no weights.
@@ -173,6 +176,7 @@ def load_network(backbone: str, tag_set: TagSet | None = None, *, new_head: bool
         id2label=dict(enumerate(tag_set.tags)),
         label2id=tag_set.labels,
         ignore_mismatched_sizes=new_head,
+        safetensors=safetensors,
     )
     if new_head:
         _reset_head(network)
@@ -224,16 +228,29 @@ def load_masked(backbone: str) -> "PreTrainedModel":
     return network
 
 
-def _load_weights(auto: Any, backbone: str, **options: Any) -> "tuple[PreTrainedModel, dict[str, Any]]":  # noqa: ANN401 - one of transformers' Auto classes
+def _load_weights(
+    auto: Any,  # noqa: ANN401 - one of transformers' Auto classes
+    backbone: str,
+    *,
+    safetensors: bool = False,
+    **options: Any,  # noqa: ANN401 - of from_pretrained
+) -> "tuple[PreTrainedModel, dict[str, Any]]":
     """Load a network in float32 and training mode, with transformers' report on what was loaded."""
     import torch
 
     folder = folder_of(backbone)
-    if folder.is_dir() and not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and (safetensors or not any(folder.glob("*.bin"))):
         raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
     # A new head is expected, so transformers' warning about it is left out.
     with _errors_only():
-        network, info = _from_pretrained(auto, backbone, dtype=torch.float32, output_loading_info=True, **options)
+        network, info = _from_pretrained(
+            auto,
+            backbone,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=safetensors or None,
+            **options,
+        )
     # from_pretrained returns a network in evaluation mode, in which Lightning would train it without dropout.
     return network.train(), info
 

@@ -1,13 +1,20 @@
 """Find entities with character offsets in raw text, with the network of a model folder."""
 
-from collections.abc import Iterable, Sequence
-from json import dumps
-from pathlib import Path
-from typing import NamedTuple, overload
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from xner.errors import UserError, options_called
 from xner.tags import spans
-from xner.words import Word, split_words
+from xner.words import Word, join_words, split_words
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from transformers import PreTrainedTokenizerFast
+
+    from xner.data.encode import Encoded
+    from xner.model.network import Network, Precision
 
 
 class Entity(NamedTuple):
@@ -18,7 +25,8 @@ class Entity(NamedTuple):
         text: The text from its first word to its last, ``text[start:end]``.
         start: Index of its first character.
         end: Index after its last character.
-        score: The lowest probability of its words' tags.
+        score: The lowest probability of its words' tags. The probabilities are calibrated: logits are divided by the
+            temperature of the model folder, which was fitted on validation (Guo et al. 2017; see ``Temperature``).
     """
 
     type: str
@@ -35,7 +43,7 @@ class Tagged(NamedTuple):
         text: The text; lone surrogates are replaced by question marks.
         words: The words.
         tags: One tag per word.
-        entities: The entities, from left to right.
+        entities: The entities, from left to right; no two overlap.
     """
 
     text: str
@@ -43,17 +51,21 @@ class Tagged(NamedTuple):
     tags: list[str]
     entities: list[Entity]
 
-    def to_json(self) -> str:
-        """Format as a line of JSON: words without offsets, scores with four decimals."""
-        return dumps(
-            {
-                "text": self.text,
-                "words": [word.text for word in self.words],
-                "tags": self.tags,
-                "entities": [entity._replace(score=round(entity.score, 4))._asdict() for entity in self.entities],
-            },
-            ensure_ascii=False,
-        )
+    @classmethod
+    def of(cls, text: str, words: list[Word], tags: list[str], scores: Sequence[float]) -> "Tagged":
+        """Find the entities of tagged words.
+
+        Args:
+            text: The text.
+            words: Its words.
+            tags: One tag per word.
+            scores: The probability of each tag. *Length:* words.
+        """
+        entities = []
+        for kind, first, last in spans(tags):
+            start, end = words[first].start, words[last].end
+            entities.append(Entity(kind, text[start:end], start, end, min(scores[first : last + 1])))
+        return cls(text, words, tags, entities)
 
 
 _BUDGET = 4096
@@ -61,38 +73,65 @@ _BUDGET = 4096
 
 
 class Tagger:
-    """Tag raw texts with the network of a model folder.
+    """Tag raw texts with a network.
+
+    Words are those of ``split_words``, as the network was trained on them; in Chinese, Japanese and Thai they are
+    single characters, as in PAN-X. A text longer than a window is tagged in windows that overlap by half, each word by
+    the one in which it is farthest from the ends, with the context of about a quarter of a window or more on each side.
+    Texts never see each other, and are packed by length into batches.
 
     Args:
-        folder: A model folder written by ``fit``.
+        network: A network with a trained head.
+        tokenizer: Its tokenizer.
         max_length: Maximum number of pieces per window, special tokens included, within the limit of the network.
-        longest: Words that a text is cut into ranges of before it is tagged, which bounds the memory it needs.
 
     Raises:
-        UserError: If the folder has no token classifier with tags under IOB2, or no tokenizer.
-        RunError: If its content cannot be loaded.
+        UserError: If the head has random weights.
     """
 
-    def __init__(self, folder: str, *, max_length: int = 512, longest: int = 512) -> None:
-        import torch
+    def __init__(self, network: "Network", tokenizer: "PreTrainedTokenizerFast", *, max_length: int = 512) -> None:
+        from xner.backbone import longest_window
 
-        from xner.backbone import check_head, load_config, load_tokenizer, longest_window
-        from xner.model.network import Network
-
-        if not (Path(folder) / "config.json").is_file():
-            problem = "has no config.json" if Path(folder).is_dir() else "is not a folder"
-            raise UserError(f"model={folder!r} {problem}; use a model folder that fit has written")
-        with options_called({"model.backbone": "model"}):
-            check_head(folder)
-            config = load_config(folder)
-            self.tokenizer = load_tokenizer(folder)
-            self.network = Network(folder)
-            self.network.check_head()
+        network.check_head()
+        config = network.model.config
+        self.network = network.eval()
+        self.tokenizer = tokenizer
         self.padding_id: int = config.pad_token_id
         self.max_length = min(max_length, longest_window(config) or max_length)
-        self.longest = longest
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network.eval().to(self.device)
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str, *, max_length: int = 512, device: str | None = None, precision: "Precision" = "float32"
+    ) -> "Tagger":
+        """Load a model folder, or a model of the hub.
+
+        Args:
+            model: A model folder, as ``fit`` and ``transfer`` write it, or a hub name. Weights are read from
+                safetensors only.
+            max_length: As of the class.
+            device: Device of PyTorch; ``None`` takes a GPU if there is one.
+            precision: Precision of matrix products, ``float32`` or ``bfloat16``. On a CPU with AVX512_BF16 or AMX,
+                bfloat16 is about twice as fast, on others slower; a tag may differ where two are about as probable.
+
+        Raises:
+            UserError: If it has no token classifier with tags under IOB2, no tokenizer, or no weights in safetensors.
+            RunError: If its content cannot be loaded, or the hub cannot be reached.
+        """
+        import torch
+
+        from xner.backbone import check_head, load_tokenizer
+        from xner.model.network import Network
+
+        if precision not in ("float32", "bfloat16"):
+            raise UserError(f"precision={precision!r} is not a precision; use float32 or bfloat16")
+        with options_called({"model.backbone": "model"}):
+            check_head(model)
+            tokenizer = load_tokenizer(model)
+            reduced = precision if precision == "bfloat16" else None
+            network = Network(model, evaluation_precision=reduced, safetensors=True)
+            return cls(
+                network.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer, max_length=max_length
+            )
 
     @overload
     def __call__(self, texts: str) -> Tagged: ...  # type: ignore[overload-overlap] # a string is a sequence of strings
@@ -104,7 +143,7 @@ class Tagger:
         """Tag a text, or each of several; an empty text has no words.
 
         Args:
-            texts: A string, or a sequence of strings.
+            texts: A string, or a sequence of strings. Lone surrogates are replaced by question marks.
 
         Returns:
             The result for the string, or a list with the result for each string.
@@ -113,61 +152,149 @@ class Tagger:
             TypeError: If an argument is something else.
         """
         if isinstance(texts, str):
-            [tagged] = self._tag_texts([texts])
+            [tagged] = self([texts])
             return tagged
-        if isinstance(texts, bytes) or not isinstance(texts, Iterable):
-            raise TypeError(f"texts is of type {type(texts).__name__}; use a string or a sequence of strings")
-        texts = list(texts)
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"texts[{number}] is of type {type(text).__name__}; use a string")
-        return self._tag_texts(texts)
+        texts = [text.encode(errors="replace").decode() for text in _checked(texts)]
+        return self._tag(texts, [split_words(text) for text in texts])
 
-    def _tag_texts(self, texts: Sequence[str]) -> list[Tagged]:
-        """Tag each of several texts."""
-        texts = [text.encode(errors="replace").decode() for text in texts]
-        words = [split_words(text) for text in texts]
-        tags, scores = self._tag(
-            [some[first : first + self.longest] for some in words for first in range(0, len(some), self.longest)]
-        )
+    def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[Tagged]:
+        """Tag sentences that are split into words already, as those of a corpus.
+
+        Args:
+            sentences: The words of each sentence.
+
+        Returns:
+            The result for each sentence, whose text is its words with a space between them.
+        """
+        joined = [join_words(sentence) for sentence in sentences]
+        return self._tag([text for text, _ in joined], [words for _, words in joined])
+
+    def _tag(self, texts: Sequence[str], words: Sequence[list[Word]]) -> list[Tagged]:
+        """Tag the words of each of several texts."""
+        labels, scores = self._predict_words([[word.text for word in some] for some in words])
+        tags = [self.network.tag_set.tags[label] for label in labels]
         tagged, first = [], 0
         for text, some in zip(texts, words, strict=True):
             own = slice(first, first + len(some))
-            tagged.append(Tagged(text, some, tags[own], _entities(text, some, tags[own], scores[own])))
+            tagged.append(Tagged.of(text, some, tags[own], scores[own]))
             first += len(some)
         return tagged
 
-    def _tag(self, sentences: Sequence[Sequence[Word]]) -> tuple[list[str], list[float]]:
-        """Predict the most probable tag of each word, and its probability. *Length of both:* words."""
+    def _predict_words(self, texts: Sequence[Sequence[str]]) -> tuple[list[int], list[float]]:
+        """Predict the most probable label of each word, and its probability. *Length of both:* words."""
+        texts = [text for text in texts if text]
+        if not texts:
+            return [], []
+        encoded = self._encode(texts)
+        labels, scores = self._predict(encoded)
+        bridges = [*_bridges(encoded)]
+        if bridges:
+            flat = [word for text in texts for word in text]
+            between = self._encode([flat[bridge.first : bridge.end] for bridge in bridges])
+            better = self._predict(between)
+            for bridge, shift in zip(bridges, between.sentence_word.tolist(), strict=False):
+                own = slice(bridge.chosen.start - bridge.first + shift, bridge.chosen.stop - bridge.first + shift)
+                labels[bridge.chosen], scores[bridge.chosen] = better[0][own], better[1][own]
+        return labels.tolist(), scores.tolist()
+
+    def _encode(self, sentences: Sequence[Sequence[str]]) -> "Encoded":
+        from xner.data.encode import encode
+        from xner.data.sources import Sentences
+
+        untagged = [["O"] * len(sentence) for sentence in sentences]
+        return encode(
+            Sentences([[*sentence] for sentence in sentences], untagged),
+            self.tokenizer,
+            self.max_length,
+            self.network.tag_set,
+        )
+
+    def _predict(self, encoded: "Encoded") -> "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]":
+        """Predict the label of each encoded word, and its probability. *Shape of both:* (words,)."""
         import numpy as np
         import torch
 
-        from xner.data.encode import encode
         from xner.data.packing import RowDataset
         from xner.data.sampler import EvaluationSampler
-        from xner.data.sources import Sentences
 
-        if not sentences:
-            return [], []
-        words = [[word.text for word in sentence] for sentence in sentences]
-        untagged = [["O"] * len(sentence) for sentence in words]
-        encoded = encode(Sentences(words, untagged), self.tokenizer, self.max_length, self.network.tag_set)
+        encoded = _by_window(encoded)
         rows = RowDataset(encoded, padding_id=self.padding_id)
         labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
         scores = np.zeros(len(encoded.word_piece))
         for share in EvaluationSampler(encoded.sentence_pieces, budget=_BUDGET):
-            batch = rows[share].to(self.device)
+            batch = rows[share].to(self.network.model.device)
             with torch.inference_mode():
-                predicted, score = self.network.predict_scored(batch)
+                predicted, score = self.network.predict_scored(batch, self.network.temperature)
             places, _ = encoded.words_of(share.sentences)
             labels[places] = predicted.cpu().numpy()
             scores[places] = score.cpu().numpy()
-        return [self.network.tag_set.tags[label] for label in labels], scores.tolist()
+        return labels, scores
 
 
-def _entities(text: str, words: Sequence[Word], tags: Sequence[str], scores: Sequence[float]) -> list[Entity]:
-    found = []
-    for kind, first, last in spans(tags):
-        start, end = words[first].start, words[last].end
-        found.append(Entity(kind, text[start:end], start, end, min(scores[first : last + 1])))
-    return found
+class _Bridge(NamedTuple):
+    """A window over the border of two others.
+
+    Attributes:
+        first: Its first word, counted over all texts.
+        end: The word after its last one.
+        chosen: The words that are farther from its borders than from those of the other two.
+    """
+
+    first: int
+    end: int
+    chosen: slice
+
+
+def _bridges(encoded: "Encoded") -> Iterator[_Bridge]:
+    """Cover the border of each two consecutive windows of a text by the second half of one and the first of the other.
+
+    Args:
+        encoded: The texts.
+    """
+    import numpy as np
+
+    borders = np.setdiff1d(np.arange(1, encoded.sentence_window[-1]), encoded.sentence_window)
+    if not len(borders):
+        return
+    words = np.flatnonzero(encoded.word_piece >= 0)
+    start = encoded.word_piece[words]
+    window = np.searchsorted(encoded.window_start, start, side="right") - 1
+    # A word ends where the next one of its window starts, or at the window's end.
+    end = np.minimum(np.append(start[1:], len(encoded.pieces)), encoded.window_start[window + 1])
+    half = int(np.diff(encoded.window_start).max()) // 2
+    for border in borders.tolist():
+        place = encoded.window_start[border]
+        left, right = (window == border - 1) & (start >= place - half), (window == border) & (end <= place + half)
+        if left.any() and right.any():
+            # Farther from the ends of the bridge than from the border.
+            chosen = words[(left & (start >= place - half // 2)) | (right & (start < place + half // 2))]
+            yield _Bridge(int(words[left][0]), int(words[right][-1]) + 1, slice(int(chosen[0]), int(chosen[-1]) + 1))
+
+
+def _by_window(encoded: "Encoded") -> "Encoded":
+    """Make each window a sentence of its own, so that the windows of a long text need not be in one batch."""
+    import numpy as np
+
+    windows = int(encoded.sentence_window[-1])
+    if windows == len(encoded):
+        return encoded
+    own = np.searchsorted(encoded.window_start, encoded.word_piece, side="right") - 1
+    # A word without pieces, for which this is -1, is in the window of the word before it, or the first of its sentence.
+    first = np.repeat(encoded.sentence_window[:-1], np.diff(encoded.sentence_word))
+    window = np.maximum.accumulate(np.maximum(own, first))
+    return replace(
+        encoded,
+        sentence_window=np.arange(windows + 1),
+        sentence_word=np.searchsorted(window, np.arange(windows + 1)),
+    )
+
+
+def _checked(texts: object) -> list[str]:
+    """Check that an argument is a sequence of strings."""
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts is of type {type(texts).__name__}; use a string or a sequence of strings")
+    texts = list(texts)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{number}] is of type {type(text).__name__}; use a string")
+    return texts

@@ -46,10 +46,10 @@ def encode_once(data: str, language: str, backbone: str, cache: str, output: str
 
 
 def tag_once(model: str, texts: str, output: str) -> None:
-    """Run ``xner tag --json`` with a file as standard input, and write a ``Reading``."""
+    """Run ``xner tag --format jsonl`` with a file as standard input, and write a ``Reading``."""
     from xner.cli.main import main
 
-    sys.argv[1:] = ["tag", "--model", model, "--json"]
+    sys.argv[1:] = ["tag", "--model", model, "--format=jsonl"]
     with open(texts, encoding="utf-8") as sys.stdin:
         started = time.perf_counter()
         main()

@@ -136,7 +136,7 @@ def test_every_command(
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert all(f'<th scope="col">{each}</th>' in page for each in types)
 
-    outcome = run("tag", "--json", "--model", model, "Alan Turing lived in London.")
+    outcome = run("tag", "--format=jsonl", "--model", model, "Alan Turing lived in London.")
     assert outcome.code == 0, outcome
     assert {each["type"] for each in json.loads(outcome.out)["entities"]} <= {*types}
 

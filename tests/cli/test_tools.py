@@ -1,10 +1,11 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
 
+import xner.cli.tagging
 import xner.cli.tools
-import xner.tagger
 from tests.commands import Run, assert_one_line
 from xner.cli.tools import run_tool
 from xner.data.sources import ReadOptions
@@ -24,15 +25,16 @@ def tagged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The model folder and the texts that ``tag`` tags."""
     found: list[str] = []
 
-    class Tagger:
-        def __init__(self, folder: str) -> None:
-            found.append(folder)
+    def load(model: str, precision: str) -> Callable[[Sequence[str]], list[object]]:
+        found.append(model)
 
-        def __call__(self, texts: Sequence[str]) -> list[object]:
+        def tag_texts(texts: Sequence[str]) -> list[object]:
             found.extend(texts)
             return []
 
-    monkeypatch.setattr(xner.tagger, "Tagger", Tagger)
+        return tag_texts
+
+    monkeypatch.setattr(xner.cli.tagging, "_load", cache(load))
     return found
 
 
@@ -52,7 +54,12 @@ def test_lists(explored: dict[str, Any], languages: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["a", "[b]", "--json", "--model", "m"], ["--model", "m", "--json", "a", "[b]"], ["a", "--model=m", "[b]"]]
+    "args",
+    [
+        ["a", "[b]", "--format=html", "--model", "m"],
+        ["--model", "m", "--format=html", "a", "[b]"],
+        ["a", "--model=m", "[b]"],
+    ],
 )
 def test_texts_may_stand_anywhere(tagged: list[str], args: list[str]) -> None:
     """Texts may stand before, between and after options, and are taken literally."""
@@ -80,7 +87,7 @@ def test_mistakes_are_one_line(run: Run, args: list[str], problem: str) -> None:
     ("tool", "words"),
     [
         ("explore", ["--source SOURCE", "(default: panx)", "(default: ['en', 'tr'])", "a text to split into subwords"]),
-        ("tag", ["[TEXT ...]", "--json", "a line of JSON per text"]),
+        ("tag", ["[TEXT ...]", "--format", "a JSON object per text"]),
         ("report", ["RUN [RUN ...]", "curve.svg"]),
         ("new-backbone", ["--hidden_size HIDDEN_SIZE", "(default: 768)"]),
     ],

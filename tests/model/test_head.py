@@ -94,7 +94,7 @@ def test_own_order_is_kept(relabelled: Callable[[Sequence[str]], str], order: st
 def test_tagger_agrees(folder: Path, relabelled: Callable[[Sequence[str]], str]) -> None:
     """A Tagger finds the same entities whatever the order of the labels."""
     text = "Alan Turing Ankara'dan London'a gitti."
-    one, other = (Tagger(each)(text) for each in (str(folder), relabelled(ORDERS["sorted tags"])))
+    one, other = (Tagger.from_pretrained(each)(text) for each in (str(folder), relabelled(ORDERS["sorted tags"])))
     assert one.tags == other.tags
     assert [each.type for each in one.entities] == [each.type for each in other.entities]
 

@@ -35,6 +35,7 @@ from xner.errors import UserError
 from xner.lineage.callback import LineageCallback, check_checkpoint
 from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
+from xner.model.evaluation import FitTemperature
 from xner.report.card import CardOptions
 from xner.transfer.experiment import Select, TransferOptions
 from xner.transfer.resume import AtomicCheckpointIO
@@ -116,7 +117,7 @@ class Trainer(pl.Trainer):
             if best is None or not best.best_model_path:
                 raise no_best()
             checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-            model.take_weights(checkpoint["state_dict"])
+            model.take_weights(checkpoint["state_dict"], FitTemperature.of_checkpoint(checkpoint))
         if average:
             self.callbacks.remove(average)  # type: ignore[attr-defined] # set by Lightning
             model.take_weights(average.weights())

@@ -9,11 +9,14 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from xner.cli.formats import brat_lines, conll_lines
 from xner.data.sources import Split
 from xner.errors import RunError, UserError, quoted
 from xner.files import file_atomically
 from xner.model.evaluation import Words
+from xner.tagger import Tagged
 from xner.tags import TagSet, spans
+from xner.words import join_words
 
 Format = Literal["jsonl", "conll", "brat"]
 
@@ -100,7 +103,7 @@ def as_jsonl(sentences: Iterable[Prediction]) -> Iterator[tuple[str]]:
 def as_conll(sentences: Iterable[Prediction]) -> Iterator[tuple[str]]:
     """Format each sentence as lines of word, tab and predicted tag, and a blank line."""
     for each in sentences:
-        yield ("".join(f"{word}\t{tag}\n" for word, tag in zip(each.words, each.tags, strict=True)) + "\n",)
+        yield (conll_lines(each.words, each.tags),)
 
 
 def as_brat(sentences: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
@@ -110,17 +113,13 @@ def as_brat(sentences: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
     >>> [*as_brat([sentence, sentence])]
     [('Ayşe geldi\n', 'T1\tPER 0 4\tAyşe\n'), ('Ayşe geldi\n', 'T2\tPER 11 15\tAyşe\n')]
     """
-    start = entities = 0
+    start = number = 0
     for each in sentences:
-        lines = []
-        for kind, first, last in spans(each.tags):
-            entities += 1
-            text = " ".join(each.words[first : last + 1])
-            begin = start + sum(len(word) + 1 for word in each.words[:first])
-            lines.append(f"T{entities}\t{kind} {begin} {begin + len(text)}\t{text}\n")
-        sentence = " ".join(each.words) + "\n"
-        yield sentence, "".join(lines)
-        start += len(sentence)
+        text, words = join_words(each.words)
+        entities = Tagged.of(text, words, each.tags, each.scores).entities
+        yield text + "\n", brat_lines(entities, start, number)
+        start += len(text) + 1
+        number += len(entities)
 
 
 FORMATS: dict[Format, tuple[Sequence[str], Callable[[Iterable[Prediction]], Iterator[tuple[str, ...]]]]] = {

@@ -1,10 +1,8 @@
 """The tools: commands that need no Trainer."""
 
-import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
@@ -12,16 +10,14 @@ from typing import TYPE_CHECKING
 from xner.cli.auditing import audit
 from xner.cli.output import Cell, interlinear, table
 from xner.cli.parsing import OPTIONS, ToolParser, add_source, languages_of, reading_of
+from xner.cli.tagging import tag
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
 from xner.data.sources.hub import describe_dataset
-from xner.errors import RunError, UserError, options_called
+from xner.errors import UserError, options_called
 from xner.tags import IGNORE, TagSet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-_TEXTS = 256
-"""Number of texts that ``tag`` tags at once."""
 
 BACKBONE = "xlm-roberta-base"
 """The default tokenizer."""
@@ -72,37 +68,6 @@ def explore(args: Sequence[str]) -> None:
         show_data(options.source, languages, options.tokenizer, options.text, options.example, reading)
 
 
-def tag(args: Sequence[str]) -> None:
-    """Print the words of raw texts over their tags."""
-    parser = ToolParser(
-        "tag", "Find persons, organisations and locations in raw text; print its words over their tags."
-    )
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="a text; without any, each line of standard input")
-    parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model")
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print a line of JSON per text: its words, their tags, and its entities with character offsets",
-    )
-    options = parser.parse_intermixed_args(args)
-    from transformers.utils import logging
-
-    from xner.tagger import Tagger
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tagger = Tagger(options.model)
-    texts = iter(options.texts or _standard_input())
-    separator = ""
-    while chosen := list(islice(texts, _TEXTS)):
-        for tagged in tagger(chosen):
-            if options.json:
-                print(tagged.to_json())
-            else:
-                words = [word.text for word in tagged.words]
-                print(separator + interlinear([words, tagged.tags], get_terminal_size().columns))
-                separator = "\n"
-
-
 def report(args: Sequence[str]) -> None:
     """Write the report of one run, or of several in comparison."""
     parser = ToolParser("report", "Write report.html, curve.png and curve.svg of one or several transfer runs.")
@@ -150,14 +115,6 @@ _TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
     "report": report,
     "new-backbone": new_backbone,
 }
-
-
-def _standard_input() -> Iterator[str]:
-    try:
-        for line in sys.stdin:
-            yield line.removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise RunError(f"standard input is not UTF-8 ({error.reason}); convert it") from error
 
 
 def show_data(

@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric
 from xner.backbone import check_types, first_not_finite, load_config
 from xner.batch import Batch, BatchSource
 from xner.errors import RunError
-from xner.model.evaluation import CollectWords, Words
+from xner.model.evaluation import CollectWords, FitTemperature, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
 from xner.model.monitoring import MonitoredModule
@@ -116,8 +116,8 @@ class TokenClassifier(MonitoredModule):
         )
 
     def configure_callbacks(self) -> list[Callback]:
-        """Add the callback that collects the words of tests and predictions."""
-        return [CollectWords()]
+        """Add the callbacks that collect the words of tests and predictions, and fit the temperature in validation."""
+        return [CollectWords(), FitTemperature()]
 
     def on_fit_end(self) -> None:
         """Restore the whole network, after freeing the memory that only training needs."""
@@ -126,9 +126,10 @@ class TokenClassifier(MonitoredModule):
         self.zero_grad(set_to_none=True)
         self.network.end_training()
 
-    def take_weights(self, weights: Mapping[str, Any]) -> None:
-        """Load the ``state_dict`` of one of the fit's checkpoints after the fit."""
+    def take_weights(self, weights: Mapping[str, Any], temperature: float = 1.0) -> None:
+        """Load the ``state_dict`` of one of the fit's checkpoints after the fit, and its temperature."""
         self.network.load_trained({name.removeprefix("network."): value for name, value in weights.items()})
+        self.network.temperature = temperature
 
     def forward(self, batch: Batch) -> Any:  # noqa: ANN401 - a Tensor
         """Score every label on every piece. *Shape:* (rows, width, labels)."""
@@ -173,13 +174,14 @@ class TokenClassifier(MonitoredModule):
 
     on_predict_start = on_test_start
 
-    def validation_step(self, batch: Batch) -> None:
-        """Count the spans of a batch, and sum the loss of its words."""
+    def validation_step(self, batch: Batch) -> Any:  # noqa: ANN401 - two tensors, which Lightning's type does not allow
+        """Count the spans of a batch, and sum the loss of its words; return logits and labels."""
         logits = self.network.word_logits(batch)
         self.validation_score.update(logits.argmax(dim=-1), batch.word_label, batch.word_sentence)
         labels = batch.word_label.masked_fill(batch.word_piece < 0, IGNORE)
         words = (labels != IGNORE).sum()
         self.validation_loss.update(self.loss(logits, labels) / words.clamp(min=1), weight=words)
+        return logits, labels
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the scores of all batches and processes."""

@@ -1,5 +1,6 @@
 """Tests and predictions: the words of all batches and processes in order, and the scores of each data set."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -11,7 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from xner.batch import BatchSource
-from xner.model.metrics import SpanCounts, all_scores, span_counts
+from xner.model.metrics import SpanCounts, Temperature, all_scores, span_counts
 from xner.tags import TagSet
 
 
@@ -168,6 +169,55 @@ class CollectWords(Callback):
             Words(predicted, gold, sentence, bits.int().view(torch.float32))
             for predicted, gold, sentence, bits in collected
         ]
+
+
+class FitTemperature(Callback):
+    """Fit the temperature of a network's probabilities in each validation pass of a fit, see ``Temperature``.
+
+    ``TokenClassifier`` adds it to every trainer. When a fit ends, its network has the temperature of the last
+    validation pass, which a model folder keeps; 1 where there was none. Checkpoints have it as well.
+
+    Attributes:
+        temperature: The temperature of the last validation pass.
+    """
+
+    def __init__(self) -> None:
+        self.temperature = 1.0
+        self.metric = Temperature()
+
+    @staticmethod
+    def of_checkpoint(checkpoint: Mapping[str, Any]) -> float:
+        """Return the temperature in a checkpoint; 1 in one of an earlier version."""
+        return float(checkpoint.get("callbacks", {}).get(FitTemperature.__name__, {}).get("temperature", 1.0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"temperature": self.temperature}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what a checkpoint has kept."""
+        self.temperature = state_dict["temperature"]
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a validation pass."""
+        self.metric = Temperature().to(pl_module.device)
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - tuples
+        batch_idx: int, dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Add the logits and labels that ``validation_step`` returns."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.metric.update(*outputs)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Fit the temperature."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.temperature = self.metric.compute()
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the temperature of the network."""
+        pl_module.network.temperature = self.temperature  # type: ignore[union-attr] # of a TokenClassifier
 
 
 def run_test(

@@ -64,7 +64,7 @@ class MaskedNetwork(Network):
         model: Any = self.model
         model.set_output_embeddings(TiedDecoder(model, model.get_output_embeddings().bias, pieces))
 
-    def load(self, backbone: str, tag_set: TagSet | None, *, new_head: bool) -> Loaded:
+    def load(self, backbone: str, tag_set: TagSet | None, *, new_head: bool, safetensors: bool) -> Loaded:
         """Load the weights under the backbone's own masked-language head, or under a new one."""
         return Loaded(load_masked(backbone), tag_set or PANX, False)
 

@@ -57,6 +57,7 @@ class Network(nn.Module):
         freeze: Lower layers that are not trained.
         accelerate: Whether to use the exact accelerations of ``xner.model.fast``.
         evaluation_precision: Precision of ``word_logits``, by autocast; ``None`` leaves it to the caller.
+        safetensors: Whether to refuse weights in any other file format, such as pickled ones.
 
     Attributes:
         model: The network of transformers.
@@ -80,6 +81,7 @@ class Network(nn.Module):
         freeze: Freeze | None = None,
         accelerate: bool = True,
         evaluation_precision: Precision | None = None,
+        safetensors: bool = False,
     ) -> None:
         super().__init__()
         config = load_config(backbone)
@@ -91,7 +93,9 @@ class Network(nn.Module):
         self.evaluation_precision = evaluation_precision
         self.position_start = position_start(config)
         self.packable = packable(config)
-        self.model, self.tag_set, self.head_is_new = self.load(backbone, tag_set, new_head=new_head)
+        self.model, self.tag_set, self.head_is_new = self.load(
+            backbone, tag_set, new_head=new_head, safetensors=safetensors
+        )
         self.register_load_state_dict_pre_hook(_load_whole)  # type: ignore[no-untyped-call]
         self._products: Products | None = None
         self._last_layer: LastLayer | None = None
@@ -109,9 +113,21 @@ class Network(nn.Module):
             # Compiling a whole LightningModule fails (lightning 21836).
             self.model.compile()
 
-    def load(self, backbone: str, tag_set: TagSet | None, *, new_head: bool) -> Loaded:
+    def load(self, backbone: str, tag_set: TagSet | None, *, new_head: bool, safetensors: bool) -> Loaded:
         """Load the weights; a subclass may load them under another head."""
-        return load_network(backbone, tag_set, new_head=new_head)
+        return load_network(backbone, tag_set, new_head=new_head, safetensors=safetensors)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by to make probabilities calibrated, see ``Temperature``; 1 if it was not fitted.
+
+        It is part of ``config.json`` of a model folder.
+        """
+        return float(getattr(self.model.config, "calibration_temperature", 1.0))
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.model.config.calibration_temperature = value
 
     def forward(self, batch: Batch, places: Tensor | None = None) -> Tensor:
         """Score every label on pieces.
@@ -172,11 +188,11 @@ class Network(nn.Module):
         certain[OUTSIDE] = 0
         return torch.where(batch.word_piece[:, None] < 0, certain, logits)
 
-    def predict_scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def predict_scored(self, batch: Batch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Predict the most probable label of every word, and its probability. *Shape of both:* (words,)."""
         logits = self.word_logits(batch)
         labels = logits.argmax(dim=-1)
-        return labels, logits.float().softmax(dim=-1).gather(1, labels[:, None])[:, 0]
+        return labels, (logits.float() / temperature).softmax(dim=-1).gather(1, labels[:, None])[:, 0]
 
     def train(self, mode: bool = True) -> "Network":
         """Set the mode, and discard the packed matrices, which belong to one evaluation."""

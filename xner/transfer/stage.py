@@ -30,7 +30,7 @@ from xner.lineage import (
 from xner.lineage.callback import LineageCallback
 from xner.model.averaging import EpochAverage, add_weights, mean_weights
 from xner.model.classifier import TokenClassifier
-from xner.model.evaluation import run_test
+from xner.model.evaluation import FitTemperature, run_test
 from xner.model.masked import MaskedLanguageModel, perplexity
 from xner.model.monitoring import Diverged
 from xner.transfer.experiment import Experiment, Observer, define
@@ -292,7 +292,8 @@ def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path
     if resume.best:
         if not resume.best.is_file():
             raise no_best()
-        model.take_weights(torch.load(resume.best, map_location="cpu", weights_only=True)["state_dict"])
+        checkpoint = torch.load(resume.best, map_location="cpu", weights_only=True)
+        model.take_weights(checkpoint["state_dict"], FitTemperature.of_checkpoint(checkpoint))
     if average:
         model.take_weights(average.weights())
     history = LineageCallback.of(trainer).after(model, data)
@@ -310,6 +311,7 @@ def _average(stage: Stage, experiment: Experiment, parts: Parts) -> History:
         add_weights(sums, load_network(folder, tag_set).network.state_dict())
     parts.model.configure_model(tag_set)
     parts.model.network.end_training()  # without the adapters that are only trained
+    parts.model.network.temperature = 1.0  # that of a backbone is not the average's
     parts.model.network.model.load_state_dict(mean_weights(sums, len(folders)))
     return merged_history([read_history(folder) for folder in folders])
 

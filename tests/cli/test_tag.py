@@ -1,0 +1,324 @@
+"""The tool ``tag``: what it reads and writes, how it goes on after an interruption, and mistakes."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import xner.cli.tagging
+from tests.commands import Run, assert_one_line
+from tests.model.tiny import pretrained_backbone
+from xner.cli.tagging import read_texts
+from xner.tagger import Tagger
+
+ROOT = Path(__file__).parents[2]
+TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
+TEXTS = [TURING, "", '<b>Ankara\'da & "İzmir"</b> 東京', "القاهرة e\u0301 👨‍👩‍👧"]
+RESUMED = ["jsonl", "conll", "html", "brat"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model folder whose head is random, so that it finds entities everywhere."""
+    return str(pretrained_backbone(tmp_path_factory.mktemp("models") / "model"))
+
+
+@pytest.fixture(scope="module")
+def tagger(model: str) -> Tagger:
+    return Tagger.from_pretrained(model)
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """A file with a text per line."""
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    return path
+
+
+def test_table(run: Run, model: str, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text's words stand over its tags, wrapped at the terminal's width, texts apart by a line."""
+    monkeypatch.setenv("COLUMNS", "60")
+    outcome = run("tag", "--model", model, TURING, "Ankara")
+    blocks = [block.splitlines() for block in outcome.out.strip("\n").split("\n\n")]
+    assert max(len(line) for block in blocks for line in block) <= 60
+    first, second = tagger([TURING, "Ankara"])
+    assert [word for block in blocks for word in block[0].split()] == [word.text for word in first.words + second.words]
+    assert [tag for block in blocks for tag in block[1].split()] == first.tags + second.tags
+    assert blocks[-1][0] == "Ankara"
+
+
+@pytest.mark.parametrize("given", ["arguments", "file", "standard input"])
+def test_jsonl(run: Run, model: str, tagger: Tagger, lines: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """Each text, an argument or a line of a file or of standard input, is an object with words, tags and entities."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(TEXTS)))
+    arguments = {"arguments": TEXTS, "file": [lines], "standard input": []}[given]
+    outcome = run("tag", "--format", "jsonl", "--model", model, *arguments)
+    found = [json.loads(line) for line in outcome.out.split("\n")[:-1]]
+    assert [each["text"] for each in found] == TEXTS
+    for each, tagged in zip(found, tagger(TEXTS), strict=True):
+        assert list(each) == ["text", "words", "tags", "entities"]
+        assert each["words"] == [word.text for word in tagged.words]
+        assert each["tags"] == tagged.tags
+        assert len(each["entities"]) == len(tagged.entities)
+        for entity in each["entities"]:
+            assert list(entity) == ["type", "text", "start", "end", "score"]
+            assert each["text"][entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_fields_of_transformers(run: Run, model: str, tagger: Tagger) -> None:
+    """The fields of an entity can have the names that the pipeline of transformers gives them."""
+    outcome = run("tag", "--format=jsonl", "--fields=transformers", "--model", model, TURING)
+    [first, *_] = json.loads(outcome.out)["entities"]
+    own = tagger(TURING).entities[0]
+    assert list(first) == ["entity_group", "score", "word", "start", "end"]
+    assert (first["entity_group"], first["word"], first["start"], first["end"]) == own[:4]
+    assert first["score"] == pytest.approx(own.score, abs=1e-4)
+
+
+def test_conll(run: Run, model: str, tagger: Tagger, lines: Path) -> None:
+    """A line has a word, a tab and its tag; a blank line follows each text, an empty one too."""
+    outcome = run("tag", "--format=conll", "--model", model, lines)
+    blocks = [[line.split("\t") for line in block.split("\n") if line] for block in outcome.out.split("\n\n")]
+    expected = [[[word.text, tag] for word, tag in zip(each.words, each.tags, strict=True)] for each in tagger(TEXTS)]
+    assert [block for block in blocks if block] == [block for block in expected if block]
+    assert outcome.out.split("\n").count("") == len(TEXTS) + 1
+
+
+def test_brat(run: Run, model: str, tagger: Tagger, tmp_path: Path) -> None:
+    """Offsets are those of the whole document; a line break within a text is a space."""
+    texts = [*TEXTS, "Alan\nTuring\tAnkara"]
+    assert run("tag", "--format=brat", "--model", model, "--output", tmp_path / "it.txt", *texts).code == 0
+    document = (tmp_path / "it.txt").read_text(encoding="utf-8")
+    assert document == "".join(text.translate({9: " ", 10: " "}) + "\n" for text in texts)
+    rows = [line.split("\t") for line in (tmp_path / "it.ann").read_text(encoding="utf-8").splitlines()]
+    assert [row[0] for row in rows] == [f"T{number + 1}" for number in range(len(rows))]
+    assert len(rows) == sum(len(each.entities) for each in tagger(texts)) > 3
+    for _, place, text in rows:
+        _, start, end = place.split()
+        assert document[int(start) : int(end)] == text
+
+
+class Marks(HTMLParser):
+    """Collects the paragraphs of a page and its marks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paragraphs: list[str] = []
+        self.marks: list[str] = []
+        self.path: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.path.append(tag)
+        if tag == "p":
+            self.paragraphs.append("")
+        elif tag == "mark":
+            self.marks.append("")
+        elif tag == "br":
+            self.path.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.path.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "p" in self.path and "small" not in self.path:
+            self.paragraphs[-1] += data
+        if self.path[-1:] == ["mark"]:
+            self.marks[-1] += data
+
+
+def test_html(run: Run, model: str, tagger: Tagger, tmp_path: Path) -> None:
+    """The page has each text as it is, its entities marked, and needs nothing from elsewhere."""
+    assert run("tag", "--format=html", "--model", model, "--output", tmp_path / "it.html", *TEXTS).code == 0
+    page = (tmp_path / "it.html").read_text(encoding="utf-8")
+    marks = Marks()
+    marks.feed(page)
+    assert marks.paragraphs == TEXTS
+    assert marks.marks == [entity.text for each in tagger(TEXTS) for entity in each.entities]
+    assert page.count("<small>") == len(marks.marks) > 3
+    assert "http" not in page
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize("form", RESUMED)
+def test_resume(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Wherever a run was cut off, even within a character, a resumed one ends with the same files."""
+    monkeypatch.setattr(xner.cli.tagging, "_TEXTS", 2)
+    whole, part = tmp_path / "whole.txt", tmp_path / "part.txt"
+    command = ["tag", "--format", form, "--model", model, *TEXTS, *TEXTS]
+    assert run(*command, "--output", whole).code == 0
+    content = whole.read_bytes()
+    beside = whole.with_suffix(".ann")
+    places = range(0, len(content) + 1, max(1, len(content) // 12))
+    for place in [*places, len(content)]:
+        part.write_bytes(content[:place])
+        if form == "brat":  # entities are written before their text
+            ahead = content[:place].count(b"\n") < 7
+            written = beside.read_bytes()
+            part.with_suffix(".ann").write_bytes(written[:-5] if ahead else written)
+        assert run(*command, "--output", part, "--resume").code == 0
+        assert part.read_bytes() == content
+        if form == "brat":
+            assert part.with_suffix(".ann").read_bytes() == beside.read_bytes()
+    part.unlink()
+    assert run(*command, "--output", part, "--resume").code == 0
+    assert part.read_bytes() == content
+
+
+def test_killed_run_goes_on(model: str, tmp_path: Path) -> None:
+    """A run that is killed while it writes, and resumed, ends with the file of an undisturbed one, by processes."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"{TURING} {number}\n" for number in range(3000)), encoding="utf-8")
+    base = [sys.executable, "-m", "xner.cli", "tag", "--model", model, "--format", "jsonl", str(texts)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    part, whole = tmp_path / "part.jsonl", tmp_path / "whole.jsonl"
+    running = subprocess.Popen([*base, "--output", str(part)], env=environment)
+    while running.poll() is None and (not part.exists() or part.stat().st_size < 50_000):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    before = part.stat().st_size
+    subprocess.run([*base, "--output", str(part), "--resume"], env=environment, check=True)
+    subprocess.run([*base, "--output", str(whole), "--processes", "2"], env=environment, check=True)
+    assert 50_000 <= before < whole.stat().st_size
+    one, other = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (part, whole)
+    )
+    assert len(one) == 3000
+    for left, right in zip(one, other, strict=True):
+        assert left["text"] == right["text"]
+        assert left["tags"] == right["tags"]
+
+
+def test_input_is_read_lazily(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are written while the input is read, so that it may be larger than the memory."""
+    output, ahead = tmp_path / "it.jsonl", []
+
+    class Lines(io.StringIO):
+        count = 0
+
+        def readline(self, size: int = -1, /) -> str:
+            self.count += 1
+            written = output.read_text(encoding="utf-8").count("\n") if output.exists() else 0
+            ahead.append(self.count - written)
+            return "Ankara " * 40 + "\n" if self.count < 900 else ""
+
+    monkeypatch.setattr("sys.stdin", Lines())
+    assert run("tag", "--format=jsonl", "--model", model, "--output", output).code == 0
+    assert len(ahead) == 900
+    assert max(ahead) <= 300
+    assert output.read_text(encoding="utf-8").count("\n") == 899
+
+
+def test_long_line_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that is too long is read in parts, cut at white space where there is some, and nothing is lost."""
+    monkeypatch.setattr(xner.cli.tagging, "LONGEST", 20)
+    lines = ["Ankara'da " * 10, "short", "", "x" * 50, "x" * 20, "a " * 10, "end"]
+    parts = [*read_texts(io.StringIO("\n".join(lines)), "it")]
+    assert "".join(parts) == "".join(lines)
+    assert max(map(len, parts)) <= 20
+    assert all(part.endswith(" ") for part in parts[:5])
+    assert {"short", "", "end"} <= {*parts}
+
+
+def test_long_line_in_little_memory(tmp_path: Path, model: str) -> None:
+    """A line of 30 MB is read with memory for a small part of it."""
+    path = tmp_path / "long.txt"
+    path.write_text("Ankara'da yaşadı " * 1_800_000, encoding="utf-8")
+    code = (
+        "import resource, sys; from xner.cli.tagging import _batches, _read\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(sum(len(text) for batch in _batches(_read(sys.argv[1:])) for text in batch))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=ROOT)
+    characters, kilobytes = map(int, done.stdout.split())
+    assert characters == 17 * 1_800_000
+    assert kilobytes < 20_000
+
+
+def test_nothing_to_tag(run: Run, model: str, tmp_path: Path) -> None:
+    """An empty file has no texts: nothing is printed, and a page is complete without any."""
+    (tmp_path / "empty.txt").touch()
+    assert run("tag", "--model", model, tmp_path / "empty.txt") == (0, "", "")
+    outcome = run("tag", "--model", model, "--format=html", tmp_path / "empty.txt")
+    assert outcome.out.startswith("<!doctype html>")
+    assert "<p" not in outcome.out
+
+
+def test_half_a_surrogate(run: Run, model: str) -> None:
+    """A surrogate without its other half, which no file can hold, is a question mark."""
+    outcome = run("tag", "--model", model, "--format=jsonl", "Ankara \ud83d İzmir")
+    assert json.loads(outcome.out)["text"] == "Ankara ? İzmir"
+
+
+def test_input_that_is_no_text(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input in another encoding is one clear line, not a traceback."""
+    content = "Ankara\nŞişli".encode("iso-8859-9")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+    assert_one_line(run("tag", "--model", model), 1, "standard input is not UTF-8")
+    (tmp_path / "it.txt").write_bytes(content)
+    assert_one_line(run("tag", "--model", model, tmp_path / "it.txt"), 1, f"{tmp_path / 'it.txt'} is not UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["."], "'.' is a folder; use files"),
+        (["--processes=0", "a"], "processes=0 is not positive"),
+        (["--fields=transformers", "a"], "fields=transformers is not possible with format=table"),
+        (["--format=brat", "a"], "format=brat needs a file to write; use --output FILE"),
+        (["--resume", "--format=jsonl", "a"], "resume=true needs a file to write"),
+        (["--resume", "--output=x", "a"], "resume=true is not possible with format=table"),
+        (["--format=brat", "--output=x.ann", "a"], "output='x.ann' is the name of the annotations"),
+        (["--format=pdf", "a"], "invalid choice: 'pdf'"),
+    ],
+)
+def test_mistakes(run: Run, model: str, options: list[str], problem: str) -> None:
+    """An option that makes no sense is one line."""
+    assert_one_line(run("tag", "--model", model, *options), 2, problem)
+
+
+def test_input_is_not_overwritten(run: Run, model: str, lines: Path) -> None:
+    """A file is not replaced by its own entities."""
+    assert_one_line(run("tag", "--model", model, "--output", lines, lines), 2, "is a file to read")
+    assert lines.read_text(encoding="utf-8").startswith(TURING)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_models_that_are_refused(run: Run, tiny_backbone: str, model: str, tmp_path: Path, processes: int) -> None:
+    """No head, another task, an empty folder and no folder are one line each; nothing is written."""
+    other = shutil.copytree(model, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    config["architectures"] = ["XLMRobertaForSequenceClassification"]
+    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    output = tmp_path / "it.txt"
+    for folder, problem, code in (
+        (tiny_backbone, "no trained head", 2),
+        (str(other), "no trained head", 2),
+        (str(tmp_path), "holds no config.json", 2),
+        ("./nowhere", "is not a folder", 2),
+        ("nobody/nothing", "cannot be loaded", 1),
+    ):
+        outcome = run("tag", "--model", folder, "--processes", processes, "--output", output, "Ankara")
+        assert_one_line(outcome, code, f"model={folder!r}", problem)
+    assert not output.exists()
+
+
+def test_pickled_weights_are_refused(run: Run, model: str, tmp_path: Path) -> None:
+    """Weights that are only pickled, even without code, are not read."""
+    folder = shutil.copytree(model, tmp_path / "pickled")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert_one_line(run("tag", "--model", folder, "Ankara"), 2, "holds no model.safetensors")

@@ -1,0 +1,359 @@
+"""The tool ``tag``: find entities in texts, files or standard input, and write them in one of several formats."""
+
+import argparse
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache, partial
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from shutil import get_terminal_size
+from signal import SIG_IGN, SIGINT, signal
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+from xner.backbone import check_head
+from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, html_line, json_line, one_line
+from xner.cli.output import interlinear
+from xner.cli.parsing import ToolParser
+from xner.errors import RunError, UserError, options_called
+
+if TYPE_CHECKING:
+    from xner.model.network import Precision
+    from xner.tagger import Tagged, Tagger
+
+    Load = Callable[[], Tagger]
+
+_TEXTS = 256
+"""Maximum number of texts that are tagged at once."""
+
+_CHARACTERS = 500_000
+"""Characters after which no further text is tagged at once."""
+
+LONGEST = 1_000_000
+"""Characters of a line above which it is tagged in parts, so that the memory it needs is bounded."""
+
+
+def tag(args: Sequence[str]) -> None:
+    """Find entities in raw texts, and write them."""
+    parser = ToolParser("tag", "Find entities, such as persons, organisations and locations, in raw text.")
+    parser.add_argument(
+        "texts",
+        nargs="*",
+        metavar="TEXT",
+        help="a text, or the path of a file, each line of which is a text (an argument that is the path of a file is "
+        f"never itself tagged); without any, each line of standard input. A line of more than {LONGEST:,} characters "
+        "is cut at white space into several texts",
+    )
+    parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model, or hub name")
+    parser.add_argument(
+        "--format",
+        choices=["table", "jsonl", "conll", "brat", "html"],
+        default="table",
+        help="table: words over their tags. jsonl: a JSON object per text, with its words, their tags, and its "
+        "entities with character offsets and scores. conll: word, tab and tag, and a blank line after each text. brat: "
+        "OUTPUT with a text per line, and an .ann beside it. html: one page with marked entities and their scores",
+    )
+    parser.add_argument(
+        "--fields",
+        choices=["xner", "transformers"],
+        default="xner",
+        help="names of an entity's fields in jsonl: type, text, start, end, score (xner), or those of the pipeline of "
+        "transformers: entity_group, score, word, start, end",
+    )
+    parser.add_argument("--output", help="file to write; None is standard output")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue an interrupted run with the same texts: what OUTPUT has is kept, but for an incomplete end",
+    )
+    parser.add_argument("--processes", type=int, default=1, help="number of processes, which share the processor cores")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="precision of matrix products; bfloat16 is faster on a GPU and on a CPU with avx512_bf16 or amx_bf16",
+    )
+    options = parser.parse_intermixed_args(args)
+    _check(options)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    load = partial(_load, options.model, options.precision)
+    # Before anything is written.
+    if options.processes == 1:
+        load()
+    else:
+        with options_called({"model.backbone": "model"}):
+            check_head(options.model)
+    with ExitStack() as stack:
+        output = stack.enter_context(_OUTPUTS[options.format](options))
+        batches = _batches(islice(_read(options.texts), output.texts, None))
+        tagged = _tag_in_order(load, batches, options.processes)
+        # A bar between lines of output would make both unreadable.
+        hidden = not sys.stderr.isatty() or (not options.output and sys.stdout.isatty())
+        for each in tqdm(tagged, unit=" documents", initial=output.texts, disable=hidden):
+            output.write(each)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.processes < 1:
+        raise UserError(f"processes={options.processes} is not positive; use 1 or more")
+    if options.fields != "xner" and options.format != "jsonl":
+        raise UserError(f"fields={options.fields} is not possible with format={options.format}; use format=jsonl")
+    if not options.output and (options.resume or options.format == "brat"):
+        asks = "resume=true" if options.resume else "format=brat"
+        raise UserError(f"{asks} needs a file to write; use --output FILE")
+    if options.resume and options.format == "table":
+        raise UserError("resume=true is not possible with format=table; use another format")
+    if options.output and options.format == "brat" and options.output.endswith(".ann"):
+        raise UserError(f"output={options.output!r} is the name of the annotations; use one that ends in .txt")
+    for text in options.texts:
+        if os.path.isdir(text):
+            raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")
+        both = options.output and os.path.isfile(text) and os.path.exists(options.output)
+        if both and os.path.samefile(text, options.output):
+            raise UserError(f"output={options.output!r} is a file to read; use another one")
+
+
+def _read(arguments: Sequence[str]) -> Iterator[str]:
+    """Read the texts of the command line, of the files that it names, or of standard input."""
+    if not arguments:
+        yield from read_texts(sys.stdin, "standard input")
+    for argument in arguments:
+        if os.path.isfile(argument):
+            # Without a byte-order mark.
+            with open(argument, encoding="utf-8-sig") as file:
+                yield from read_texts(file, argument)
+        else:
+            yield argument
+
+
+def read_texts(file: TextIO, name: str) -> Iterator[str]:
+    """Read the lines of a file, and cut those of more than ``LONGEST`` characters at white space.
+
+    Args:
+        file: The file.
+        name: Its name in an error.
+
+    Raises:
+        RunError: If it is not UTF-8.
+    """
+    rest, line = "", 1
+    try:
+        while part := file.readline(LONGEST - len(rest)):
+            text = rest + part
+            if text.endswith("\n"):
+                yield text[:-1]
+                rest, line = "", line + 1
+            elif len(text) < LONGEST:  # the last line
+                rest = text
+            else:
+                cut = max(map(text.rfind, " \t\u3000")) + 1 or len(text)
+                yield text[:cut]
+                rest = text[cut:]
+    except UnicodeDecodeError as error:
+        raise RunError(f"{name} is not UTF-8 ({error.reason}, in line {line} or later); convert it") from error
+    if rest:
+        yield rest
+
+
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    """Group texts."""
+    batch, size = [], 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if len(batch) == _TEXTS or size >= _CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+@cache
+def _load(model: str, precision: "Precision") -> "Tagger":
+    from xner.tagger import Tagger
+
+    return Tagger.from_pretrained(model, precision=precision)
+
+
+def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) -> "Iterator[Tagged]":
+    """Tag texts, each batch in one of some processes; results are in the order of the texts."""
+    if processes == 1:
+        yield from chain.from_iterable(map(load(), batches))
+        return
+    threads = max(1, len(os.sched_getaffinity(0)) // processes) if hasattr(os, "sched_getaffinity") else 1
+    # A forked process could not use a GPU, and would wait for threads that it does not have.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin_process, (threads,))
+    waiting: deque[Future[list[Tagged]]] = deque()
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(_tag_batch, load, batch))
+            # Two batches per process keep all of them busy, and the memory bounded.
+            if len(waiting) == 2 * processes:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_process(threads: int) -> None:
+    import torch
+    from transformers.utils import logging
+
+    signal(SIGINT, SIG_IGN)  # the first process ends the others
+    torch.set_num_threads(threads)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _tag_batch(load: "Load", batch: list[str]) -> "list[Tagged]":
+    return load()(batch)
+
+
+class _Lines:
+    """Write each text as one or several lines.
+
+    Args:
+        options: The options of the command.
+
+    Attributes:
+        texts: Number of texts that the file already has.
+    """
+
+    head = ""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.texts = 0
+        self.fields = options.fields
+        self.file = sys.stdout
+        self.path = Path(options.output) if options.output else None
+        self.resumes = options.resume and self.path and self.path.exists()
+
+    def __enter__(self) -> "_Lines":
+        """Open the file, and leave out an incomplete end if it is to be continued."""
+        if self.path:
+            if self.resumes:
+                self.texts, size = _whole_texts(self.path, self.ends)
+                os.truncate(self.path, size)
+            self.file = self.path.open("a" if self.resumes else "w", encoding="utf-8", newline="")
+        if not self.texts:
+            self.file.write(self.head)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        if self.path:
+            self.file.close()
+
+    def write(self, tagged: "Tagged") -> None:
+        """Write a text."""
+        self.file.write(self.format(tagged))
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        return json_line(tagged, self.fields)
+
+    @staticmethod
+    def ends(line: bytes) -> bool:
+        """Return whether a complete line is the last one of a text."""
+        return True
+
+
+class _Conll(_Lines):
+    """Write a line per word, and a blank line after each text."""
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        return conll_lines([word.text for word in tagged.words], tagged.tags)
+
+    @staticmethod
+    def ends(line: bytes) -> bool:
+        """Return whether a line is blank."""
+        return line == b"\n"
+
+
+class _Html(_Lines):
+    """Write a page with a paragraph per text."""
+
+    head = HTML_HEAD
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        return html_line(tagged)
+
+    @staticmethod
+    def ends(line: bytes) -> bool:
+        """Return whether a line is a paragraph."""
+        return line.startswith(b"<p ")
+
+
+class _Table(_Lines):
+    """Write words over their tags, with a blank line between texts."""
+
+    separator = ""
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        shown = interlinear([[word.text for word in tagged.words], tagged.tags], get_terminal_size().columns)
+        separator, self.separator = self.separator, "\n"
+        return f"{separator}{shown}\n"
+
+
+class _Brat(_Lines):
+    """Write a text per line, and the entities beside it."""
+
+    def __enter__(self) -> "_Brat":
+        """Open both files."""
+        assert self.path  # checked with the options
+        beside = self.path.with_suffix(".ann")
+        super().__enter__()
+        self.start = self.number = 0
+        if self.resumes:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                self.start = sum(map(len, file))
+            if beside.exists():
+                # Entities are written before their text, so there may be some of a text that is not.
+                self.number, size = _whole_texts(beside, lambda line: int(line.split(None, 3)[2]) < self.start)
+                os.truncate(beside, size)
+        self.entities = beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close both files."""
+        self.entities.close()
+        super().__exit__()
+
+    def write(self, tagged: "Tagged") -> None:
+        """Write a text."""
+        self.entities.write(brat_lines(tagged.entities, self.start, self.number))
+        self.entities.flush()
+        self.file.write(one_line(tagged.text) + "\n")
+        self.start += len(tagged.text) + 1
+        self.number += len(tagged.entities)
+
+
+def _whole_texts(path: Path, ends: Callable[[bytes], bool]) -> tuple[int, int]:
+    """Count the complete texts of a file, and its bytes until the end of the last one."""
+    texts = size = position = 0
+    with path.open("rb") as file:
+        for line in file:
+            position += len(line)
+            if line.endswith(b"\n") and ends(line):
+                texts, size = texts + 1, position
+    return texts, size
+
+
+_OUTPUTS: dict[str, type[_Lines]] = {
+    "table": _Table,
+    "jsonl": _Lines,
+    "conll": _Conll,
+    "brat": _Brat,
+    "html": _Html,
+}
