@@ -270,9 +270,9 @@ def _compare(
 
 def _scores(models: Sequence["Contender"], splits: Sequence[Split], window: int) -> str:
     """Format the size, F1 and speed of each model, and how many words it tags otherwise than the first."""
-    from xner.export.comparison import measure
+    from xner.export.comparison import measure_split
 
-    measured = [[measure(model, split.sentences, window) for split in splits] for model in models]
+    measured = [[measure_split(model, split.sentences, window) for split in splits] for model in models]
     sentences = sum(len(split.sentences) for split in splits)
     rows: list[list[Cell]] = []
     for model, results in zip(models, measured, strict=True):

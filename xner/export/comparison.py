@@ -85,7 +85,7 @@ def largest_difference(one: Contender, other: Contender, sentences: Iterable[Sen
     return largest
 
 
-def measure(model: Contender, sentences: Iterable[Sentence], window: int) -> Measured:
+def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) -> Measured:
     """Score a model's spans on sentences with gold tags, and measure its speed.
 
     Args:

@@ -109,11 +109,12 @@ def kept_pieces(tokenizer: "PreTrainedTokenizerFast", texts: Iterable[str]) -> l
     These are the pieces of the texts, all added tokens, and the pieces of one character that the texts have, of which a
     new word can be built. Other text has the tokenizer's own unknown piece where no piece is left.
 
-    *Unigram* takes the path of pieces with the highest sum of scores (Kudo 2018). A character that is no piece has the
-    unknown piece, whose score is 10 below the lowest one of the vocabulary; therefore a piece with the lowest score
-    stays. A text's best path is still there, because its pieces are. Every other path is one of the whole vocabulary,
-    or becomes one of a higher score where the removed pieces of single characters replace unknown pieces. So no path
-    has a higher score than the best one, and of equal ones the same is taken, that whose last piece starts first.
+    *Unigram* takes the path of pieces with the highest sum of scores (Kudo 2018). Where no piece is the next character
+    alone, an unknown piece may stand for it, whose score is 10 below the lowest one of the vocabulary; therefore a
+    piece with the lowest score stays. Then the paths of the trimmed vocabulary are some of the paths of the whole one,
+    with the same sums: a character of the texts that is a piece stays one, so that unknown pieces stand where they
+    stood. The best path is among them, because its pieces stay, and of equal ones the same is taken, that whose last
+    piece starts first.
 
     *WordPiece* takes the longest piece that matches, again and again, and the unknown piece for a word where none does.
     A text's pieces stay the longest ones, because the others are a part of those before. The pieces before the place
