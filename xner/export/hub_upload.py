@@ -37,15 +37,14 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = False) -> str:
     Raises:
         RunError: If the hub cannot be reached, or refuses it.
     """
-    from httpx import HTTPError
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined] # of httpx or httpx2
 
     try:
         api = HfApi()
         address = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message="Upload a model exported by xner")
-    except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HTTPError, OfflineModeIsEnabled, OSError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RunError(
             f"push_to_hub={repository!r}: the hub does not accept the upload ({reason}); {folder} is complete, so "
