@@ -102,11 +102,7 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--corpus", nargs="+", help="keep only the subwords of these text files (UTF-8, a sentence per line)"
     )
-    add_source(parser)
-    parser.set_defaults(languages=None)
-    for action in parser._actions:
-        if action.dest == "languages":
-            action.help = "languages whose test splits are scored, for a table of F1 and speed"
+    add_source(parser, None, "languages whose test splits are scored, for a table of F1 and speed")
     parser.add_argument("--push_to_hub", metavar="REPO", help="repository of the hub to upload the folder to")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     return parser.parse_args(args)
@@ -144,7 +140,7 @@ def _check(options: argparse.Namespace) -> None:
                 f"model={options.model!r} has no model.safetensors; weights in a pickle, which can run code, are not "
                 "exported; save them with save_pretrained"
             )
-        if options.vocabulary_of or options.corpus:
+        if options.vocabulary_of or options.corpus:  # before the text is read
             check_trimmable(options.model)
 
 
@@ -156,9 +152,8 @@ def _write(options: argparse.Namespace, part: Path) -> None:
     window = min(_WINDOW, longest_window(load_config(options.model)) or _WINDOW)
     reading = reading_of(options)
     text = _vocabulary_text(options, reading)
-    scored = (
-        [Split(options.source, each, "test", reading) for each in languages_of(options)] if options.languages else []
-    )
+    languages = languages_of(options) if options.languages else []
+    scored = [Split(options.source, each, "test", reading) for each in languages]
     if scored:
         check_types(options.model, tag_set_of(scored))
     if text:
