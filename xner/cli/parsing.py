@@ -24,8 +24,18 @@ class ToolParser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which sentences to read, and how."""
+def add_source(
+    parser: argparse.ArgumentParser,
+    languages: Sequence[str] | None = ("en", "tr"),
+    languages_help: str = "language codes",
+) -> None:
+    """Add the options that say which sentences to read, and how.
+
+    Args:
+        parser: The parser of a tool.
+        languages: The default of ``--languages``.
+        languages_help: What ``--languages`` is for.
+    """
     parser.add_argument(
         "--source",
         default="panx",
@@ -33,7 +43,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "(embedded), or a folder with the splits of each language, such as tr/train.tsv (or .conll, .txt, .csv, "
         ".jsonl, .parquet)",
     )
-    parser.add_argument("--languages", nargs="+", default=["en", "tr"], help="language codes")
+    parser.add_argument("--languages", nargs="+", default=languages and [*languages], help=languages_help)
     parser.add_argument("--types", nargs="+", help="entity types, such as PER LOC; None takes those of the source")
     for name, help_text in (
         ("map_types", "new names of entity types, or O: '{PERSON: PER, DATE: O}'"),

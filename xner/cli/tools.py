@@ -8,6 +8,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from xner.cli.auditing import audit
+from xner.cli.exporting import export
 from xner.cli.output import Cell, interlinear, table
 from xner.cli.parsing import OPTIONS, ToolParser, add_source, languages_of, reading_of
 from xner.cli.tagging import tag
@@ -112,6 +113,7 @@ _TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
     "explore": explore,
     "audit": audit,
     "tag": tag,
+    "export": export,
     "report": report,
     "new-backbone": new_backbone,
 }

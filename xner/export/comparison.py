@@ -1,0 +1,117 @@
+"""Compare an exported model with the network that it was made of: logits, F1 and speed."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xner.backbone import load_config, load_tokenizer
+from xner.batch import Batch
+from xner.data.encode import Encoded, encode
+from xner.data.packing import RowDataset
+from xner.data.sampler import EvaluationSampler
+from xner.data.sources import Sentence
+from xner.model.metrics import SpanF1
+from xner.model.network import Network
+from xner.tags import TagSet
+
+_BUDGET = 4096
+"""Pieces per batch."""
+
+
+class Contender(NamedTuple):
+    """A model that is compared with others.
+
+    Attributes:
+        name: Its name in messages and tables.
+        folder: Hub name or folder of its configuration and tokenizer.
+        size: Bytes of its weights.
+        tag_set: The tag set of its labels.
+        logits: Scores every label on every piece of a batch. *Shape:* (rows, width, labels)
+        predict: Predicts the label of every word of a batch. *Shape:* (words,)
+    """
+
+    name: str
+    folder: str
+    size: int
+    tag_set: TagSet
+    logits: Callable[[Batch], Tensor]
+    predict: Callable[[Batch], Tensor]
+
+    @classmethod
+    def of_network(cls, name: str, folder: str) -> "Contender":
+        """Load a token classifier as ``Tagger`` does.
+
+        Raises:
+            UserError: If its head is not trained.
+        """
+        network = Network(folder).eval()
+        network.check_head()
+        size = sum(weight.nbytes for weight in network.state_dict().values())
+        return cls(name, folder, size, network.tag_set, network, lambda batch: network.predict_scored(batch)[0])
+
+
+class Measured(NamedTuple):
+    """How a model scores a split.
+
+    Attributes:
+        f1: The F1 of its spans, as ``SpanF1`` computes it.
+        seconds: Time of its predictions, without the encoding.
+        labels: Predicted labels of the words, in the order of the batches. *Shape:* (words,)
+    """
+
+    f1: float
+    seconds: float
+    labels: Tensor
+
+
+def largest_difference(one: Contender, other: Contender, sentences: Iterable[Sentence], window: int) -> float:
+    """Compute the largest absolute difference of two models' logits on all pieces of some sentences.
+
+    Args:
+        one: A model.
+        other: Another one, whose tokenizer splits the sentences in the same way.
+        sentences: The sentences.
+        window: Maximum number of pieces per window.
+    """
+    largest = 0.0
+    sides = ([*_batches(_encoded(each, sentences, window), each.folder)] for each in (one, other))
+    with torch.inference_mode():
+        for left, right in zip(*sides, strict=True):
+            difference = (one.logits(left) - other.logits(right)).abs().amax(dim=-1)
+            largest = max(largest, float(difference[left.windows > 0].max()))
+    return largest
+
+
+def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) -> Measured:
+    """Score a model's spans on sentences with gold tags, and measure its speed.
+
+    Args:
+        model: The model.
+        sentences: The sentences.
+        window: Maximum number of pieces per window.
+    """
+    metric, predicted, seconds = SpanF1(model.tag_set), [], 0.0
+    batches = [*_batches(_encoded(model, sentences, window), model.folder)]
+    with torch.inference_mode():
+        model.predict(batches[-1])  # the first call prepares what others reuse
+        for batch in batches:
+            start = time.perf_counter()
+            labels = model.predict(batch)
+            seconds += time.perf_counter() - start
+            metric.update(labels, batch.word_label, batch.word_sentence)
+            predicted.append(labels)
+    return Measured(float(metric.compute()["f1"]), seconds, torch.cat(predicted))
+
+
+def _encoded(model: Contender, sentences: Iterable[Sentence], window: int) -> Encoded:
+    return encode(sentences, load_tokenizer(model.folder), window, model.tag_set)
+
+
+def _batches(encoded: Encoded, folder: str) -> Iterator[Batch]:
+    """Yield all sentences in batches of similar length, each window in a row of its own."""
+    rows = RowDataset(encoded, padding_id=load_config(folder).pad_token_id)
+    for chosen in EvaluationSampler(encoded.sentence_pieces, budget=_BUDGET):
+        yield rows[chosen]
