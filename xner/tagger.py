@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 from json import dumps
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from xner.errors import UserError, options_called
 from xner.tags import spans
 from xner.words import Word, split_words
+
+if TYPE_CHECKING:
+    from xner.model.decoding import Decoding
 
 
 class Entity(NamedTuple):
@@ -67,13 +70,16 @@ class Tagger:
         folder: A model folder written by ``fit``.
         max_length: Maximum number of pieces per window, special tokens included, within the limit of the network.
         longest: Words that a text is cut into ranges of before it is tagged, which bounds the memory it needs.
+        decoding: How tags are predicted, as ``decoding`` of ``TokenClassifier``; each range is decoded on its own.
 
     Raises:
         UserError: If the folder has no token classifier with tags under IOB2, or no tokenizer.
         RunError: If its content cannot be loaded.
     """
 
-    def __init__(self, folder: str, *, max_length: int = 512, longest: int = 512) -> None:
+    def __init__(
+        self, folder: str, *, max_length: int = 512, longest: int = 512, decoding: "Decoding" = "greedy"
+    ) -> None:
         import torch
 
         from xner.backbone import check_head, load_config, load_tokenizer, longest_window
@@ -82,11 +88,11 @@ class Tagger:
         if not (Path(folder) / "config.json").is_file():
             problem = "has no config.json" if Path(folder).is_dir() else "is not a folder"
             raise UserError(f"model={folder!r} {problem}; use a model folder that fit has written")
-        with options_called({"model.backbone": "model"}):
+        with options_called({"model.backbone": "model", "model.decoding": "decoding"}):
             check_head(folder)
             config = load_config(folder)
             self.tokenizer = load_tokenizer(folder)
-            self.network = Network(folder)
+            self.network = Network(folder, decoding=decoding)
             self.network.check_head()
         self.padding_id: int = config.pad_token_id
         self.max_length = min(max_length, longest_window(config) or max_length)
@@ -138,7 +144,7 @@ class Tagger:
         return tagged
 
     def _tag(self, sentences: Sequence[Sequence[Word]]) -> tuple[list[str], list[float]]:
-        """Predict the most probable tag of each word, and its probability. *Length of both:* words."""
+        """Predict the tag of each word, and its probability. *Length of both:* words."""
         import numpy as np
         import torch
 

@@ -84,13 +84,19 @@ def tag(args: Sequence[str]) -> None:
         action="store_true",
         help="print a line of JSON per text: its words, their tags, and its entities with character offsets",
     )
+    parser.add_argument(
+        "--decoding",
+        choices=["greedy", "viterbi"],
+        default="greedy",
+        help="predict each word's best tag, or each text's best legal IOB2 sequence",
+    )
     options = parser.parse_intermixed_args(args)
     from transformers.utils import logging
 
     from xner.tagger import Tagger
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tagger = Tagger(options.model)
+    tagger = Tagger(options.model, decoding=options.decoding)
     texts = iter(options.texts or _standard_input())
     separator = ""
     while chosen := list(islice(texts, _TEXTS)):

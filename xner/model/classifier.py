@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 from xner.backbone import check_types, first_not_finite, load_config
 from xner.batch import Batch, BatchSource
 from xner.errors import RunError
+from xner.model.decoding import Decoding
 from xner.model.evaluation import CollectWords, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
@@ -58,6 +59,7 @@ class TokenClassifier(MonitoredModule):
         accelerate: Use faster implementations of attention, dropout, the last layer, matrix products and gradient
             clipping, equal up to rounding; false uses those of PyTorch, for comparison.
         evaluation_precision: Precision of evaluation, 'float32' or 'bfloat16'; null is that of trainer.precision.
+        decoding: Predict each word's best tag, 'greedy', or each sentence's best legal IOB2 sequence, 'viterbi'.
     """
 
     network: Network
@@ -78,6 +80,7 @@ class TokenClassifier(MonitoredModule):
         freeze: Literal["embeddings"] | int | None = None,
         accelerate: bool = True,
         evaluation_precision: Precision | None = None,
+        decoding: Decoding = "greedy",
     ) -> None:
         super().__init__()
         # A checkpoint holds primitives, because it is loaded with weights_only.
@@ -96,7 +99,7 @@ class TokenClassifier(MonitoredModule):
 
     def make_network(self, tag_set: TagSet | None) -> Network:
         """Load the network with a head for a tag set; ``None`` stands for that of the backbone's own head."""
-        names = ("new_head", "compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision")
+        names = "new_head compile gradient_checkpointing freeze accelerate evaluation_precision decoding".split()
         return Network(self.backbone_name, tag_set, lora=self.lora, **{name: self.hparams[name] for name in names})
 
     def configure_model(self, tag_set: TagSet | None = None) -> None:
@@ -143,21 +146,23 @@ class TokenClassifier(MonitoredModule):
         """
         return cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
 
-    def training_step(self, batch: Batch) -> Tensor:
-        """Compute the mean loss over all labelled words of the optimizer step, across processes and accumulation.
-
-        Processes average gradients and Lightning divides by the number of accumulated batches, so this batch's share of
-        the mean is multiplied by both.
-        """
-        labels = batch.targets
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Compute the loss of a training batch, summed over its labelled words."""
         if batch.labels.is_cpu:
             labelled = (batch.labels.flatten() != IGNORE).nonzero()[:, 0]
-            logits, labels = self.network(batch, labelled), labels[labelled]
-        else:
-            # Counting the labelled pieces would wait for the GPU.
-            logits = self.network(batch).flatten(0, 1)
-        total = self.loss(logits, labels)
-        loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
+            return self.loss(self.network(batch, labelled), batch.targets[labelled])
+        # Counting the labelled pieces would wait for the GPU.
+        return self.loss(self.network(batch).flatten(0, 1), batch.targets)
+
+    def word_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Compute the loss of a batch from its words' logits in validation, summed; words without pieces have none."""
+        return self.loss(logits, batch.word_label.masked_fill(batch.word_piece < 0, IGNORE))
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Compute the mean loss over all labelled words of the optimizer step, across processes and accumulation."""
+        # Processes average gradients, and Lightning divides by the number of accumulated batches.
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        loss = self.batch_loss(batch) / batch.step_words.clamp(min=1) * parts
         self.log_loss(loss.detach(), batch)
         return loss
 
@@ -176,10 +181,10 @@ class TokenClassifier(MonitoredModule):
     def validation_step(self, batch: Batch) -> None:
         """Count the spans of a batch, and sum the loss of its words."""
         logits = self.network.word_logits(batch)
-        self.validation_score.update(logits.argmax(dim=-1), batch.word_label, batch.word_sentence)
-        labels = batch.word_label.masked_fill(batch.word_piece < 0, IGNORE)
-        words = (labels != IGNORE).sum()
-        self.validation_loss.update(self.loss(logits, labels) / words.clamp(min=1), weight=words)
+        predicted = self.network.decode(logits, batch.word_sentence)
+        self.validation_score.update(predicted, batch.word_label, batch.word_sentence)
+        words = (batch.word_piece >= 0).sum()
+        self.validation_loss.update(self.word_loss(logits, batch) / words.clamp(min=1), weight=words)
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the scores of all batches and processes."""
@@ -207,10 +212,8 @@ class TokenClassifier(MonitoredModule):
         groups = decay_groups(self.network, options["weight_decay"])
         optimizer = torch.optim.AdamW(groups, lr=options["learning_rate"], fused=fused)
         steps = self.trainer.estimated_stepping_batches
-        scheduler = schedule_learning_rate(
-            optimizer, options["schedule"], warmup_ratio=options["warmup_ratio"], steps=steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        rate = schedule_learning_rate(optimizer, options["schedule"], warmup_ratio=options["warmup_ratio"], steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def configure_gradient_clipping(
         self,

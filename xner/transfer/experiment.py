@@ -166,6 +166,12 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
 }
 """Options that cannot change a stage's result. Every other option counts, including options added later."""
 
+ADDED_LATER = {"model.decoding": "greedy"}
+"""Options that runs of earlier versions lack, with the value that stands for what those versions did.
+
+A definition omits that value, so that such runs can go on; every other value counts.
+"""
+
 
 _WORDS = " (words)"
 """The end of the name of a split in ``Experiment.digests`` where its tags are not read."""
@@ -269,7 +275,7 @@ class Definition:
         sentences: The digest of each split in use.
         types: The entity types, in the order of their labels.
         few_shot: The settings of stages that train on target sentences alone; ``None`` for other stages.
-        options: All options of the command but ``WITHOUT_EFFECT``.
+        options: All options of the command but ``WITHOUT_EFFECT``, and but values in ``ADDED_LATER``.
     """
 
     stage: str
@@ -300,7 +306,7 @@ class Definition:
         Raises:
             UserError: If they differ; the text names the first option that does.
         """
-        now, then = dict(_named(asdict(self))), dict(_named(before))
+        now, then = (ADDED_LATER | dict(_named(each)) for each in (asdict(self), before))
         for name in sorted({*now, *then}):
             if name not in now or name not in then:
                 raise UserError(
@@ -324,6 +330,7 @@ def define(experiment: Experiment) -> dict[str, Definition]:
         splits += [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
         start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
+        options = {name: value for name, value in options.items() if (name, value) not in ADDED_LATER.items()}
         if stage.labels == "predicted":
             options |= {f"self_training.{name}": value for name, value in asdict(experiment.self_training).items()}
         definitions[stage.id] = Definition(
