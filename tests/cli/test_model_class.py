@@ -122,7 +122,7 @@ def test_crf(run: Run, tmp_path: Path, crf: str) -> None:
     """The conditional random field of CONTRIBUTING is trained, kept in the model folder, and predicts legal tags."""
     folder = tmp_path / "run" / "model"
     own = [f"--model={crf}", "--model.learning_rate=3e-3"]
-    fitted = run("fit", *options("sample", "sample", tmp_path / "run"), *own, "--data.num_samples=600")
+    fitted = run("fit", *options("sample", "sample", tmp_path / "run"), *own, "--data.batch_size=8")
     assert fitted.code == 0, fitted.err
     learned = load_file(folder / "model.safetensors")["crf.transitions"]
     assert learned.abs().max() > 0.01

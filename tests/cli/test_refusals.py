@@ -138,6 +138,18 @@ class TestDefinition:
         # What starts from another stage is another one.
         assert one["progressive-tr-10-seed42"].start_from != other["progressive-tr-10-seed42"].start_from
 
+    def test_options_of_later_versions(self, scored_backbone: Path) -> None:
+        """A run without an option that came later goes on with the value of its time, and with no other."""
+        before, same, other = (
+            self.definitions(each, scored_backbone)
+            for each in ({}, {"model.decoding": "greedy"}, {"model.decoding": "viterbi"})
+        )
+        assert before == same
+        assert [each.fingerprint for each in before.values()] == [each.fingerprint for each in same.values()]
+        for one, two, text in ((before, other, "'greedy', not 'viterbi'"), (other, before, "'viterbi', not 'greedy'")):
+            with pytest.raises(UserError, match=f"was run with model.decoding={text}"):
+                two["source-en-seed42"].check_same(asdict(one["source-en-seed42"]), Path("stage"))
+
     @pytest.mark.parametrize("option", ["trainer.logger", "trainer.default_root_dir", "data.source", "trainer.devices"])
     def test_where_and_what_is_shown(self, scored_backbone: Path, option: str) -> None:
         """Options that cannot change a result are not part of a stage's definition."""
