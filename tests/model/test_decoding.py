@@ -1,6 +1,7 @@
 """Decoding: the best legal sequence, by the search of all sequences, and in the batches of a network."""
 
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from tests.model.tiny import pretrained_backbone, quiet_trainer
 from xner import PanxDataModule, TagSet, TokenClassifier, run_test
 from xner.backbone import load_tokenizer
+from xner.cli.main import main
 from xner.data.encode import encode
 from xner.data.packing import RowDataset
 from xner.data.sampler import BatchIndices
@@ -196,6 +198,16 @@ def test_every_evaluation(folder: str) -> None:
     assert invalid(legal.words.predicted, sizes, PANX) == 0
     assert legal.scores["f1"] == legal.scores["f1_strict"]
     assert greedy.scores["f1"] != greedy.scores["f1_strict"]
+
+
+def test_tag_command(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command decodes as it is asked, by default greedily."""
+    text = "Alan Turing was born in London in 1912 . " * 5
+    for options, decoding in (([], "greedy"), (["--decoding=viterbi"], "viterbi")):
+        main(["tag", f"--model={folder}", "--json", *options, text])
+        tags = json.loads(capsys.readouterr().out)["tags"]
+        assert tags == Tagger(folder, decoding=decoding)(text).tags
+        assert (invalid_tags(tags) == 0) is (decoding == "viterbi")
 
 
 def test_checkpoint(folder: str, tmp_path: Path) -> None:
