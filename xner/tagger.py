@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from xner.data.encode import Encoded
+    from xner.model.decoding import Decoding
     from xner.model.network import Network, Precision
 
 
@@ -101,7 +102,13 @@ class Tagger:
 
     @classmethod
     def from_pretrained(
-        cls, model: str, *, max_length: int = 512, device: str | None = None, precision: "Precision" = "float32"
+        cls,
+        model: str,
+        *,
+        max_length: int = 512,
+        device: str | None = None,
+        precision: "Precision" = "float32",
+        decoding: "Decoding" = "greedy",
     ) -> "Tagger":
         """Load a model folder, or a model of the hub.
 
@@ -112,6 +119,8 @@ class Tagger:
             device: Device of PyTorch; ``None`` takes a GPU if there is one.
             precision: Precision of matrix products, ``float32`` or ``bfloat16``. On a CPU with AVX512_BF16 or AMX,
                 bfloat16 is about twice as fast, on others slower; a tag may differ where two are about as probable.
+            decoding: ``greedy`` or ``viterbi``, as ``decoding`` of ``TokenClassifier``; in a text longer than a window,
+                each window is decoded on its own.
 
         Raises:
             UserError: If it has no token classifier with tags under IOB2, no tokenizer, or no weights in safetensors.
@@ -124,11 +133,11 @@ class Tagger:
 
         if precision not in ("float32", "bfloat16"):
             raise UserError(f"precision={precision!r} is not a precision; use float32 or bfloat16")
-        with options_called({"model.backbone": "model"}):
+        with options_called({"model.backbone": "model", "model.decoding": "decoding"}):
             check_head(model)
             tokenizer = load_tokenizer(model)
             reduced = precision if precision == "bfloat16" else None
-            network = Network(model, evaluation_precision=reduced, safetensors=True)
+            network = Network(model, evaluation_precision=reduced, safetensors=True, decoding=decoding)
             return cls(
                 network.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer, max_length=max_length
             )

@@ -82,6 +82,11 @@ class TagSet:
         """The label of each tag."""
         return {tag: label for label, tag in enumerate(self.tags)}
 
+    @cached_property
+    def legal_transitions(self) -> tuple[tuple[bool, ...], ...]:
+        """Whether the tag of the second label may follow that of the first. *Shape:* (labels, labels)."""
+        return tuple(tuple(may_follow(tag, previous) for tag in self.tags) for previous in self.tags)
+
     @classmethod
     def of_types(cls, types: Iterable[str]) -> "TagSet":
         """Make the tag set of types whose order is unknown: PAN-X's come first, in PAN-X's order, then the others.
@@ -182,13 +187,19 @@ def find_spans(labels: "npt.ArrayLike", sentence_words: "npt.ArrayLike") -> Labe
     return LabelSpans(types[first], first, np.flatnonzero(ends))
 
 
+def may_follow(tag: str, previous: str) -> bool:
+    """Return whether IOB2 allows a tag after another; a sentence begins as after ``O``.
+
+    >>> may_follow("I-PER", "B-PER"), may_follow("I-PER", "O"), may_follow("B-LOC", "I-PER")
+    (True, False, True)
+    """
+    return not tag.startswith("I-") or previous[1:] == tag[1:]
+
+
 def invalid_tags(tags: Sequence[str]) -> int:
     """Count the tags of a sentence that are invalid under IOB2: each ``I-`` that does not continue a span of its type.
 
     >>> invalid_tags(["I-PER", "I-PER", "O", "B-LOC", "I-ORG"])
     2
     """
-    return sum(
-        tag.startswith("I-") and (previous == "O" or previous[2:] != tag[2:])
-        for previous, tag in zip(["O", *tags], tags, strict=False)
-    )
+    return sum(not may_follow(tag, previous) for previous, tag in zip(["O", *tags], tags, strict=False))

@@ -25,7 +25,7 @@ def test_trimmed_model(run: Run, scored_backbone: Path, tmp_path: Path) -> None:
     assert trimmed[3] == "0"
     assert float(trimmed[1]) < float(whole[1])
     text = " ".join(Split("sample", "tr", "test").sentences.words[0])
-    assert Tagger(str(output))(text).tags == Tagger(str(scored_backbone))(text).tags
+    assert Tagger.from_pretrained(str(output))(text).tags == Tagger.from_pretrained(str(scored_backbone))(text).tags
     assert not [*tmp_path.rglob(".*.part")]
 
 

@@ -1,11 +1,18 @@
 """A model of the user's own, given as ``--model module.Class``."""
 
+import importlib
+import itertools
+import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.commands import Run, assert_one_line, options
+from xner import TagSet
 
 MODULE = """
 import torch
@@ -74,3 +81,55 @@ def test_part_of_the_definition(run: Run, source: Path, tiny_backbone: str, tmp_
 def test_mistakes(run: Run, value: str, told: str) -> None:
     """A value that is not a class of the right kind is one line."""
     assert_one_line(run("fit", f"--model={value}"), 2, f"model={value}", told)
+
+
+@pytest.fixture
+def crf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The conditional random field of CONTRIBUTING, in a module of the working directory."""
+    text = (Path(__file__).resolve().parents[2] / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    [example] = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class CRF(" in block]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "crf_model.py").write_text(example, encoding="utf-8")
+    return "crf_model.CRFClassifier"
+
+
+def test_crf_loss(crf: str) -> None:
+    """The loss is the negative log-likelihood over all sequences of each sentence, and so is its gradient."""
+    torch.manual_seed(0)
+    head = importlib.import_module(crf.partition(".")[0]).CRF(TagSet(("A",)))
+    head.transitions.data.normal_()
+    lengths = [2, 4, 1, 3]
+    logits, labels = torch.randn(10, 3, requires_grad=True), torch.randint(3, (10,))
+
+    def score(own: Tensor, sequence: tuple[int, ...]) -> Tensor:
+        steps = enumerate(itertools.pairwise((0, *sequence)))
+        return torch.stack([own[at, label] + head.transitions[before, label] for at, (before, label) in steps]).sum()
+
+    expected = torch.zeros(())
+    for own, gold in zip(logits.split(lengths), labels.split(lengths), strict=True):
+        every = torch.stack([score(own, each) for each in itertools.product(range(3), repeat=len(own))])
+        expected = expected + every.logsumexp(dim=0) - score(own, tuple(gold.tolist()))
+    found = head.loss(logits, labels, torch.arange(4).repeat_interleave(torch.tensor(lengths)))
+    torch.testing.assert_close(found, expected)
+    weights = (logits, head.transitions)
+    torch.testing.assert_close(torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights))
+    none = torch.zeros(0, dtype=torch.long)
+    assert head.loss(logits[:0], none, none) == 0
+
+
+def test_crf(run: Run, tmp_path: Path, crf: str) -> None:
+    """The conditional random field of CONTRIBUTING is trained, kept in the model folder, and predicts legal tags."""
+    folder = tmp_path / "run" / "model"
+    own = [f"--model={crf}", "--model.learning_rate=3e-3"]
+    fitted = run("fit", *options("sample", "sample", tmp_path / "run"), *own, "--data.batch_size=8")
+    assert fitted.code == 0, fitted.err
+    learned = load_file(folder / "model.safetensors")["crf.transitions"]
+    assert learned.abs().max() > 0.01
+    model = importlib.import_module(crf.partition(".")[0]).CRFClassifier(backbone=str(folder))
+    assert torch.equal(model.make_network(None).decoder.transitions, learned)
+    tested = run("test", *options("sample", folder, tmp_path / "test"), *own)
+    assert tested.code == 0, tested.err
+    scores = re.search(r"en/test: F1 (\S+), strict (\S+)", tested.out)
+    assert scores
+    assert scores[1] == scores[2] > "0.1"

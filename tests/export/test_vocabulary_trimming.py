@@ -119,7 +119,7 @@ def test_model_is_exact(model: Path, tmp_path: Path) -> None:
             one, other = (net(**given).logits for net, given in zip((whole, trimmed), inputs, strict=True))
         assert torch.equal(one, other)
     assert (tmp_path / "lineage.json").read_bytes() == (model / "lineage.json").read_bytes()
-    assert Tagger(str(tmp_path))("Zoë 漢字 ★ Ankara").words
+    assert Tagger.from_pretrained(str(tmp_path))("Zoë 漢字 ★ Ankara").words
 
 
 def test_unknown_pieces(tmp_path: Path) -> None:

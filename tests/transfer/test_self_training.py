@@ -31,6 +31,7 @@ from xner.errors import RunError, UserError
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_predict
 from xner.model.network import Network
+from xner.tags import invalid_tags
 from xner.transfer.experiment import Definition, Experiment, FewShot, TransferOptions, define
 from xner.transfer.plan import plan
 from xner.transfer.result import LeftOut, Result, read_result
@@ -143,6 +144,28 @@ def test_confidence(source_model: str) -> None:
     assert 0 < len(kept) <= 30
     with pytest.raises(RunError, match=r"self_training.confidence=1.0 leaves none of the 50 sentences of tr/train"):
         label(source_model, data, confidence=1.0)
+
+
+def test_decoding(source_model: str) -> None:
+    """With Viterbi decoding, labels are legal, and the confidence in a sentence is that in its labels."""
+    data = unlabelled(source_model, num_samples=50)
+    network = Network(source_model, data.tag_set, decoding="viterbi")
+    torch.nn.init.normal_(network.model.classifier.weight)  # whose best labels are often illegal
+    labels, _ = label_sentences(network, data, SelfTraining(labels="soft"), CPU)
+    assert labels.probabilities is not None
+    encoded = data.encoded(data.training_split("tr"))
+    lowest, below = [], 0
+    for sentence in labels.sentences:
+        words, _ = encoded.words_of(np.array([sentence]))
+        assert invalid_tags([data.tag_set.tags[label] for label in labels.labels[words]]) == 0
+        chosen = labels.probabilities[words, labels.labels[words]]
+        below += int((chosen < labels.probabilities[words].max(axis=1)).sum())
+        lowest.append(float(chosen.min()))
+    assert below > 10
+    threshold = sorted(lowest)[20]
+    confident, left_out = label_sentences(network, data, SelfTraining(confidence=threshold), CPU)
+    assert left_out == {"in_test": 0, "unsure": sum(each < threshold for each in lowest)}
+    assert len(confident.sentences) == sum(each >= threshold for each in lowest)
 
 
 def test_sentences_of_a_test_split(source_model: str, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from xner.cli.parsing import ToolParser
 from xner.errors import RunError, UserError, options_called
 
 if TYPE_CHECKING:
+    from xner.model.decoding import Decoding
     from xner.model.network import Precision
     from xner.tagger import Tagged, Tagger
 
@@ -79,12 +80,18 @@ def tag(args: Sequence[str]) -> None:
         default="float32",
         help="precision of matrix products; bfloat16 is faster on a GPU and on a CPU with avx512_bf16 or amx_bf16",
     )
+    parser.add_argument(
+        "--decoding",
+        choices=["greedy", "viterbi"],
+        default="greedy",
+        help="predict each word's best tag, or each text's best legal IOB2 sequence",
+    )
     options = parser.parse_intermixed_args(args)
     _check(options)
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    load = partial(_load, options.model, options.precision)
+    load = partial(_load, options.model, options.precision, options.decoding)
     # Before anything is written.
     if options.processes == 1:
         load()
@@ -177,10 +184,10 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
 
 
 @cache
-def _load(model: str, precision: "Precision") -> "Tagger":
+def _load(model: str, precision: "Precision", decoding: "Decoding") -> "Tagger":
     from xner.tagger import Tagger
 
-    return Tagger.from_pretrained(model, precision=precision)
+    return Tagger.from_pretrained(model, precision=precision, decoding=decoding)
 
 
 def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) -> "Iterator[Tagged]":

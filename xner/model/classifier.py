@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 from xner.backbone import check_types, first_not_finite, load_config
 from xner.batch import Batch, BatchSource
 from xner.errors import RunError
+from xner.model.decoding import Decoding
 from xner.model.evaluation import CollectWords, FitTemperature, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1
@@ -46,8 +47,7 @@ class TokenClassifier(MonitoredModule):
         weight_decay: Weight decay of AdamW, per step and multiplied by the learning rate; none on biases and LayerNorm.
         warmup_ratio: Fraction of all optimizer steps over which the learning rate rises from zero to its peak.
         schedule: Learning-rate schedule after warm-up: 'linear' or 'cosine' to zero, or 'constant'.
-        compact_vocabulary: Train only the embedding rows of subwords that occur in the data (exact: the other rows only
-            decay, which is applied at the end).
+        compact_vocabulary: Train only the embedding rows of subwords that occur (exact: others decay, at the end).
         compile: Compile the network with torch.compile; worthwhile on a GPU, together with data.few_shapes.
         gradient_checkpointing: Keep only each layer's input for the backward pass and recompute the rest (exact; Chen
             et al. 2016): less memory, for about a third more time.
@@ -55,9 +55,9 @@ class TokenClassifier(MonitoredModule):
             training ends; null trains the weights. See --model.lora.help.
         freeze: Lower layers that are not trained: 'embeddings' freezes the encoder's embeddings, N freezes them and
             the first N encoder layers; null trains all. Dropout stays active in frozen layers.
-        accelerate: Use faster implementations of attention, dropout, the last layer, matrix products and gradient
-            clipping, equal up to rounding; false uses those of PyTorch, for comparison.
+        accelerate: Use faster implementations of layers and products, equal up to rounding; false uses PyTorch's own.
         evaluation_precision: Precision of evaluation, 'float32' or 'bfloat16'; null is that of trainer.precision.
+        decoding: Predict each word's best tag, 'greedy', or each sentence's best legal IOB2 sequence, 'viterbi'.
     """
 
     network: Network
@@ -78,6 +78,7 @@ class TokenClassifier(MonitoredModule):
         freeze: Literal["embeddings"] | int | None = None,
         accelerate: bool = True,
         evaluation_precision: Precision | None = None,
+        decoding: Decoding = "greedy",
     ) -> None:
         super().__init__()
         # A checkpoint holds primitives, because it is loaded with weights_only.
@@ -96,7 +97,7 @@ class TokenClassifier(MonitoredModule):
 
     def make_network(self, tag_set: TagSet | None) -> Network:
         """Load the network with a head for a tag set; ``None`` stands for that of the backbone's own head."""
-        names = ("new_head", "compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision")
+        names = "new_head compile gradient_checkpointing freeze accelerate evaluation_precision decoding".split()
         return Network(self.backbone_name, tag_set, lora=self.lora, **{name: self.hparams[name] for name in names})
 
     def configure_model(self, tag_set: TagSet | None = None) -> None:
@@ -144,21 +145,23 @@ class TokenClassifier(MonitoredModule):
         """
         return cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
 
-    def training_step(self, batch: Batch) -> Tensor:
-        """Compute the mean loss over all labelled words of the optimizer step, across processes and accumulation.
-
-        Processes average gradients and Lightning divides by the number of accumulated batches, so this batch's share of
-        the mean is multiplied by both.
-        """
-        labels = batch.targets
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Compute the loss of a training batch, summed over its labelled words."""
         if batch.labels.is_cpu:
             labelled = (batch.labels.flatten() != IGNORE).nonzero()[:, 0]
-            logits, labels = self.network(batch, labelled), labels[labelled]
-        else:
-            # Counting the labelled pieces would wait for the GPU.
-            logits = self.network(batch).flatten(0, 1)
-        total = self.loss(logits, labels)
-        loss = total / batch.step_words.clamp(min=1) * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
+            return self.loss(self.network(batch, labelled), batch.targets[labelled])
+        # Counting the labelled pieces would wait for the GPU.
+        return self.loss(self.network(batch).flatten(0, 1), batch.targets)
+
+    def word_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Compute the loss of a batch from its words' logits in validation, summed; words without pieces have none."""
+        return self.loss(logits, batch.word_label.masked_fill(batch.word_piece < 0, IGNORE))
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Compute the mean loss over all labelled words of the optimizer step, across processes and accumulation."""
+        # Processes average gradients, and Lightning divides by the number of accumulated batches.
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        loss = self.batch_loss(batch) / batch.step_words.clamp(min=1) * parts
         self.log_loss(loss.detach(), batch)
         return loss
 
@@ -177,11 +180,11 @@ class TokenClassifier(MonitoredModule):
     def validation_step(self, batch: Batch) -> Any:  # noqa: ANN401 - two tensors, which Lightning's type does not allow
         """Count the spans of a batch, and sum the loss of its words; return logits and labels."""
         logits = self.network.word_logits(batch)
-        self.validation_score.update(logits.argmax(dim=-1), batch.word_label, batch.word_sentence)
-        labels = batch.word_label.masked_fill(batch.word_piece < 0, IGNORE)
-        words = (labels != IGNORE).sum()
-        self.validation_loss.update(self.loss(logits, labels) / words.clamp(min=1), weight=words)
-        return logits, labels
+        predicted = self.network.decode(logits, batch.word_sentence)
+        self.validation_score.update(predicted, batch.word_label, batch.word_sentence)
+        words = (batch.word_piece >= 0).sum()
+        self.validation_loss.update(self.word_loss(logits, batch) / words.clamp(min=1), weight=words)
+        return logits, batch.word_label.masked_fill(batch.word_piece < 0, IGNORE)
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the scores of all batches and processes."""
@@ -189,8 +192,7 @@ class TokenClassifier(MonitoredModule):
         self.validation_loss.reset()
         scores = self.validation_score.compute()
         self.validation_score.reset()
-        by_type = [f"f1_{each}" for each in self.network.tag_set.types]
-        shown = ("precision", "recall", "accuracy", *by_type, "f1_strict", "f1_macro")
+        shown = [*"precision recall accuracy f1_strict f1_macro".split(), *(f"f1_{t}" for t in self.network.tag_set.types)]
         self.log_dict({f"val/{name}": scores[name].float() for name in shown})
         self.log("val/f1", scores["f1"].float(), prog_bar=True)
 
@@ -209,10 +211,8 @@ class TokenClassifier(MonitoredModule):
         groups = decay_groups(self.network, options["weight_decay"])
         optimizer = torch.optim.AdamW(groups, lr=options["learning_rate"], fused=fused)
         steps = self.trainer.estimated_stepping_batches
-        scheduler = schedule_learning_rate(
-            optimizer, options["schedule"], warmup_ratio=options["warmup_ratio"], steps=steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        rate = schedule_learning_rate(optimizer, options["schedule"], warmup_ratio=options["warmup_ratio"], steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def configure_gradient_clipping(
         self,
@@ -225,7 +225,7 @@ class TokenClassifier(MonitoredModule):
             return
         options = {"by_value": gradient_clip_algorithm == "value", "in_step": self.hparams["accelerate"]}
         norm = clip_gradients([*self.parameters()], optimizer, gradient_clip_val, **options)
-        # A gradient scaler skips steps whose gradients are not finite by itself.
+        # A gradient scaler itself skips steps whose gradients are not finite.
         if norm is not None and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.expect_finite("gradient norm", norm)
 

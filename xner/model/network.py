@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from xner.backbone import (
 )
 from xner.batch import Batch
 from xner.errors import UserError
+from xner.model.decoding import Decoding, Viterbi
 from xner.model.fast import hold_freed_memory, release_freed_memory
 from xner.model.fast.layers import LastLayer, patch_attention, row_mask
 from xner.model.fast.products import Products, warn_of_slow_bfloat16
@@ -58,11 +59,13 @@ class Network(nn.Module):
         accelerate: Whether to use the exact accelerations of ``xner.model.fast``.
         evaluation_precision: Precision of ``word_logits``, by autocast; ``None`` leaves it to the caller.
         safetensors: Whether to refuse weights in any other file format, such as pickled ones.
+        decoding: How ``decode`` predicts labels.
 
     Attributes:
         model: The network of transformers.
         tag_set: The tag set of the head.
         head_is_new: Whether the head has random weights.
+        decoder: Turns the logits of words and their sentences into labels; ``None`` for the highest logit of each.
 
     Raises:
         UserError: If the backbone does not exist or does not suit an option.
@@ -82,8 +85,11 @@ class Network(nn.Module):
         accelerate: bool = True,
         evaluation_precision: Precision | None = None,
         safetensors: bool = False,
+        decoding: Decoding = "greedy",
     ) -> None:
         super().__init__()
+        if decoding not in get_args(Decoding):
+            raise UserError(f"model.decoding={decoding} is not a decoding; use greedy or viterbi")
         config = load_config(backbone)
         self.backbone = backbone
         self.lora = lora
@@ -96,6 +102,7 @@ class Network(nn.Module):
         self.model, self.tag_set, self.head_is_new = self.load(
             backbone, tag_set, new_head=new_head, safetensors=safetensors
         )
+        self.decoder: nn.Module | None = Viterbi(self.tag_set) if decoding == "viterbi" else None
         self.register_load_state_dict_pre_hook(_load_whole)  # type: ignore[no-untyped-call]
         self._products: Products | None = None
         self._last_layer: LastLayer | None = None
@@ -188,10 +195,26 @@ class Network(nn.Module):
         certain[OUTSIDE] = 0
         return torch.where(batch.word_piece[:, None] < 0, certain, logits)
 
+    def decode(self, logits: Tensor, sentence: Tensor) -> Tensor:
+        """Predict the label of every word, sentence by sentence.
+
+        All words of a sentence are decoded together, whatever windows and rows their pieces are in, because a batch has
+        whole sentences.
+
+        Args:
+            logits: Those of ``word_logits``. *Shape:* (words, labels)
+            sentence: The sentence of each word, not decreasing. *Shape:* (words,)
+
+        Returns:
+            Labels. *Shape:* (words,)
+        """
+        labels: Tensor = self.decoder(logits, sentence) if self.decoder else logits.argmax(dim=-1)
+        return labels
+
     def predict_scored(self, batch: Batch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Predict the most probable label of every word, and its probability. *Shape of both:* (words,)."""
+        """Predict the label of every word, and its probability on this word alone. *Shape of both:* (words,)."""
         logits = self.word_logits(batch)
-        labels = logits.argmax(dim=-1)
+        labels = self.decode(logits, batch.word_sentence)
         return labels, (logits.float() / temperature).softmax(dim=-1).gather(1, labels[:, None])[:, 0]
 
     def train(self, mode: bool = True) -> "Network":

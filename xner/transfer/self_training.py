@@ -85,11 +85,13 @@ def label_sentences(
     with torch.inference_mode():
         for batch in data.batches_of(split, chosen):
             words, _ = encoded.words_of(batch.sentences.numpy())
-            logits = network.word_logits(batch.to(device)).float()
-            labels[words] = logits.argmax(dim=-1).cpu()
+            on_device = batch.to(device)
+            logits = network.word_logits(on_device).float()
+            labels[words] = network.decode(logits, on_device.word_sentence).cpu()
             probabilities[words] = logits.softmax(dim=-1).cpu()
     words, counts = encoded.words_of(chosen)
-    lowest = np.minimum.reduceat(probabilities[words].max(axis=1), offsets(counts)[:-1]) if len(chosen) else np.ones(0)
+    predicted = probabilities[words, labels[words]]
+    lowest = np.minimum.reduceat(predicted, offsets(counts)[:-1]) if len(chosen) else np.ones(0)
     confident = chosen[lowest >= options.confidence]
     left_out: LeftOut = {"in_test": len(given) - len(chosen), "unsure": len(chosen) - len(confident)}
     if not len(confident):
