@@ -192,7 +192,8 @@ class TokenClassifier(MonitoredModule):
         self.validation_loss.reset()
         scores = self.validation_score.compute()
         self.validation_score.reset()
-        shown = [*"precision recall accuracy f1_strict f1_macro".split(), *(f"f1_{t}" for t in self.network.tag_set.types)]
+        by_type = [f"f1_{each}" for each in self.network.tag_set.types]
+        shown = ("precision", "recall", "accuracy", *by_type, "f1_strict", "f1_macro")
         self.log_dict({f"val/{name}": scores[name].float() for name in shown})
         self.log("val/f1", scores["f1"].float(), prog_bar=True)
 
