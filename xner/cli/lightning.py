@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
-import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -32,11 +31,12 @@ from xner.cli.processes import check_strategy, end_with_parent
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
-from xner.lineage.callback import LineageCallback, check_checkpoint
+from xner.lineage.callback import LineageCallback
+from xner.lineage.checkpoint import check_checkpoint
 from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
 from xner.transfer.experiment import Select, TransferOptions
-from xner.transfer.resume import AtomicCheckpointIO
+from xner.transfer.resume import AtomicCheckpointIO, read_best
 from xner.transfer.stage import Parts, StageOptions, no_best
 
 RESOLVED = """\
@@ -114,8 +114,7 @@ class Trainer(pl.Trainer):
             best = monitoring(self)
             if best is None or not best.best_model_path:
                 raise no_best()
-            checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-            model.take_weights(checkpoint["state_dict"])
+            model.take_weights(read_best(Path(best.best_model_path)))
         if average:
             self.callbacks.remove(average)  # type: ignore[attr-defined] # set by Lightning
             model.take_weights(average.weights())

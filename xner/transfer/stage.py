@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
@@ -34,7 +33,7 @@ from xner.model.monitoring import Diverged
 from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
 from xner.transfer.result import LeftOut, Result, write_result
-from xner.transfer.resume import ResumeCheckpoint, write_begun
+from xner.transfer.resume import ResumeCheckpoint, read_best, write_begun
 from xner.transfer.scoring import evaluate
 from xner.transfer.self_training import label_sentences
 
@@ -238,7 +237,7 @@ def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path
     if resume.best:
         if not resume.best.is_file():
             raise no_best()
-        model.take_weights(torch.load(resume.best, map_location="cpu", weights_only=True)["state_dict"])
+        model.take_weights(read_best(resume.best))
     if average:
         model.take_weights(average.weights())
     history = LineageCallback.of(trainer).after(model, data)
