@@ -26,6 +26,9 @@ _TOKENIZER_FILES = (
     "spiece.model vocab.txt vocab.json merges.txt"
 ).split()
 
+_MOST_WEIGHTS = 20_000_000_000
+"""Number of weights above which a new backbone is a mistake: XLM-R's largest has half as many."""
+
 
 def folder_of(backbone: str) -> Path:
     """Return the folder of a backbone, which does not exist for a hub name; ``sample`` is the embedded one."""
@@ -352,6 +355,11 @@ def new_backbone(
             raise UserError(f"{option}={size} is not positive; use 1 or more")
     if hidden_size % num_attention_heads:
         raise UserError(f"hidden_size={hidden_size} is not a multiple of num_attention_heads={num_attention_heads}")
+    weights = num_hidden_layers * hidden_size * (4 * hidden_size + 2 * intermediate_size)
+    if weights > _MOST_WEIGHTS:
+        raise UserError(f"these sizes give more than {_MOST_WEIGHTS:,} weights; use smaller ones")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed} is out of range; use 0 to 4294967295")
     if Path(output).exists():
         raise UserError(f"output={output!r} exists; use a new folder")
     with options_called({"model.backbone": "tokenizer"}):

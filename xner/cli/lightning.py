@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,6 +61,9 @@ SET_BY_TRANSFER = {
 
 GROUPS = ("model", "data", "trainer")
 """The groups of options."""
+
+_MOST_NODES = 100_000
+"""Number of values of a configuration, aliases written out, above which it is an attack or an accident."""
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 _NO_SUBTYPE = re.compile(
@@ -424,6 +428,8 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
             continue
         if name in ("--config", "-c"):
             class_path = _class_path_in(value) or class_path
+        elif name.removeprefix("--") in GROUPS and Path(value).is_file():
+            _class_path_in(value)
         rest.append(words.pop(0))
     return XnerCLI(rest, _model_class(class_path) if class_path else TokenClassifier)
 
@@ -437,14 +443,37 @@ def _class_path_in(config: str) -> str | None:
         raise UserError(f"config={config} is not UTF-8 ({error.reason}); use a YAML file") from error
     except OSError:  # the text of a configuration is too long for a name; a file that is missing is left to the parser
         text = config
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"config={config} is not YAML: {' '.join(str(error).split())}") from error
+    content = _read_yaml(config, text)
     if text is not config and not isinstance(content, dict):
         raise UserError(f"config={config} is not a mapping of options; use YAML such as model: {{learning_rate: 2e-5}}")
     model = content.get("model") if isinstance(content, dict) else None
     return model.get("class_path") if isinstance(model, dict) else None
+
+
+def _read_yaml(config: str, text: str) -> Any:  # noqa: ANN401 - whatever the text is
+    """Read a configuration whose aliases neither contain themselves nor repeat too much."""
+    try:
+        size = _size_of(yaml.compose(text, yaml.SafeLoader), {}) if text else 0
+        if size > _MOST_NODES:
+            raise UserError(
+                f"config={config} has more than {_MOST_NODES:,} values with its aliases written out, or an alias that "
+                "contains itself; use fewer"
+            )
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"config={config} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UserError(f"config={config} is nested too deeply; use fewer levels") from error
+
+
+def _size_of(node: yaml.Node | None, sizes: dict[int, float]) -> float:
+    """Count the values of a YAML text with each alias written out; infinite where one contains itself."""
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf  # until all that it contains is counted
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        nodes = chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner
+        sizes[id(node)] = 1 + sum(_size_of(each, sizes) for each in nodes)
+    return sizes[id(node)]
 
 
 def _model_class(class_path: str) -> type[TokenClassifier]:

@@ -1,0 +1,49 @@
+"""Values that no option can have give one line, at once, and leave nothing behind."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Run, assert_one_line, options
+
+LAUGH = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+"""A configuration of ten lines, written out 1,000,000,000 values long."""
+
+
+@pytest.mark.parametrize("text", ["model: &a\n  x: *a\n", "x: &a [*a]\n", "data: &a {map_types: *a}\n", LAUGH])
+@pytest.mark.parametrize("option", ["config", "data"])
+def test_aliases(run: Run, source: Path, tiny_backbone: str, tmp_path: Path, text: str, option: str) -> None:
+    """An alias that contains itself, or repeats without end, is not written out."""
+    (tmp_path / "options.yaml").write_text(text, encoding="utf-8")
+    outcome = run("fit", f"--{option}={tmp_path / 'options.yaml'}", *options(source, tiny_backbone, tmp_path / "run"))
+    assert_one_line(outcome, 2, "options.yaml has more than 100,000 values with its aliases written out")
+    assert not (tmp_path / "run").exists()
+
+
+def test_deep_configuration(run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+    """Nor is one followed through 10,000 levels."""
+    (tmp_path / "options.yaml").write_text("data: " + "[" * 10_000 + "]" * 10_000, encoding="utf-8")
+    outcome = run("fit", f"--config={tmp_path / 'options.yaml'}", *options(source, tiny_backbone, tmp_path / "run"))
+    assert_one_line(outcome, 2, "options.yaml is nested too deeply; use fewer levels")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("num_hidden_layers", str(10**23), "these sizes give more than 20,000,000,000 weights"),
+        ("intermediate_size", str(10**23), "these sizes give more than"),
+        ("num_hidden_layers", "1e23", "invalid int value: '1e23'"),
+        ("hidden_size", str(12 * 10**400), "these sizes give more than"),
+        ("seed", str(10**23), "is out of range; use 0 to 4294967295"),
+        ("seed", "-1", "seed=-1 is out of range"),
+    ],
+)
+def test_new_backbone(run: Run, sample_backbone: str, tmp_path: Path, option: str, value: str, expected: str) -> None:
+    """Sizes of no network, and seeds of no generator, do not make one."""
+    outcome = run(
+        "new-backbone", f"--tokenizer={sample_backbone}", f"--output={tmp_path / 'new'}", f"--{option}={value}"
+    )
+    assert_one_line(outcome, 2, expected)
+    assert not (tmp_path / "new").exists()
