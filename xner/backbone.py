@@ -10,7 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xner.errors import RunError, UserError, options_called
+from xner.errors import RunError, UserError, options_called, quoted
 from xner.files import folder_atomically
 from xner.tags import PANX, TagSet
 
@@ -52,7 +52,43 @@ def load_config(backbone: str) -> "PreTrainedConfig":
         raise UserError(
             f"model.backbone={backbone!r} holds no config.json; use a folder in Hugging Face layout or a hub name"
         )
-    return _from_pretrained(AutoConfig, backbone)  # type: ignore[no-any-return]
+    config: PreTrainedConfig = _from_pretrained(AutoConfig, backbone)
+    _check_sizes(config, backbone)
+    return config
+
+
+_LARGEST = {
+    "hidden_size": 1_000_000,
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 1_000_000,
+    "intermediate_size": 10_000_000,
+    "vocab_size": 100_000_000,
+    "max_position_embeddings": 1_000_000_000,
+}
+"""Sizes that no network exceeds; larger ones would be allocated, or counted to, for hours."""
+
+
+def _check_sizes(config: "PreTrainedConfig", backbone: str) -> None:
+    """Check that a network of a configuration's sizes can exist.
+
+    Raises:
+        RunError: If it cannot.
+    """
+    path = folder_of(backbone) / "config.json"
+    for name, largest in _LARGEST.items():
+        size = getattr(config, name, None)
+        # Some types of networks count positions from -1, which stands for no limit.
+        least = -1 if name == "max_position_embeddings" else 1
+        if type(size) is int and (size == 0 or not least <= size <= largest):
+            raise RunError(
+                f"{folder_of(backbone) / 'config.json'}: {name}={quoted(size)} is not possible; restore the file"
+            )
+    padding, pieces = config.pad_token_id, getattr(config, "vocab_size", None)
+    if type(padding) is not int or not 0 <= padding < (pieces or padding + 1):
+        raise RunError(
+            f"{path}: pad_token_id={quoted(padding)} is not the id of a subword; restore "
+            "the file, or set it to that of the tokenizer"
+        )
 
 
 def has_head(config: "PreTrainedConfig") -> bool:
@@ -400,6 +436,7 @@ def _errors_only() -> Iterator[None]:
 
 
 def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: ANN401 - one of transformers' Auto classes
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     if not folder_of(backbone).exists() and (backbone.count("/") > 1 or backbone.startswith((".", "/", "~"))):
@@ -417,8 +454,12 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
         TypeError,
         RuntimeError,
         ImportError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
         UnpicklingError,
         SafetensorError,
+        StrictDataclassError,
     ) as error:
         if "trust_remote_code" in str(error):
             raise RunError(

@@ -1,10 +1,13 @@
 """Values that no option can have give one line, at once, and leave nothing behind."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.commands import Run, assert_one_line, options
+from xner.backbone import load_config
 
 LAUGH = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -47,3 +50,20 @@ def test_new_backbone(run: Run, sample_backbone: str, tmp_path: Path, option: st
     )
     assert_one_line(outcome, 2, expected)
     assert not (tmp_path / "new").exists()
+
+
+def test_long_and_escaped_errors(run: Run, source: Path, scored_backbone: Path, tmp_path: Path) -> None:
+    """What stands in a folder gives no orders to the terminal, and does not fill it."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    labels = {"\x1b[31mX": r"\x1b[31mX", "\x9b31mX": r"\x9b31mX", "a\u202eb": r"a\u202eb", "x" * 10**6: "xxx ... "}
+    for label, shown in labels.items():
+        (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": label}}), encoding="utf-8")
+        load_config.cache_clear()
+        outcome = run("test", *options(source, folder, tmp_path / "run"))
+        assert_one_line(outcome, 2, shown)
+        assert len(outcome.err) < 3000
+    for option in ("\x1b[31mX", "a\u202eb"):
+        outcome = run("test", f"--{option}=1")
+        assert_one_line(outcome, 2)
+        assert outcome.err.removesuffix("\n").isprintable()

@@ -231,6 +231,15 @@ def test_csv(tmp_path: Path) -> None:
     assert first["target_samples"] == "250"
 
 
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_csv_without_formulas(tmp_path: Path, formula: str) -> None:
+    """A text that a spreadsheet would calculate begins with an apostrophe; a number stays one."""
+    write_csv(tmp_path / "results.csv", [{**result("one"), "start_from": formula, "seconds": -1.5}])
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["start_from"], row["seconds"]) == (f"'{formula}", "-1.5")
+
+
 def test_csv_rows_have_all_columns() -> None:
     """Each row has every column and no other."""
     for row in csv_rows([result("one")]):

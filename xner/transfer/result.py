@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xner.errors import RunError
 from xner.files import write_atomically
-from xner.transfer.typed import check_type
+from xner.lineage.typed import check_type
 
 
 class Evaluation(TypedDict):
@@ -263,8 +263,13 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, csv_columns(results), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(csv_rows(results))
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in csv_rows(results))
     write_atomically(path, text.getvalue())
+
+
+def _cell(value: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would calculate, such as the name of a folder with ``=``."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequence[str]]) -> None:

@@ -1,7 +1,7 @@
 """Check what was read from JSON against the types that it is declared to have."""
 
 import types
-from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from xner.errors import quoted
 
@@ -11,7 +11,8 @@ def check_type(value: object, kind: Any, name: str, optional: frozenset[str] = f
 
     Args:
         value: The value.
-        kind: ``Any``, ``None``, a class, a union of types, a list, a dictionary or a ``TypedDict``.
+        kind: ``Any``, ``None``, a class, a union of types, a literal, a list, a dictionary or a
+            ``TypedDict``.
         name: What the value is called in the error.
         optional: Keys that a ``TypedDict`` may lack, because earlier versions did not write them.
 
@@ -36,6 +37,9 @@ def check_type(value: object, kind: Any, name: str, optional: frozenset[str] = f
     elif origin is dict and isinstance(value, dict):
         for key, part in value.items():
             check_type(part, inner[1], f"{name}[{quoted(key)}]", optional)
+    elif origin is Literal:
+        if value not in inner:
+            raise TypeError(f"{name} is {quoted(value)}, not one of {', '.join(map(repr, inner))}")
     elif kind is not Any and not _is_one_of(value, inner if origin in (Union, types.UnionType) else (kind,)):
         raise TypeError(f"{name} is {quoted(value)}, not of type {getattr(kind, '__name__', kind)}")
 
