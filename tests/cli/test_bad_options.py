@@ -67,3 +67,23 @@ def test_long_and_escaped_errors(run: Run, source: Path, scored_backbone: Path, 
         outcome = run("test", f"--{option}=1")
         assert_one_line(outcome, 2)
         assert outcome.err.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("val_check_interval=0", "trainer.val_check_interval=0 is not positive"),
+        ("check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch=0 is not positive"),
+        *(
+            (f"{name}={10**23}", f"trainer.{name}={10**23} is out of range")
+            for name in ("devices", "num_nodes", "accumulate_grad_batches", "gradient_clip_val")
+        ),
+        ("default_root_dir=a\0b", "is not UTF-8 without NUL"),
+        ("default_root_dir=a\udcff", "is not UTF-8 without NUL"),
+    ],
+)
+def test_trainer(run: Run, source: Path, tiny_backbone: str, tmp_path: Path, option: str, expected: str) -> None:
+    """Numbers that a training would fail at, and folders that no file system has, are refused before it."""
+    outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"), f"--trainer.{option}")
+    assert_one_line(outcome, 2, expected)
+    assert not (tmp_path / "run").exists()

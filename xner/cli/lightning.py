@@ -31,7 +31,7 @@ from xner.cli.predictions import PredictOptions
 from xner.cli.processes import check_strategy, end_with_parent
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
-from xner.errors import UserError
+from xner.errors import UserError, quoted
 from xner.lineage.callback import LineageCallback
 from xner.lineage.checkpoint import check_checkpoint
 from xner.model.averaging import EpochAverage
@@ -278,9 +278,18 @@ class XnerCLI(LightningCLI):
         for name, value in named(parser, self.options).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{name}={value} is not finite; use a finite number, or leave the option out")
+            most = 2**31 if name in ("trainer.devices", "trainer.num_nodes") else 2**63
+            is_number = isinstance(value, int) or (name == "trainer.devices" and str(value).isdecimal())
+            if name.startswith("trainer.") and is_number and abs(int(value)) >= most:
+                raise UserError(f"{name}={quoted(int(value))} is out of range; use a smaller number")
+        for name in ("val_check_interval", "check_val_every_n_epoch"):
+            if self.options.trainer[name] == 0:
+                raise UserError(f"trainer.{name}=0 is not positive; use 1 or more, or trainer.limit_val_batches=0")
         if self.options.trainer.default_root_dir is None:
             self.options.trainer.default_root_dir = f"runs/{command}"
         self.root = Path(self.options.trainer.default_root_dir)
+        if "\0" in str(self.root) or str(self.root) != str(self.root).encode(errors="replace").decode():
+            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is not UTF-8 without NUL; use another folder")
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a file; use a folder")
         if command != "fit":
