@@ -10,7 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xner.errors import RunError, UserError, options_called
+from xner.errors import RunError, UserError, options_called, quoted
 from xner.files import folder_atomically
 from xner.tags import PANX, TagSet
 
@@ -25,6 +25,9 @@ _TOKENIZER_FILES = (
     "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json sentencepiece.bpe.model spm.model "
     "spiece.model vocab.txt vocab.json merges.txt"
 ).split()
+
+_MOST_WEIGHTS = 20_000_000_000
+"""Number of weights above which a new backbone is a mistake: XLM-R's largest has half as many."""
 
 
 def folder_of(backbone: str) -> Path:
@@ -49,7 +52,43 @@ def load_config(backbone: str) -> "PreTrainedConfig":
         raise UserError(
             f"model.backbone={backbone!r} holds no config.json; use a folder in Hugging Face layout or a hub name"
         )
-    return _from_pretrained(AutoConfig, backbone)  # type: ignore[no-any-return]
+    config: PreTrainedConfig = _from_pretrained(AutoConfig, backbone)
+    _check_sizes(config, backbone)
+    return config
+
+
+_LARGEST = {
+    "hidden_size": 1_000_000,
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 1_000_000,
+    "intermediate_size": 10_000_000,
+    "vocab_size": 100_000_000,
+    "max_position_embeddings": 1_000_000_000,
+}
+"""Sizes that no network exceeds; larger ones would be allocated, or counted to, for hours."""
+
+
+def _check_sizes(config: "PreTrainedConfig", backbone: str) -> None:
+    """Check that a network of a configuration's sizes can exist.
+
+    Raises:
+        RunError: If it cannot.
+    """
+    path = folder_of(backbone) / "config.json"
+    for name, largest in _LARGEST.items():
+        size = getattr(config, name, None)
+        # Some types of networks count positions from -1, which stands for no limit.
+        least = -1 if name == "max_position_embeddings" else 1
+        if type(size) is int and (size == 0 or not least <= size <= largest):
+            raise RunError(
+                f"{folder_of(backbone) / 'config.json'}: {name}={quoted(size)} is not possible; restore the file"
+            )
+    padding, pieces = config.pad_token_id, getattr(config, "vocab_size", None)
+    if type(padding) is not int or not 0 <= padding < (pieces or padding + 1):
+        raise RunError(
+            f"{path}: pad_token_id={quoted(padding)} is not the id of a subword; restore "
+            "the file, or set it to that of the tokenizer"
+        )
 
 
 def has_head(config: "PreTrainedConfig") -> bool:
@@ -417,6 +456,11 @@ def new_backbone(
             raise UserError(f"{option}={size} is not positive; use 1 or more")
     if hidden_size % num_attention_heads:
         raise UserError(f"hidden_size={hidden_size} is not a multiple of num_attention_heads={num_attention_heads}")
+    weights = num_hidden_layers * hidden_size * (4 * hidden_size + 2 * intermediate_size)
+    if weights > _MOST_WEIGHTS:
+        raise UserError(f"these sizes give more than {_MOST_WEIGHTS:,} weights; use smaller ones")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed} is out of range; use 0 to 4294967295")
     if Path(output).exists():
         raise UserError(f"output={output!r} exists; use a new folder")
     with options_called({"model.backbone": "tokenizer"}):
@@ -457,6 +501,7 @@ def _errors_only() -> Iterator[None]:
 
 
 def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: ANN401 - one of transformers' Auto classes
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     if not folder_of(backbone).exists() and (backbone.count("/") > 1 or backbone.startswith((".", "/", "~"))):
@@ -474,8 +519,12 @@ def _from_pretrained(auto: Any, backbone: str, **options: Any) -> Any:  # noqa: 
         TypeError,
         RuntimeError,
         ImportError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
         UnpicklingError,
         SafetensorError,
+        StrictDataclassError,
     ) as error:
         if "trust_remote_code" in str(error):
             raise RunError(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -513,3 +514,11 @@ def test_long_lines(tmp_path: Path, suffix: str) -> None:
 def test_long_words(tmp_path: Path) -> None:
     """A tag of 50 MB gives a short message."""
     check(tmp_path, "train.tsv", f"a\t{'x' * 50_000_000}\n", ", line 1: unknown tag 'xxx")
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "train.txt", "train.csv.gz", "train.jsonl", "train.parquet"])
+def test_pipes(tmp_path: Path, name: str) -> None:
+    """A pipe, at which a reader would wait for ever, is no file."""
+    (tmp_path / "tr").mkdir()
+    os.mkfifo(tmp_path / "tr" / name)
+    assert message(tmp_path) == f"{tmp_path / 'tr' / name} is not a regular file; write its content into one"

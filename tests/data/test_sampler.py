@@ -212,3 +212,10 @@ def test_smoothed_shares(counts: list[int], exponent: float) -> None:
     in_order = [share for _, share in sorted(zip(counts, shares, strict=True))]
     assert all(later >= earlier - 1 for earlier, later in pairwise(in_order))  # remainders may be rounded apart
     assert smoothed(counts, 1) == counts
+
+
+@pytest.mark.parametrize("row_length", [None, 8])
+def test_budget_beyond_all_sentences(row_length: int | None) -> None:
+    """However large a batch may be, it ends with the last sentence."""
+    sampler = EvaluationSampler(np.array([3, 5, 4]), budget=10**12, row_length=row_length)
+    assert sorted(sentence for batch in sampler for sentence in batch.sentences.tolist()) == [0, 1, 2]

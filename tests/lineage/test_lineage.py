@@ -77,7 +77,9 @@ def test_label_free(trained: list[Episode], language: str, expected: bool) -> No
     assert zero_shot(lineage, language) is (expected and not any(each["language"][:2] == "tr" for each in trained))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"origin": "x"}', b"null", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"origin": "x"}', b"null", b"\xff\xfe", b"[" * 100_000, b"9" * 5000]
+)
 def test_no_lineage(tmp_path: Path, content: bytes) -> None:
     """A file that is no lineage is told by its name: without it, nothing could be said about zero-shot."""
     (tmp_path / FILE).write_bytes(content)
@@ -85,3 +87,20 @@ def test_no_lineage(tmp_path: Path, content: bytes) -> None:
         read_lineage(str(tmp_path))
     assert str(caught.value).startswith(f"{tmp_path / FILE} is not a lineage (")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"episodes": 7},
+        {"episodes": [[1]]},
+        {"origin": None},
+        {"episodes": [{"language": 7, "split": "a", "labels": "gold"}]},
+        {"episodes": [{"language": "tr", "split": "train", "labels": "guessed"}]},
+    ],
+)
+def test_wrong_types(tmp_path: Path, changes: dict[str, object]) -> None:
+    """A lineage with inner values of other types is none."""
+    (tmp_path / "lineage.json").write_text(json.dumps({"origin": "x", "episodes": [], **changes}), encoding="utf-8")
+    with pytest.raises(RunError, match=r"lineage\.json is not a lineage"):
+        read_lineage(str(tmp_path))

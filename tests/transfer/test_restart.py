@@ -145,6 +145,16 @@ def test_interrupt_from_the_keyboard(
             main(command)
         assert f"definition.json is missing or damaged; delete {kept[0].parent}" in capsys.readouterr().err
         definition.write_bytes(text)
+        checkpoint = kept[0].read_bytes()
+        middle = len(checkpoint) // 2
+        for damaged in (checkpoint[:middle], checkpoint[:middle] + b"damage" + checkpoint[middle + 6 :], b""):
+            kept[0].write_bytes(damaged)
+            with pytest.raises(SystemExit, match="1"):
+                main(command)
+            line = capsys.readouterr().err
+            assert f"{kept[0]} is damaged" in line
+            assert f"delete {kept[0].parent} to restart the stage" in line
+        kept[0].write_bytes(checkpoint)
     main(command)
     # 600 sentences and 10, each twice, in batches of 32; a step that was broken off is taken again.
     assert steps == 2 * 19 + 2 + (5 if signals == 2 else 0)

@@ -136,6 +136,85 @@ def test_damaged_evidence(tmp_path: Path, content: bytes) -> None:
         read_counts(tmp_path, "tr", "test")
 
 
+@pytest.mark.parametrize("place", range(0, 2000, 37))
+def test_flipped_evidence(tmp_path: Path, place: int) -> None:
+    """A flipped bit anywhere is found, or is in what nobody reads."""
+    write_result(tmp_path, result("one"), {("tr", "test"): counts()})
+    content = bytearray((tmp_path / "counts.npz").read_bytes())
+    content[place % len(content)] ^= 16
+    (tmp_path / "counts.npz").write_bytes(content)
+    try:
+        found = read_counts(tmp_path, "tr", "test")
+    except RunError:
+        return
+    assert all(np.array_equal(one, other) for one, other in zip(found, counts(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"correct": np.arange(6)},
+        {"gold": np.zeros((2, 4), dtype=np.int32)},
+        {"sentence_words": np.array([1, 1])},
+        {"word_seen": np.zeros(2, dtype=bool)},
+        {"bin_right": np.zeros(4)},
+        {"word_gold": np.array([0, 1, 7])},
+        {"word_predicted": np.array([0, -1, 6])},
+    ],
+)
+def test_evidence_of_other_shapes(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Arrays that do not belong together are damage as well."""
+    write_result(tmp_path, result("one"), {("tr", "test"): counts()._replace(**changes)})
+    with pytest.raises(RunError, match=r"counts\.npz is damaged .*; delete"):
+        read_counts(tmp_path, "tr", "test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"seed": "42"}, "it['seed'] is '42', not of type"),
+        ({"stage": "../../elsewhere"}, "a name in it is not that of a file"),
+        ({"stage": 7}, "it['stage'] is 7, not of type str"),
+        ({"train_samples": True}, "it['train_samples'] is True, not of type int"),
+        ({"train_languages": []}, "it has no evaluation or no language"),
+        ({"evaluations": []}, "it has no evaluation or no language"),
+        ({"evaluations": [{"language": "tr"}]}, "it['evaluations'][0] has no 'accuracy'"),
+        ({"evaluations": [evaluation("../tr")]}, "a name in it is not that of a file"),
+        ({"evaluations": [evaluation("tr", f1_by_type={"PER": "x"})]}, "it['evaluations'][0]['f1_by_type']['PER'] is"),
+        ({"lineage": {"episodes": 1}}, "its lineage has no episodes"),
+        ({"definition": 1}, "it['definition'] is 1, not of type dict"),
+    ],
+)
+def test_result_of_other_types(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    """A part of another type is named with the file, and with the folder to delete."""
+    write_result(tmp_path, {**result("one"), **changes}, {})
+    with pytest.raises(RunError) as caught:
+        read_result(tmp_path)
+    assert f"{tmp_path / 'result.json'} is damaged ({expected}" in str(caught.value)
+    assert str(caught.value).endswith(f"; delete {tmp_path} to run the stage again")
+
+
+@pytest.mark.parametrize("name", ["evaluations", "seed", "definition"])
+def test_result_without(tmp_path: Path, name: str) -> None:
+    """So is a part that is missing."""
+    write_result(tmp_path, {key: value for key, value in result("one").items() if key != name}, {})
+    with pytest.raises(RunError, match=f"it has no '{name}'"):
+        read_result(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[1]", b"[[1]]", b"\xff", b"[" * 100_000])
+def test_damaged_sentences(tmp_path: Path, content: bytes) -> None:
+    """Sentences that cannot be read are one line that names the file, and so is a result of that content."""
+    write_sentences(tmp_path, "tr", "test", [["a"]])
+    path = tmp_path / "sentences" / "tr-test.json"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=f"{path} is damaged .*; delete it"):
+        read_sentences(tmp_path, "tr", "test")
+    (tmp_path / "result.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"result\.json is damaged"):
+        read_result(tmp_path)
+
+
 def test_csv(tmp_path: Path) -> None:
     """``results.csv`` has the contract's columns first and in order, and a row per stage and evaluation."""
     write_csv(tmp_path / "results.csv", [result("one"), result("two", evaluations=[evaluation("de")])])
@@ -150,6 +229,15 @@ def test_csv(tmp_path: Path) -> None:
     assert (first["zero_shot"], dict(zip(head, rows[1], strict=True))["zero_shot"]) == ("False", "True")
     assert float(first["f1"]) == 0.1 + 0.2
     assert first["target_samples"] == "250"
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_csv_without_formulas(tmp_path: Path, formula: str) -> None:
+    """A text that a spreadsheet would calculate begins with an apostrophe; a number stays one."""
+    write_csv(tmp_path / "results.csv", [{**result("one"), "start_from": formula, "seconds": -1.5}])
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["start_from"], row["seconds"]) == (f"'{formula}", "-1.5")
 
 
 def test_csv_rows_have_all_columns() -> None:

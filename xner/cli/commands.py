@@ -21,7 +21,8 @@ from xner.data.sources import Sentences
 from xner.errors import RunError, Stopped, UserError
 from xner.files import write_atomically
 from xner.lineage import Lineage
-from xner.lineage.callback import LineageCallback, tags_of_checkpoint
+from xner.lineage.callback import LineageCallback
+from xner.lineage.checkpoint import tags_of_checkpoint
 from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
 from xner.report.card import METRICS, CardOptions, Facts, Measured, write_card

@@ -6,7 +6,11 @@ import sys
 import traceback
 from typing import NoReturn
 
+from xner.cli.output import escaped
 from xner.errors import UserError
+
+_HALF = 1000
+"""Number of characters of a very long error that are shown of its beginning, and of its end."""
 
 _LIBRARIES = ("lightning", "jsonargparse", "wandb")
 """Libraries whose errors about options arrive in the middle of a run."""
@@ -31,8 +35,19 @@ def exit_with_line(error: BaseException) -> NoReturn:
     line, code = translate(error)
     if line is None:
         raise error
-    print("xner: error:", " ".join(line.split()), file=sys.stderr)
+    print("xner: error:", brief(line), file=sys.stderr)
     sys.exit(code)
+
+
+def brief(line: str) -> str:
+    r"""Format the text of an error as one line that a terminal can show, without the middle of a very long one.
+
+    >>> print(brief("labels \x1b[31mX,\n use others"), len(brief("x" * 50_000_000)))
+    labels \x1b[31mX, use others 2005
+    """
+    if len(line) > 2 * _HALF:
+        line = f"{line[:_HALF]} ... {line[-_HALF:]}"
+    return escaped(" ".join(line.split()))
 
 
 def translate(error: BaseException) -> tuple[str | None, int]:

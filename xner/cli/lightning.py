@@ -12,11 +12,11 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
-import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -31,14 +31,14 @@ from xner.cli.predictions import PredictOptions
 from xner.cli.processes import check_strategy, end_with_parent
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
-from xner.errors import UserError
-from xner.lineage.callback import LineageCallback, check_checkpoint
+from xner.errors import UserError, quoted
+from xner.lineage.callback import LineageCallback
+from xner.lineage.checkpoint import check_checkpoint
 from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
-from xner.model.evaluation import FitTemperature
 from xner.report.card import CardOptions
 from xner.transfer.experiment import Select, TransferOptions
-from xner.transfer.resume import AtomicCheckpointIO
+from xner.transfer.resume import AtomicCheckpointIO, read_best
 from xner.transfer.stage import Parts, StageOptions, no_best
 
 RESOLVED = """\
@@ -62,6 +62,9 @@ SET_BY_TRANSFER = {
 
 GROUPS = ("model", "data", "trainer")
 """The groups of options."""
+
+_MOST_NODES = 100_000
+"""Number of values of a configuration, aliases written out, above which it is an attack or an accident."""
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 _NO_SUBTYPE = re.compile(
@@ -116,8 +119,7 @@ class Trainer(pl.Trainer):
             best = monitoring(self)
             if best is None or not best.best_model_path:
                 raise no_best()
-            checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-            model.take_weights(checkpoint["state_dict"], FitTemperature.of_checkpoint(checkpoint))
+            model.take_weights(*read_best(Path(best.best_model_path)))
         if average:
             self.callbacks.remove(average)  # type: ignore[attr-defined] # set by Lightning
             model.take_weights(average.weights())
@@ -283,9 +285,18 @@ class XnerCLI(LightningCLI):
         for name, value in named(parser, self.options).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{name}={value} is not finite; use a finite number, or leave the option out")
+            most = 2**31 if name in ("trainer.devices", "trainer.num_nodes") else 2**63
+            is_number = isinstance(value, int) or (name == "trainer.devices" and str(value).isdecimal())
+            if name.startswith("trainer.") and is_number and abs(int(value)) >= most:
+                raise UserError(f"{name}={quoted(int(value))} is out of range; use a smaller number")
+        for name in ("val_check_interval", "check_val_every_n_epoch"):
+            if self.options.trainer[name] == 0:
+                raise UserError(f"trainer.{name}=0 is not positive; use 1 or more, or trainer.limit_val_batches=0")
         if self.options.trainer.default_root_dir is None:
             self.options.trainer.default_root_dir = f"runs/{command}"
         self.root = Path(self.options.trainer.default_root_dir)
+        if "\0" in str(self.root) or str(self.root) != str(self.root).encode(errors="replace").decode():
+            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is not UTF-8 without NUL; use another folder")
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a file; use a folder")
         if command != "fit":
@@ -433,6 +444,8 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
             continue
         if name in ("--config", "-c"):
             class_path = _class_path_in(value) or class_path
+        elif name.removeprefix("--") in GROUPS and Path(value).is_file():
+            _class_path_in(value)
         rest.append(words.pop(0))
     return XnerCLI(rest, _model_class(class_path) if class_path else TokenClassifier)
 
@@ -446,14 +459,37 @@ def _class_path_in(config: str) -> str | None:
         raise UserError(f"config={config} is not UTF-8 ({error.reason}); use a YAML file") from error
     except OSError:  # the text of a configuration is too long for a name; a file that is missing is left to the parser
         text = config
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"config={config} is not YAML: {' '.join(str(error).split())}") from error
+    content = _read_yaml(config, text)
     if text is not config and not isinstance(content, dict):
         raise UserError(f"config={config} is not a mapping of options; use YAML such as model: {{learning_rate: 2e-5}}")
     model = content.get("model") if isinstance(content, dict) else None
     return model.get("class_path") if isinstance(model, dict) else None
+
+
+def _read_yaml(config: str, text: str) -> Any:  # noqa: ANN401 - whatever the text is
+    """Read a configuration whose aliases neither contain themselves nor repeat too much."""
+    try:
+        size = _size_of(yaml.compose(text, yaml.SafeLoader), {}) if text else 0
+        if size > _MOST_NODES:
+            raise UserError(
+                f"config={config} has more than {_MOST_NODES:,} values with its aliases written out, or an alias that "
+                "contains itself; use fewer"
+            )
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"config={config} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UserError(f"config={config} is nested too deeply; use fewer levels") from error
+
+
+def _size_of(node: yaml.Node | None, sizes: dict[int, float]) -> float:
+    """Count the values of a YAML text with each alias written out; infinite where one contains itself."""
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf  # until all that it contains is counted
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        nodes = chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner
+        sizes[id(node)] = 1 + sum(_size_of(each, sizes) for each in nodes)
+    return sizes[id(node)]
 
 
 def _model_class(class_path: str) -> type[TokenClassifier]:

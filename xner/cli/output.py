@@ -11,6 +11,9 @@ from tqdm import tqdm
 
 _GAP = "  "
 
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Embeddings, overrides and isolates of the Unicode bidirectional algorithm."""
+
 Cell = str | int | float
 """A cell of a table."""
 
@@ -36,7 +39,16 @@ def configure_logging() -> None:
     own = logging.getLogger("xner")
     own.setLevel(logging.INFO)
     if not own.handlers:
-        own.addHandler(logging.StreamHandler())
+        handler = logging.StreamHandler()
+        handler.setFormatter(_EscapingFormatter())
+        own.addHandler(handler)
+
+
+class _EscapingFormatter(logging.Formatter):
+    """Escape names from data and models in log lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(escaped, super().format(record).split("\n")))
 
 
 def _useful(record: logging.LogRecord) -> bool:
@@ -81,6 +93,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], decimals: int = 1
             f"{cell:.{decimals}f}" if isinstance(cell, float) else escaped(cell) if isinstance(cell, str) else f"{cell}"
         )
 
+    head = [escaped(title) for title in head]
     texts = [[text(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(head, *texts, strict=True)]
     numeric = [not any(isinstance(cell, str) for cell in column) for column in zip(*rows, strict=True)]
@@ -121,14 +134,19 @@ def interlinear(rows: Sequence[Sequence[str]], width: int, names: Sequence[str] 
 
 
 def escaped(text: str) -> str:
-    r"""Escape the control characters of a text, and all of it where a terminal would show nothing.
+    r"""Escape what gives orders to a terminal, and all of a text where one would show nothing.
 
-    >>> print(escaped("Ankara"), escaped("a\tb"), escaped("\u200b"))
-    Ankara a\tb \u200b
+    These are control characters, and those that change the direction of the text that follows (Boucher and Anderson
+    2023, Trojan Source).
+
+    >>> print(escaped("Ankara"), escaped("a\tb"), escaped("\u200b"), escaped("a\u202eb"))
+    Ankara a\tb \u200b a\u202eb
     """
     hidden = not any(map(_columns, text))
     return "".join(
-        character.encode("unicode_escape").decode() if hidden or unicodedata.category(character) == "Cc" else character
+        character.encode("unicode_escape").decode()
+        if hidden or character in _DIRECTIONS or unicodedata.category(character) == "Cc"
+        else character
         for character in text
     )
 

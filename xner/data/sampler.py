@@ -161,6 +161,12 @@ class LengthBuckets:
             yield item
             width -= self.lengths[item]
 
+    def pop_rows(self, width: int, rows: int) -> Iterator[int]:
+        """Remove the items of as many packed rows, or of fewer where no item is left."""
+        while self.remaining and rows:
+            yield from self.pop_row(width)
+            rows -= 1
+
     def pop_similar(self, width: int, rows: int) -> Iterator[int]:
         """Remove the longest items for rows of one item each: at most ``rows``, fewer if too much would be padding."""
         filled = 0
@@ -168,9 +174,11 @@ class LengthBuckets:
             longest = self.remaining[-1] if self.remaining else 0
             if taken >= max(1, rows // 4) and filled + longest < _MIN_FILL * width * (taken + 1):
                 return
-            if (item := self.pop(width)) is not None:
-                yield item
-                filled += longest
+            item = self.pop(width)
+            if item is None:
+                return
+            yield item
+            filled += longest
 
 
 class EvaluationSampler(SequentialSampler):
@@ -195,11 +203,8 @@ class EvaluationSampler(SequentialSampler):
         while buckets.remaining:
             width = max(buckets.remaining[-1], min(row_length or 1, budget))
             rows = max(1, budget // width)
-            if row_length is None:
-                chosen = [*buckets.pop_similar(width, rows)]
-            else:
-                chosen = [sentence for _ in range(rows) for sentence in buckets.pop_row(width)]
-            self.batches.append(BatchIndices(np.array(chosen), 0))
+            pop = buckets.pop_similar if row_length is None else buckets.pop_rows
+            self.batches.append(BatchIndices(np.array([*pop(width, rows)]), 0))
 
     def __len__(self) -> int:
         return len(self.batches)

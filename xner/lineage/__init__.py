@@ -21,6 +21,7 @@ from xner.data.datamodule import Labels, PanxDataModule
 from xner.data.encode import span_hashes
 from xner.errors import RunError
 from xner.files import write_atomically
+from xner.lineage.typed import check_type
 from xner.tags import find_spans
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,10 @@ class Episode(TypedDict):
     digest: str
     labels: Labels
     training: NotRequired[str]
+
+
+_OPTIONAL = frozenset(Episode.__required_keys__ - {"language", "split", "labels"})
+"""The parts of an episode that nothing is decided by, and that a record of an earlier version may lack."""
 
 
 class Lineage(TypedDict):
@@ -107,14 +112,13 @@ def read_lineage(backbone: str) -> Lineage:
     try:
         found: Lineage = json.loads(path.read_text(encoding="utf-8"))
         lineage: Lineage = {"origin": found["origin"], "episodes": found["episodes"]}
-        # What zero_shot and label_free ask of each episode.
-        _ = [(episode["language"], episode["labels"]) for episode in lineage["episodes"]]
+        check_type(lineage, Lineage, "it", _OPTIONAL)
         if found.get("unrecorded"):
             lineage["unrecorded"] = True
         if found.get("oracle"):
             lineage["oracle"] = True
         return lineage
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is not a lineage ({error!r}); restore it from a backup of the model folder") from error
 
 

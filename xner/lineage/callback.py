@@ -3,20 +3,16 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from xner.data.datamodule import PanxDataModule
-from xner.errors import RunError, UserError
+from xner.errors import UserError
 from xner.lineage import NOTHING_SEEN, Episode, History, read_history, trained_further
 from xner.model.classifier import TokenClassifier
-from xner.tags import TagSet
 
 
 class LineageCallback(Callback):
@@ -115,45 +111,6 @@ class LineageCallback(Callback):
 
     def _own_episodes(self) -> list[Episode]:
         return self.loaded.lineage["episodes"][-self.own :] if self.loaded else []
-
-
-def check_checkpoint(path: str) -> None:
-    """Check that a path is that of a checkpoint, as far as possible before Lightning loads it.
-
-    Args:
-        path: A file, the folder of a sharded checkpoint, a URL, or one of Lightning's keywords.
-
-    Raises:
-        UserError: If it is not a checkpoint.
-        RunError: If it is an incomplete one.
-    """
-    if path in ("best", "last", "hpc") or path.startswith("registry") or "://" in path:
-        return
-    if not Path(path).exists():
-        raise UserError(f"ckpt_path={path!r} does not exist; use a checkpoint that a fit has written")
-    if (Path(path) / "config.json").is_file():
-        raise UserError(f"ckpt_path={path!r} is a model folder; use it as --model.backbone")
-    if Path(path).is_file() and not is_zipfile(path):
-        with Path(path).open("rb") as file:
-            if file.read(2) == b"PK":
-                raise RunError(f"ckpt_path={path!r} is damaged: it is only a part of a checkpoint; use another one")
-        raise UserError(f"ckpt_path={path!r} is not a checkpoint of Lightning; use one that a fit has written")
-    if Path(path).is_file():
-        try:
-            found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-        except (RuntimeError, UnpicklingError) as error:
-            raise RunError(f"ckpt_path={path!r} is damaged or holds more than tensors; use another one") from error
-        if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
-            raise UserError(f"ckpt_path={path!r} is not a checkpoint of Lightning; use one that a fit has written")
-
-
-def tags_of_checkpoint(path: str) -> TagSet | None:
-    """Return the tag set of a checkpoint's head; ``None`` where the path is not that of a single file."""
-    if not Path(path).is_file():
-        return None
-    saved = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    types = saved.get(pl.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).get("types")
-    return TagSet(tuple(types)) if types else None
 
 
 def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModule) -> dict[str, Any]:

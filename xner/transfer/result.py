@@ -6,6 +6,7 @@
 import csv
 import io
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from xner.errors import RunError
 from xner.files import write_atomically
+from xner.lineage.typed import check_type
 
 
 class Evaluation(TypedDict):
@@ -145,6 +147,9 @@ class Counts(NamedTuple):
     bin_right: npt.NDArray[np.int64]
 
 
+_LATER = frozenset({"oracle", "label_free"})
+"""The parts of an evaluation that results of earlier versions lack."""
+
 CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
     "f1", "precision", "recall", "accuracy", "f1_PER", "f1_ORG", "f1_LOC", "f1_strict", "sentences", "words",
@@ -185,11 +190,22 @@ def read_result(folder: Path) -> Result | None:
         return None
     try:
         result: Result = json.loads(path.read_text(encoding="utf-8"))
-        if missing := Result.__required_keys__ - result.keys():
-            raise TypeError(f"it has no {min(missing)!r}")
+        check_type(result, Result, "it", _LATER)
+        if not isinstance(result["lineage"].get("episodes"), list):
+            raise TypeError("its lineage has no episodes")
+        if not result["evaluations"] or not result["train_languages"]:
+            raise ValueError("it has no evaluation or no language")
+        paths = [result["stage"], *(each[name] for each in result["evaluations"] for name in ("language", "split"))]
+        if not all(map(_is_name, paths)):  # a folder or a file is found by each
+            raise ValueError("a name in it is not that of a file")
         return result
-    except (json.JSONDecodeError, AttributeError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a text is the name of a file in a folder, and does not lead out of it."""
+    return Path(text).name == text and "\0" not in text
 
 
 def read_counts(folder: Path, language: str, split: str) -> Counts:
@@ -201,9 +217,29 @@ def read_counts(folder: Path, language: str, split: str) -> Counts:
     path = folder / "counts.npz"
     try:
         with np.load(path) as arrays:
-            return Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
-    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+            counts = Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
+        _check_counts(counts)
+        return counts
+    except (BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
+
+
+def _check_counts(counts: Counts) -> None:
+    """Check that the arrays belong together.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    spans, words = counts.correct.shape, (int(counts.sentence_words.sum()),)
+    shapes = {"predicted": spans, "gold": spans, "sentence_words": spans[:1]}
+    shapes |= dict.fromkeys(("word_gold", "word_predicted", "word_seen"), words)
+    shapes |= dict.fromkeys(("bin_probability", "bin_right"), counts.bin_words.shape)
+    for name, shape in shapes.items():
+        if len(spans) != 2 or getattr(counts, name).shape != shape:
+            raise ValueError(f"the shape of {name} is not {shape}")
+    for labels in (counts.word_gold, counts.word_predicted):
+        if labels.size and not 0 <= labels.min() <= labels.max() <= 2 * spans[1]:
+            raise ValueError("it has a label that is out of range")
 
 
 def flat(evaluation: Evaluation) -> dict[str, Any]:
@@ -239,8 +275,13 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, csv_columns(results), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(csv_rows(results))
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in csv_rows(results))
     write_atomically(path, text.getvalue())
+
+
+def _cell(value: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would calculate, such as the name of a folder with ``=``."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequence[str]]) -> None:
@@ -251,6 +292,18 @@ def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequen
 
 
 def read_sentences(run: Path, language: str, split: str) -> list[list[str]]:
-    """Read what ``write_sentences`` wrote: the words of each sentence."""
-    words: list[list[str]] = json.loads((run / "sentences" / f"{language}-{split}.json").read_text(encoding="utf-8"))
-    return words
+    """Read what ``write_sentences`` wrote: the words of each sentence.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        RunError: If it is damaged.
+    """
+    path = run / "sentences" / f"{language}-{split}.json"
+    try:
+        words: list[list[str]] = json.loads(path.read_text(encoding="utf-8"))
+        check_type(words, list[list[str]], "it")
+        return words
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); delete it for a report without words, or repeat the transfer"
+        ) from error

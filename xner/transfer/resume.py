@@ -25,6 +25,8 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from xner.batch import Batch
 from xner.errors import RunError, UserError
 from xner.files import file_atomically, write_atomically
+from xner.lineage.checkpoint import check_file
+from xner.model.evaluation import FitTemperature
 from xner.transfer.experiment import Definition
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -108,6 +110,24 @@ def read_begun(checkpoints: Path) -> dict[str, Any] | None:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise RunError(f"{path} is missing or damaged; delete {checkpoints} to restart the stage") from error
+
+
+def read_best(path: Path) -> tuple[dict[str, Any], float]:
+    """Read the weights of the best epoch, and the temperature of its probabilities, see ``FitTemperature``.
+
+    Raises:
+        RunError: If the file is damaged.
+    """
+    check_file(path, _advice(path))
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint["state_dict"], FitTemperature.of_checkpoint(checkpoint)
+
+
+def _advice(checkpoint: Path) -> str:
+    """Return what to do about a damaged checkpoint: a stage restarts without those that it resumes from."""
+    if (checkpoint.parent / _BEGUN).is_file():
+        return f"delete {checkpoint.parent} to restart the stage"
+    return "delete it, and use another one"
 
 
 class ResumeCheckpoint(Checkpoint):
@@ -238,7 +258,20 @@ def _steps_between(trainer: pl.Trainer) -> int:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints atomically; Lightning's own pass through the system's temporary folder."""
+    """Write checkpoints atomically, and check them before they are loaded.
+
+    Lightning's own pass through the system's temporary folder.
+    """
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as in the base class
+        """Load a checkpoint whose file is not damaged; one that is at a URL is checked by its use alone.
+
+        Raises:
+            RunError: If it is damaged.
+        """
+        if "://" not in str(path):
+            check_file(Path(path), _advice(Path(path)))
+        return super().load_checkpoint(path, *args, **options)
 
     def save_checkpoint(
         self,

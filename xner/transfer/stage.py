@@ -30,14 +30,14 @@ from xner.lineage import (
 from xner.lineage.callback import LineageCallback
 from xner.model.averaging import EpochAverage, add_weights, mean_weights
 from xner.model.classifier import TokenClassifier
-from xner.model.evaluation import FitTemperature, run_test
+from xner.model.evaluation import run_test
 from xner.model.masked import MaskedLanguageModel, perplexity
 from xner.model.monitoring import Diverged
 from xner.transfer.experiment import Experiment, Observer, define
 from xner.transfer.plan import Stage
 from xner.transfer.pretraining import mask_text
 from xner.transfer.result import LeftOut, Result, write_result
-from xner.transfer.resume import ResumeCheckpoint, write_begun
+from xner.transfer.resume import ResumeCheckpoint, read_best, write_begun
 from xner.transfer.scoring import evaluate
 from xner.transfer.self_training import label_sentences
 
@@ -292,8 +292,7 @@ def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path
     if resume.best:
         if not resume.best.is_file():
             raise no_best()
-        checkpoint = torch.load(resume.best, map_location="cpu", weights_only=True)
-        model.take_weights(checkpoint["state_dict"], FitTemperature.of_checkpoint(checkpoint))
+        model.take_weights(*read_best(resume.best))
     if average:
         model.take_weights(average.weights())
     history = LineageCallback.of(trainer).after(model, data)

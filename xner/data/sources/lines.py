@@ -16,7 +16,13 @@ _MARK = b"\xef\xbb\xbf"
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading; one whose name ends in ``.gz`` is decompressed."""
+    """Open a file for reading; one whose name ends in ``.gz`` is decompressed.
+
+    Raises:
+        RunError: If it is a pipe or a device, which may never end and cannot be read twice.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise RunError(f"{path} is not a regular file; write its content into one")
     return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 

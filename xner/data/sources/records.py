@@ -62,6 +62,8 @@ def read_parquet(path: Path, options: ReadOptions) -> Rows:
     try:
         with open_file(path) as file:
             schema = pyarrow.parquet.ParquetFile(file).schema_arrow
+    except RunError:
+        raise
     except (pyarrow.ArrowException, *_DAMAGED) as error:
         raise RunError(f"{path} is not a Parquet file: {_first_line(error)}") from error
 

@@ -1,0 +1,50 @@
+"""Check what was read from JSON against the types that it is declared to have."""
+
+import types
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+from xner.errors import quoted
+
+
+def check_type(value: object, kind: Any, name: str, optional: frozenset[str] = frozenset()) -> None:  # noqa: ANN401 - any type
+    """Check that a value of JSON has a type, with all that it contains.
+
+    Args:
+        value: The value.
+        kind: ``Any``, ``None``, a class, a union of types, a literal, a list, a dictionary or a
+            ``TypedDict``.
+        name: What the value is called in the error.
+        optional: Keys that a ``TypedDict`` may lack, because earlier versions did not write them.
+
+    Raises:
+        TypeError: If it has another one; the text names the first part that is wrong.
+
+    >>> check_type({"seeds": [1, "2"]}, dict[str, list[int]], "it")
+    Traceback (most recent call last):
+    TypeError: it['seeds'][1] is '2', not of type int
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if is_typeddict(kind) and isinstance(value, dict):
+        for key in sorted(kind.__required_keys__ - optional):
+            if key not in value:
+                raise TypeError(f"{name} has no {key!r}")
+        for key, part in get_type_hints(kind).items():
+            if key in value:
+                check_type(value[key], part, f"{name}[{key!r}]", optional)
+    elif origin is list and isinstance(value, list):
+        for place, part in enumerate(value):
+            check_type(part, inner[0], f"{name}[{place}]", optional)
+    elif origin is dict and isinstance(value, dict):
+        for key, part in value.items():
+            check_type(part, inner[1], f"{name}[{quoted(key)}]", optional)
+    elif origin is Literal:
+        if value not in inner:
+            raise TypeError(f"{name} is {quoted(value)}, not one of {', '.join(map(repr, inner))}")
+    elif kind is not Any and not _is_one_of(value, inner if origin in (Union, types.UnionType) else (kind,)):
+        raise TypeError(f"{name} is {quoted(value)}, not of type {getattr(kind, '__name__', kind)}")
+
+
+def _is_one_of(value: object, kinds: tuple[Any, ...]) -> bool:
+    """Return whether a value is of one of some classes; an integer is a number, but a truth value is no integer."""
+    own = (int, float) if type(value) is int else (type(value),)
+    return any(each in kinds for each in own)
