@@ -1,9 +1,12 @@
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from tests.commands import Run, assert_one_line
@@ -29,7 +32,7 @@ def test_trimmed_model(run: Run, scored_backbone: Path, tmp_path: Path) -> None:
     assert not [*tmp_path.rglob(".*.part")]
 
 
-def test_onnx_of_a_corpus(run: Run, scored_backbone: Path, tmp_path: Path) -> None:
+def test_onnx_of_a_corpus(run: Run, scored_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quantised model of a text file's vocabulary lies where the hub's models have it, without other weights."""
     (tmp_path / "corpus.txt").write_text("\nAnkara'da  doğdu.\nAlan Turing\n", encoding="utf-8")
     output = tmp_path / "out"
@@ -37,10 +40,18 @@ def test_onnx_of_a_corpus(run: Run, scored_backbone: Path, tmp_path: Path) -> No
     outcome = run("export", *args, "--format", "onnx-int8", "--source", "sample", "--languages", "en", "tr")
     assert outcome.code == 0, outcome
     assert "largest difference of logits, onnx and trimmed, 2 sentences: " in outcome.out
+    card = ModelCard.load(output / "README.md").text
+    for line in outcome.out.splitlines()[:-1]:
+        assert f"\n{line}\n" in card
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(output)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["logits"].shape[-1] == 7
     rows = [line.split()[0] for line in outcome.out.splitlines()]
     assert rows[-5:-1] == ["PyTorch", "trimmed", "onnx", "onnx-int8"]
     files = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
-    assert files == ["config.json", "onnx/model_quantized.onnx", "tokenizer.json", "tokenizer_config.json"]
+    assert files == ["README.md", "config.json", "onnx/model_quantized.onnx", "tokenizer.json", "tokenizer_config.json"]
     config = json.loads((output / "config.json").read_text(encoding="utf-8"))
     assert config["vocab_size"] == len(json.loads((output / "tokenizer.json").read_text("utf-8"))["model"]["vocab"])
 

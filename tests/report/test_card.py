@@ -224,13 +224,14 @@ def test_exported_card(tmp_path: Path, same: bool) -> None:
     folder, target = folder_with(tmp_path / "model"), tmp_path / "onnx"
     target.mkdir()
     write_card(folder, facts(episode(), license="mit", measured=[Measured(["en"], "test", 9, SCORES)]))
-    carry_card(folder, target, section="## Export\n\nAs ONNX.", same_predictions=same)
+    carry_card(folder, target, section="## Export\n\nAs ONNX.", usage="Run it.", same_predictions=same)
     card = ModelCard.load(target / "README.md")
     assert re.findall(r"^## .*", card.text, re.MULTILINE)[:2] == ["## Export", "## Results"]
     data = data_of(str(card))
     assert data.license == "mit"
     assert bool(data.eval_results) == bool(data.metrics) == same
     assert ("before the export" in card.text) == (not same)
+    assert "## How to use\n\nRun it.\n\n## How to cite\n" in card.text
     assert "model_name" not in card.data.to_dict()
 
 
@@ -238,14 +239,14 @@ def test_exported_card_of_a_folder_without_one(tmp_path: Path) -> None:
     """A model folder without a card gets one from its configuration and lineage, without scores."""
     folder, target = folder_with(tmp_path / "model", id2label={"0": "O", "1": "B-PER", "2": "I-PER"}), tmp_path / "onnx"
     target.mkdir()
-    carry_card(folder, target, section="## Export", same_predictions=True)
+    carry_card(folder, target, section="## Export", usage=None, same_predictions=True)
     text = (target / "README.md").read_text(encoding="utf-8")
     assert "of the types PER in text" in text
     assert "was trained on is unknown" in text
     lineage = {"origin": "tiny", "episodes": [episode()]}
     (folder / "lineage.json").write_text(json.dumps(lineage), encoding="utf-8")
-    (folder / "README.md").unlink()
-    carry_card(folder, target, section="## Export", same_predictions=True)
+    assert not (folder / "README.md").exists()
+    carry_card(folder, target, section="## Export", usage=None, same_predictions=True)
     assert "| PAN-X | English | train | 20,000 |" in (target / "README.md").read_text(encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """The tool ``export``: its options, what it checks, and its table."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
@@ -19,11 +19,27 @@ from xner.files import folder_atomically
 if TYPE_CHECKING:
     from xner.export.comparison import Contender
 
+Note = Callable[[str], None]
+"""Prints a finding, and keeps it."""
+
 FORMATS = ("safetensors", "onnx", "onnx-int8")
 """What ``export`` can write."""
 
 ONNX_FILES = {"onnx": "model.onnx", "onnx-int8": "model_quantized.onnx"}
 """The file of each format in the folder ``onnx``, as the hub's models have them."""
+
+_USAGE = """\
+```python
+import onnxruntime
+from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")  # the folder of this card
+session = onnxruntime.InferenceSession("onnx/{file}")
+inputs = tokenizer("Alan Mathison Turing was born in London.", return_tensors="np")
+[logits] = session.run(None, {{each.name: inputs[each.name] for each in session.get_inputs()}})
+```
+
+The label of a word is the one of its first subword; `id2label` in `config.json` names it."""
 
 _SAME = 1e-5
 """Largest difference of logits between a model and the same with a trimmed vocabulary."""
@@ -71,7 +87,15 @@ def export(args: Sequence[str]) -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with options_called({**OPTIONS, "model.backbone": "model"}):
         with folder_atomically(Path(options.output)) as part:
-            _write(options, part)
+            found: list[str] = []
+
+            def note(line: str) -> None:
+                """Print a finding, and keep it for the model card."""
+                say(line)
+                found.append(line)
+
+            _write(options, part, note)
+            _write_card(options, part, found)
         say(f"{options.output} is complete")
         if options.push_to_hub:
             say(push_to_hub(Path(options.output), options.push_to_hub, private=options.private))
@@ -144,8 +168,8 @@ def _check(options: argparse.Namespace) -> None:
             check_trimmable(options.model)
 
 
-def _write(options: argparse.Namespace, part: Path) -> None:
-    """Write the export into a folder, and print how it compares with the model."""
+def _write(options: argparse.Namespace, part: Path, note: Note) -> None:
+    """Write the export into a folder, and note how it compares with the model."""
     from xner.backbone import check_types, load_config, longest_window
     from xner.export.comparison import Contender
 
@@ -169,19 +193,37 @@ def _write(options: argparse.Namespace, part: Path) -> None:
     if text:
         folder = part if options.format == "safetensors" else part / "trimmed"
         folder.mkdir(exist_ok=True)
-        models.append(_trim(models[0], text, folder, sentences, window))
+        models.append(_trim(models[0], text, folder, sentences, window, note))
     if options.format == "safetensors":
         if not text:
             _write_safetensors(options.model, part)
     else:
-        models += _write_onnx(models[-1], options, part, sentences, window)
+        models += _write_onnx(models[-1], options, part, sentences, window, note)
     if scored:
-        say(_scores(models, scored, window))
+        note(_scores(models, scored, window))
     if options.format == "onnx-int8":
         for path in (part / "onnx").glob(f"{ONNX_FILES['onnx']}*"):
             path.unlink()
     if options.format != "safetensors" and text:
         rmtree(part / "trimmed")
+
+
+def _write_card(options: argparse.Namespace, part: Path, found: Sequence[str]) -> None:
+    """Write the model card of the export, with what was found."""
+    from xner.backbone import folder_of
+    from xner.report.card import carry_card
+
+    trimmed = bool(options.vocabulary_of or options.corpus)
+    form = f"ONNX (operator set {options.opset})" if options.format != "safetensors" else "safetensors"
+    kind = [form, "int8 weights" * (options.format == "onnx-int8"), "the vocabulary of some text" * trimmed]
+    findings = "\n".join(found)
+    carry_card(
+        folder_of(options.model),
+        part,
+        section=f"## Export\n\nExported as {', with '.join(filter(None, kind))}.\n\n```text\n{findings}\n```",
+        usage=_USAGE.format(file=ONNX_FILES[options.format]) if options.format != "safetensors" else None,
+        same_predictions=options.format != "onnx-int8" and not trimmed,
+    )
 
 
 def _vocabulary_text(options: argparse.Namespace, reading: ReadOptions) -> _Text | None:
@@ -196,16 +238,16 @@ def _vocabulary_text(options: argparse.Namespace, reading: ReadOptions) -> _Text
     )
 
 
-def _trim(whole: "Contender", text: _Text, folder: Path, sentences: Sentences, window: int) -> "Contender":
+def _trim(whole: "Contender", text: _Text, folder: Path, sentences: Sentences, window: int, note: Note) -> "Contender":
     """Write the model with the vocabulary of a text, and check that its logits are the same."""
     from xner.export.comparison import Contender
     from xner.export.vocabulary_trimming import trim_vocabulary
 
     sizes = trim_vocabulary(whole.folder, text, folder)
-    say(f"subwords: {sizes.pieces[0]:,} before, {sizes.pieces[1]:,} now")
-    say(f"parameters: {sizes.parameters[0]:,} before, {sizes.parameters[1]:,} now")
+    note(f"subwords: {sizes.pieces[0]:,} before, {sizes.pieces[1]:,} now")
+    note(f"parameters: {sizes.parameters[0]:,} before, {sizes.parameters[1]:,} now")
     trimmed = Contender.of_network("trimmed", str(folder))
-    _compare(whole, trimmed, sentences, window, _SAME, "report it as a defect")
+    _compare(whole, trimmed, sentences, window, _SAME, "report it as a defect", note)
     return trimmed
 
 
@@ -219,7 +261,7 @@ def _write_safetensors(model: str, folder: Path) -> None:
 
 
 def _write_onnx(
-    reference: "Contender", options: argparse.Namespace, folder: Path, sentences: Sentences, window: int
+    reference: "Contender", options: argparse.Namespace, folder: Path, sentences: Sentences, window: int, note: Note
 ) -> list["Contender"]:
     """Write the ONNX model and, if asked for, its quantised form; check both, and return them."""
     from xner.backbone import load_network, save_tokenizer
@@ -242,14 +284,14 @@ def _write_onnx(
         found.append(reference._replace(name=name, size=size, logits=run.logits, predict=run.predict_labels))
         # The weights of int8 are others, which F1 has to judge.
         limit = options.tolerance if name == "onnx" else inf
-        _compare(reference, found[-1], sentences, window, limit, "use another opset or a larger tolerance")
+        _compare(reference, found[-1], sentences, window, limit, "use another opset or a larger tolerance", note)
     return found
 
 
 def _compare(
-    one: "Contender", other: "Contender", sentences: Sentences, window: int, limit: float, advice: str
+    one: "Contender", other: "Contender", sentences: Sentences, window: int, limit: float, advice: str, note: Note
 ) -> None:
-    """Print the largest difference of two models' logits.
+    """Note the largest difference of two models' logits.
 
     Raises:
         RunError: If it is larger than the limit.
@@ -260,7 +302,7 @@ def _compare(
     found = f"largest difference of logits, {other.name} and {one.name}, {len(sentences):,} sentences: {difference:.2g}"
     if not difference <= limit:
         raise RunError(f"{found}, more than {limit:g}; {advice}")
-    say(found)
+    note(found)
 
 
 def _scores(models: Sequence["Contender"], splits: Sequence[Split], window: int) -> str:

@@ -150,24 +150,31 @@ class DataSet(NamedTuple):
 
 def write_card(folder: Path, facts: Facts) -> None:
     """Write the card of a model folder, atomically."""
+    write_atomically(folder / CARD, _render(folder, facts))
+
+
+def _render(folder: Path, facts: Facts) -> str:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    write_atomically(folder / CARD, render_card(facts, str(config.get("model_type", ""))))
+    return render_card(facts, str(config.get("model_type", "")))
 
 
-def carry_card(source: Path, target: Path, *, section: str, same_predictions: bool) -> None:
+def carry_card(source: Path, target: Path, *, section: str, usage: str | None, same_predictions: bool) -> None:
     """Write the card of an exported model: that of the model folder it was made from, with a section on the export.
 
     Args:
-        source: The model folder. Without a card, it gets one without scores first, from its configuration and lineage.
+        source: The model folder. Without a card, its configuration and lineage are what the new card is made of.
         target: The folder of the exported model.
         section: Markdown with a heading of the second level, which becomes the first section; values of users in it
             need ``escape``.
+        usage: Markdown that replaces the text on how to use the model; ``None`` keeps it.
         same_predictions: Whether the exported model predicts what the model folder does. Otherwise, the scores of the
             card are not those of the exported model, and the metadata block is left without them.
     """
-    if not (source / CARD).is_file():
-        write_card(source, _recorded(source))
-    card = ModelCard.load(source / CARD)
+    has_card = (source / CARD).is_file()
+    card: Any = ModelCard.load(source / CARD) if has_card else ModelCard(_render(source, _recorded(source)))
+    if usage:
+        before, _, after = card.text.partition("\n## How to use\n")
+        card.text = f"{before}\n## How to use\n\n{usage.strip()}\n\n## {after.partition(chr(10) + '## ')[2]}"
     title, heading, rest = card.text.partition("\n## ")
     note = "" if same_predictions else "\nThe scores below are those of the model before the export.\n"
     card.text = f"{title}\n{section.strip()}\n{note}{heading}{rest}"
