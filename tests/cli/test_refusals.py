@@ -179,7 +179,9 @@ class TestSelection:
         assert best.code == 0, best
         [path] = (tmp_path / "checkpoints").glob("epoch=*.ckpt")
         checkpoint = torch.load(path, weights_only=True)
-        score = float(checkpoint["callbacks"][next(iter(checkpoint["callbacks"]))]["best_model_score"])
+        [score] = [
+            float(each["best_model_score"]) for each in checkpoint["callbacks"].values() if "best_model_score" in each
+        ]
         model = tmp_path / "run" / "model"
         assert best.out == f"model folder: {model} (best epoch, {checkpoint['epoch'] + 1}: val/f1 {score:.4f})\n"
         assert checkpoint["epoch"] < 3

@@ -25,7 +25,7 @@ def tagged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The model folder and the texts that ``tag`` tags."""
     found: list[str] = []
 
-    def load(model: str, precision: str) -> Callable[[Sequence[str]], list[object]]:
+    def load(model: str, *options: str) -> Callable[[Sequence[str]], list[object]]:
         found.append(model)
 
         def tag_texts(texts: Sequence[str]) -> list[object]:

@@ -193,7 +193,8 @@ def read_result(folder: Path) -> Result | None:
         check_type(result, Result, "it", _LATER)
         if not isinstance(result["lineage"].get("episodes"), list):
             raise TypeError("its lineage has no episodes")
-        if not result["evaluations"] or not result["train_languages"]:
+        # A stage of masked-language modelling has no scores.
+        if not (result["evaluations"] or result.get("perplexity")) or not result["train_languages"]:
             raise ValueError("it has no evaluation or no language")
         paths = [result["stage"], *(each[name] for each in result["evaluations"] for name in ("language", "split"))]
         if not all(map(_is_name, paths)):  # a folder or a file is found by each
