@@ -54,6 +54,12 @@ def load_config(backbone: str) -> "PreTrainedConfig":
         )
     config: PreTrainedConfig = _from_pretrained(AutoConfig, backbone)
     _check_sizes(config, backbone)
+    # An implementation with the name of a repository is code that transformers downloads and runs.
+    if "/" in (attention := str(config._attn_implementation)):
+        raise RunError(
+            f"model.backbone={backbone!r} needs code of the hub (attn_implementation={quoted(attention)}), which xner "
+            "never runs; remove that entry from its config.json"
+        )
     return config
 
 
@@ -277,6 +283,7 @@ def _load_weights(
     """Load a network in float32 and training mode, with transformers' report on what was loaded."""
     import torch
 
+    load_config(backbone)  # refuses what must not be loaded
     folder = folder_of(backbone)
     if folder.is_dir() and not any(folder.glob("*.safetensors")) and (safetensors or not any(folder.glob("*.bin"))):
         raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")

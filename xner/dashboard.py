@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ class Dashboard(WandbLogger):
         try:
             yield
         except (ConnectionError, wandb.Error) as error:
-            _say_once(f"W&B failed ({error}); this command continues without it")
+            _say_once(f"W&B failed ({_without_login(str(error))}); this command continues without it")
             os.environ["WANDB_MODE"] = self.mode = "disabled"
             self._experiment = wandb.init(mode="disabled")
 
@@ -149,12 +150,12 @@ class Dashboard(WandbLogger):
                 check_server(wandb.setup().settings.base_url)
                 known = self.known_as.read_text() if self.known_as and self.known_as.is_file() else None
                 self._experiment = wandb.init(**options | {"id": known}, mode="online")
-                logger.info("W&B: %s", self._experiment.url)
+                logger.info("W&B: %s", _without_login(str(self._experiment.url)))
                 if self.known_as and not known:
                     self.known_as.parent.mkdir(parents=True, exist_ok=True)
                     write_atomically(self.known_as, self._experiment.id)
             except (ConnectionError, wandb.Error) as error:
-                self.mode, self.reason = "offline", str(error).splitlines()[0]
+                self.mode, self.reason = "offline", _without_login(str(error).splitlines()[0])
         if self._experiment is None:
             try:
                 self._experiment = wandb.init(**options | {"mode": self.mode})
@@ -166,6 +167,15 @@ class Dashboard(WandbLogger):
         self._experiment.define_metric("trainer/global_step")
         for pattern, step in {"*": "trainer/global_step", "val/*": "epoch"}.items():
             self._experiment.define_metric(pattern, step_metric=step, step_sync=step != "epoch")
+
+
+def _without_login(text: str) -> str:
+    """Remove user names, passwords and keys from the addresses in a text, such as that of ``WANDB_BASE_URL``.
+
+    >>> _without_login("https://me:key@wandb.org/x does not answer")
+    'https://wandb.org/x does not answer'
+    """
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 @cache

@@ -23,6 +23,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xner"
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text is the name of a file in a folder, and does not lead out of it.
+
+    >>> is_name("tr"), is_name("../tr"), is_name("/tr"), is_name("..")
+    (True, False, False, False)
+    """
+    return Path(text).name == text and text not in ("", "..") and "\0" not in text
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file atomically; see ``file_atomically``."""
     with file_atomically(path) as file:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from xner.cli.output import Cell, shortened, table
+from xner.cli.output import Cell, say, shortened, table
 from xner.cli.parsing import OPTIONS, ToolParser, add_source, languages_of, reading_of
 from xner.data.sources import splits_of
 from xner.errors import UserError, did_you_mean, options_called
@@ -80,7 +80,7 @@ def audit(args: Sequence[str]) -> None:
         }
         print(_as_json({**request, **_content(result)}))
     else:
-        print(_as_tables(result))
+        say(_as_tables(result))
     sys.stdout.flush()
     if found := [f"{name} ({result.count(name):,})" for name in fail_on if result.count(name)]:
         raise _Findings(f"fail_on={','.join(fail_on)}: found {', '.join(found)}")

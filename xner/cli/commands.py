@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from xner.backbone import check_head, check_types
 from xner.cli.callbacks import Validations, monitoring
 from xner.cli.lightning import XnerCLI, check_training, config_yaml, named, parse_command
+from xner.cli.output import say
 from xner.cli.predictions import output_files, write_predictions
 from xner.cli.processes import check_lost, leave_group
 from xner.cli.transfer import transfer
@@ -110,7 +111,7 @@ def fit(cli: XnerCLI) -> None:
             history = LineageCallback.of(trainer).after(model, data)
             write_model(cli.root / "model", model, history)
             write_card(cli.root / "model", _facts(cli, history.lineage, validations))
-            print(f"model folder: {cli.root / 'model'} ({_chosen_epoch(cli)})")
+            say(f"model folder: {cli.root / 'model'} ({_chosen_epoch(cli)})")
 
 
 def validate(cli: XnerCLI) -> None:
@@ -130,7 +131,7 @@ def test(cli: XnerCLI) -> None:
         evaluations, _ = evaluate(tested, data, LineageCallback.of(trainer).before(model))
         for evaluation, each in zip(evaluations, tested, strict=True):
             gold = data.test_split_of(evaluation["language"]).sentences
-            print(f"\n{describe(evaluation)}\n{seqeval_report(tags_by_sentence(each.words, data.tag_set), gold)}")
+            say(f"\n{describe(evaluation)}\n{seqeval_report(tags_by_sentence(each.words, data.tag_set), gold)}")
 
 
 def predict(cli: XnerCLI) -> None:
@@ -154,7 +155,7 @@ def predict(cli: XnerCLI) -> None:
     if trainer.is_global_zero and not cli.options.trainer.fast_dev_run:
         write_predictions(files, splits, predicted, model.network.tag_set, form)
         for paths in files:
-            print(f"predictions: {', '.join(map(str, paths))}")
+            say(f"predictions: {', '.join(map(str, paths))}")
 
 
 def _check_scored(cli: XnerCLI) -> None:

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -27,6 +28,9 @@ mark small { margin-inline-start: .4em; font-size: .7em; white-space: nowrap; un
 """
 """The beginning of a page; its end needs no tags, so a page is complete after every text."""
 
+_ORDERS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters that JSON may hold, and those of the bidirectional algorithm, see ``cli.output.escaped``."""
+
 _HUES = {"PER": 210, "ORG": 35, "LOC": 140, "MISC": 290}
 
 
@@ -43,7 +47,8 @@ def json_line(tagged: Tagged, fields: Fields = "xner") -> str:
         "tags": tagged.tags,
         "entities": [_entity(each, fields) for each in tagged.entities],
     }
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    line = json.dumps(content, ensure_ascii=False)
+    return _ORDERS.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
 
 
 def _entity(entity: Entity, fields: Fields) -> dict[str, object]:

@@ -103,7 +103,7 @@ class Trainer(pl.Trainer):
             datamodule: Given by --data.
             ckpt_path: Checkpoint to resume from: a file, or last for the last.ckpt in the dirpath of a ModelCheckpoint;
                 without one, training starts from the beginning.
-            weights_only: Whether the checkpoint may hold only tensors and primitives; null is Lightning's default.
+            weights_only: Checkpoints may hold only tensors and primitives; false is refused.
             select: Which weights the model folder gets: last, best by the score that a ModelCheckpoint in
                 trainer.callbacks monitors (without one, by F1 on validation), or the average of those at the end of
                 every epoch.
@@ -260,11 +260,14 @@ class XnerCLI(LightningCLI):
         """Check that ``ckpt_path`` is a checkpoint; it brings weights and states, never options (lightning 21455).
 
         Raises:
-            UserError: If it is not.
+            UserError: If it is not, or may hold more than tensors and primitives.
         """
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path is not None:
-            check_checkpoint(path)
+        options = self.config[self.config.subcommand]
+        if options.get("weights_only") is False:
+            raise UserError("weights_only=false lets a checkpoint run code, which xner never does; omit it")
+        if options.get("ckpt_path") is not None:
+            check_checkpoint(options.ckpt_path)
+            options.weights_only = True  # Lightning's default for a URL is false
 
     def _set_seed(self) -> None:
         """Set the seed; ``false`` sets none, even if an earlier command left one in the environment."""

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import re
 import sys
 import unicodedata
 import warnings
@@ -48,7 +49,7 @@ class _EscapingFormatter(logging.Formatter):
     """Escape names from data and models in log lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(escaped, super().format(record).split("\n")))
+        return escaped_lines(super().format(record))
 
 
 def _useful(record: logging.LogRecord) -> bool:
@@ -57,8 +58,8 @@ def _useful(record: logging.LogRecord) -> bool:
 
 
 def say(line: str) -> None:
-    """Print a line, above the progress bars if there are any."""
-    tqdm.write(line, file=sys.stdout)
+    """Print a line, or several, above the progress bars if there are any, and escape names from data and options."""
+    tqdm.write(escaped_lines(line), file=sys.stdout)
     sys.stdout.flush()
 
 
@@ -149,6 +150,11 @@ def escaped(text: str) -> str:
         else character
         for character in text
     )
+
+
+def escaped_lines(text: str) -> str:
+    """Escape a text as ``escaped`` does, but for its tabs and line breaks."""
+    return "".join(part if part in ("\t", "\n") else escaped(part) for part in re.split(r"([\t\n])", text))
 
 
 def shortened(text: str, width: int) -> str:

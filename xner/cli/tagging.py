@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from xner.backbone import check_head
 from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, html_line, json_line, one_line
-from xner.cli.output import interlinear
+from xner.cli.output import escaped_lines, interlinear
 from xner.cli.parsing import ToolParser
 from xner.errors import RunError, UserError, options_called
 
@@ -260,8 +260,9 @@ class _Lines:
             self.file.close()
 
     def write(self, tagged: "Tagged") -> None:
-        """Write a text."""
-        self.file.write(self.format(tagged))
+        """Write a text; what would give orders to a terminal is escaped there."""
+        text = self.format(tagged)
+        self.file.write(escaped_lines(text) if self.file.isatty() else text)
 
     def format(self, tagged: "Tagged") -> str:
         """Format a text."""

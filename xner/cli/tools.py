@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xner.cli.auditing import audit
 from xner.cli.exporting import export
-from xner.cli.output import Cell, interlinear, table
+from xner.cli.output import Cell, interlinear, say, table
 from xner.cli.parsing import OPTIONS, ToolParser, add_source, languages_of, reading_of
 from xner.cli.tagging import tag
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
@@ -82,7 +82,7 @@ def report(args: Sequence[str]) -> None:
     runs = [load_run(Path(run)).path for run in options.runs]
     folder.mkdir(parents=True, exist_ok=True)
     write_report(runs, **{name: folder / file for name, file in FILES.items()})
-    print(f"{folder}: {', '.join(FILES.values())}")
+    say(f"{folder}: {', '.join(FILES.values())}")
 
 
 def new_backbone(args: Sequence[str]) -> None:
@@ -106,7 +106,7 @@ def new_backbone(args: Sequence[str]) -> None:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     network = new_backbone(**vars(options))
     size, vocabulary = network.num_parameters(), network.config.vocab_size
-    print(f"{options.output}: {size:,} parameters, {vocabulary:,} subwords")
+    say(f"{options.output}: {size:,} parameters, {vocabulary:,} subwords")
 
 
 _TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -223,4 +223,4 @@ def _named(rows: Mapping[str, Sequence[object]], width: int) -> str:
 
 
 def _show(title: str, content: str) -> None:
-    print(f"{title}\n\n{content}\n")
+    say(f"{title}\n\n{content}\n")

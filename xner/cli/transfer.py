@@ -85,7 +85,7 @@ def transfer(cli: XnerCLI) -> None:
     epochs = options.few_shot.epochs_of(stages, sentences, batch=batch, epochs=limit)
     epochs |= {stage.id: options.pretraining.max_epochs for stage in stages if stage.labels == "none"}
     if options.plan:
-        print(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
+        say(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
         return
     experiment = prepare(
         data,
@@ -111,7 +111,7 @@ def transfer(cli: XnerCLI) -> None:
             execute = _with_ray(cli, experiment, options.gpus_per_stage)
         observers = [progress, Cards(experiment), Reporter(dashboards(trainer))]
         results = run_experiment(experiment, data, execute, config=config_yaml(cli), observers=observers)
-    print(f"\n{results_table(results)}\n\n{cli.root}: results.csv, {', '.join(FILES.values())}")
+    say(f"\n{results_table(results)}\n\n{cli.root}: results.csv, {', '.join(FILES.values())}")
 
 
 def results_table(results: Sequence[Result]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.errors import RunError
-from xner.files import write_atomically
+from xner.files import is_name, write_atomically
 from xner.lineage.typed import check_type
 
 
@@ -197,16 +197,11 @@ def read_result(folder: Path) -> Result | None:
         if not (result["evaluations"] or result.get("perplexity")) or not result["train_languages"]:
             raise ValueError("it has no evaluation or no language")
         paths = [result["stage"], *(each[name] for each in result["evaluations"] for name in ("language", "split"))]
-        if not all(map(_is_name, paths)):  # a folder or a file is found by each
+        if not all(map(is_name, paths)):  # a folder or a file is found by each
             raise ValueError("a name in it is not that of a file")
         return result
     except (ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
-
-
-def _is_name(text: str) -> bool:
-    """Return whether a text is the name of a file in a folder, and does not lead out of it."""
-    return Path(text).name == text and "\0" not in text
 
 
 def read_counts(folder: Path, language: str, split: str) -> Counts:

@@ -21,7 +21,7 @@ from xner.data.sources.location import SPLITS, Location
 from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
 from xner.data.sources.sentences import ReadOptions, Row, Rows, Sentence, Sentences, content_of
 from xner.errors import RunError, UserError, quoted
-from xner.files import cache_folder, write_atomically
+from xner.files import cache_folder, is_name, write_atomically
 from xner.tags import MOST_TYPES, TagSet
 
 __all__ = [
@@ -45,8 +45,10 @@ def locate(source: str, language: str, options: ReadOptions) -> Location:
     """Find where a source has its sentences of a language.
 
     Raises:
-        UserError: If there is no such source.
+        UserError: If there is no such source, or the language cannot be the name of a file.
     """
+    if not is_name(language):  # files of caches, stages and predictions are named after it
+        raise UserError(f"language {language!r} is not the name of a file; use a code such as 'tr'")
     if dataset := named_dataset(source):
         return Hub(dataset, language, options)
     if source != "sample" and Path(source).is_file():
