@@ -141,7 +141,7 @@ def test_no_import_circles() -> None:
 
 
 LAYERS = (
-    *("errors words", "tags", "batch files", "backbone", "data", "model", "tagger lineage"),
+    *("errors words", "tags typed", "batch files", "backbone", "data", "model", "tagger lineage"),
     *("transfer export spacy", "report", "dashboard", "cli"),
 )
 """Packages and modules from the bottom up; ``data`` and ``model`` do not know each other."""
@@ -164,5 +164,5 @@ def test_size() -> None:
     """The package stays as small as it is meant to be: few modules, and none in its root but those of the design."""
     modules = [path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
     assert len(modules) <= 84
-    root = "__init__ backbone batch dashboard errors files spacy tagger tags words".split()
+    root = "__init__ backbone batch dashboard errors files spacy tagger tags typed words".split()
     assert sorted(path.stem for path in PACKAGE.glob("*.py")) == root

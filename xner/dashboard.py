@@ -17,12 +17,12 @@ from lightning.pytorch.loggers import WandbLogger
 
 from xner.errors import UserError
 from xner.files import write_atomically
-from xner.report.analysis import Analysis, shown_examples
+from xner.report.analysis import Analysis, evaluated_words, shown_examples
 from xner.report.runs import before_adaptation
 from xner.tags import Span
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
-from xner.transfer.result import Evaluation, Result, csv_columns, csv_rows, flat, read_sentences
+from xner.transfer.result import Evaluation, Result, csv_columns, csv_rows, flat
 
 logger = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ def few_shot_rows(analysis: Analysis) -> list[Row]:
 
 def error_rows(analysis: Analysis) -> list[Row]:
     """Return a row under ``ERRORS`` per example error, of the first and of the best stage of the curve."""
-    sentences = read_sentences(analysis.run.path, analysis.target, analysis.split)
+    sentences = evaluated_words(analysis)
     rows: list[Row] = []
     for stage, found in shown_examples(analysis):
         for kind, some in found.items():

@@ -87,3 +87,47 @@ def test_trainer(run: Run, source: Path, tiny_backbone: str, tmp_path: Path, opt
     outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"), f"--trainer.{option}")
     assert_one_line(outcome, 2, expected)
     assert not (tmp_path / "run").exists()
+
+
+CALLBACK = "--trainer.callbacks=lightning.pytorch.callbacks."
+
+
+@pytest.mark.parametrize(
+    ("options_", "expected"),
+    [
+        (["--trainer.val_check_interval=99"], "trainer.val_check_interval=99 is more than the 2 batches of an epoch"),
+        (
+            ["--trainer.val_check_interval=2", "--trainer.limit_train_batches=1"],
+            "trainer.val_check_interval=2 is more than the 1 batches of an epoch",
+        ),
+        (["--model.lora.rank=100000000"], "model.lora.rank=100000000 is more than the 32 of the weights of query"),
+        (["--model.lora.targets=[keys]"], "model.lora.targets: 'keys' is not a linear layer of the encoder"),
+        (
+            [f"{CALLBACK}EarlyStopping", "--trainer.callbacks.monitor=val_f1"],
+            "EarlyStopping monitors 'val_f1', which is not logged; did you mean 'val/f1'",
+        ),
+        (
+            [f"{CALLBACK}ModelCheckpoint", "--trainer.callbacks.monitor=val/f1_DATE"],
+            "ModelCheckpoint monitors 'val/f1_DATE', which is not logged; did you mean 'val/f1",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "transfer"])
+def test_before_anything_is_written(
+    run: Run, source: Path, tiny_backbone: str, tmp_path: Path, command: str, options_: list[str], expected: str
+) -> None:
+    """What would end a training in its middle is refused before it begins, and leaves no folder."""
+    sizes = ["--sizes=[33]"] if command == "transfer" else []
+    outcome = run(command, *options(source, tiny_backbone, tmp_path / "run"), *sizes, *options_)
+    assert_one_line(outcome, 2, expected)
+    assert not (tmp_path / "run").exists()
+
+
+def test_logged_scores(run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+    """Scores that are logged can be monitored, and so can any where nobody is strict, or a callback logs its own."""
+    flags = options(source, tiny_backbone, tmp_path / "run")
+    for monitor in ("val/f1_PER", "val/loss", "train/loss", "train/padding"):
+        stop = [f"{CALLBACK}EarlyStopping", f"--trainer.callbacks.monitor={monitor}", "--trainer.log_every_n_steps=1"]
+        assert run("fit", *flags, *stop).code == 0
+    lenient = [f"{CALLBACK}EarlyStopping", "--trainer.callbacks.monitor=x", "--trainer.callbacks.strict=false"]
+    assert run("fit", *flags, *lenient, "--trainer.val_check_interval=2").code == 0

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.cli.fits import (
@@ -164,3 +165,34 @@ class TestCheckpoints:
         for command in ("test", "fit"):
             outcome = run(command, *flags, path)
             assert_one_line(outcome, 2, "does not say what its weights were trained on", "as --model.backbone")
+
+    @pytest.mark.parametrize(
+        ("command", "path", "value", "expected"),
+        [
+            ("fit", ["fit_loop"], None, "its progress has no 'fit_loop'"),
+            ("fit", ["fit_loop"], [], "its progress has 'fit_loop' []"),
+            ("fit", ["fit_loop", "epoch_loop.batch_progress"], None, "its progress has no 'epoch_loop.batch_progress'"),
+            ("fit", ["fit_loop", "epoch_progress", "current", "ready"], None, "its progress has no 'ready'"),
+            ("fit", ["fit_loop", "epoch_progress", "total"], 3, "its progress has 'total' 3"),
+            ("test", ["test_loop", "batch_progress"], None, "its progress has no 'batch_progress'"),
+            ("validate", ["validate_loop"], None, "its progress has no 'validate_loop'"),
+        ],
+    )
+    def test_without_progress(
+        self, run: Run, fitted: Path, source: Path, still_backbone: Path, tmp_path: Path,
+        command: str, path: list[str], value: object, expected: str,
+    ) -> None:  # fmt: skip
+        """A checkpoint whose progress lacks a part, at any depth, is one line that names both."""
+        content = torch.load(fitted / "checkpoints" / "last.ckpt", weights_only=True)
+        *outer, name = path
+        place = content["loops"]
+        for each in outer:
+            place = place[each]
+        place.pop(name)
+        if value is not None:
+            place[name] = value
+        torch.save(content, tmp_path / "changed.ckpt")
+        training = [*LEARN, "--trainer.max_epochs=2", "--data.languages=[tr]"] if command == "fit" else []
+        flags = [*options(source, still_backbone, tmp_path / "run"), *training]
+        outcome = run(command, *flags, f"--ckpt_path={tmp_path / 'changed.ckpt'}")
+        assert_one_line(outcome, 1, f"changed.ckpt is damaged: {expected}; delete it, and use another one")

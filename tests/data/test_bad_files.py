@@ -522,3 +522,21 @@ def test_pipes(tmp_path: Path, name: str) -> None:
     (tmp_path / "tr").mkdir()
     os.mkfifo(tmp_path / "tr" / name)
     assert message(tmp_path) == f"{tmp_path / 'tr' / name} is not a regular file; write its content into one"
+
+
+@pytest.mark.parametrize("name", ["../train/data-00000-of-00001.arrow", "/etc/passwd", "x/../y", 3])
+def test_saved_elsewhere(tmp_path: Path, name: object) -> None:
+    """The ``state.json`` of a folder names no file outside of it."""
+    folder = tmp_path / "tr" / "train"
+    as_dataset(random_sentences("tr", 3)).save_to_disk(folder)
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    state["_data_files"] = [{"filename": name}]
+    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    assert message(tmp_path).startswith(f"{folder} cannot be loaded as a folder written by save_to_disk: ")
+
+
+def test_million_words(tmp_path: Path) -> None:
+    """A file without blank lines, which is one sentence, is refused with its line before it is encoded."""
+    path = write(tmp_path, "train.tsv", "a\tO\n\n" + "b\tO\n" * 1_000_000)
+    text = message(tmp_path)
+    assert text == f"{path}, line 3: the sentence has 1,000,000 words, more than 50,000; split it into sentences"

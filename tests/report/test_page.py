@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from xner.errors import RunError
 from xner.report import write_report
 from xner.report.curve import COLOURS
 from xner.report.runs import load_run
@@ -246,3 +247,17 @@ def test_page_renders_in_chromium(tmp_path: Path, write_run: Write, browse: Call
         browse(tmp_path / "report.html", f"--window-size={width},900", f"--screenshot={picture}", *options)
         pictures[name] = picture.read_bytes()
     assert all(picture.startswith(b"\x89PNG") and len(picture) > 10_000 for picture in pictures.values())
+
+
+@pytest.mark.parametrize("change", [lambda words: words[:-1], lambda words: [*words, ["a"]], lambda words: words[1:]])
+def test_other_sentences(
+    tmp_path: Path, write_run: Write, change: Callable[[list[list[str]]], list[list[str]]]
+) -> None:
+    """Words that are not those of the counts are damage, not an error within the page."""
+    run = write_run(tmp_path / "run")
+    path = run / "sentences" / "tr-test.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+    with pytest.raises(RunError, match=f"{path} does not have the sentences that were evaluated; delete it for a"):
+        report(tmp_path, run)
+    path.unlink()
+    report(tmp_path, run)

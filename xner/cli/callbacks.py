@@ -21,7 +21,11 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from xner.cli.output import duration, say
-from xner.errors import UserError
+from xner.errors import UserError, did_you_mean
+from xner.model.classifier import TokenClassifier
+from xner.model.metrics import validation_scores
+from xner.model.monitoring import MEASURED
+from xner.tags import TagSet
 
 UNSUITABLE: Mapping[type[Callback], str] = {
     GradientAccumulationScheduler: "changes the number of steps, on which the learning-rate schedule and the loss "
@@ -56,6 +60,34 @@ def check_callbacks(callbacks: Sequence[Callback], *, compact_vocabulary: bool, 
             raise UserError(
                 f"{name} averages all trained weights, but embedding rows that do not occur are only decayed; use "
                 "model.compact_vocabulary=false"
+            )
+
+
+def check_monitored(callbacks: Sequence[Callback], model: TokenClassifier, tag_set: TagSet) -> None:
+    """Check that the scores that callbacks wait for are logged, before training begins.
+
+    Models and callbacks of other packages may log scores of their own, so that those of all are then unknown.
+
+    Args:
+        callbacks: The callbacks of the trainer.
+        model: The model.
+        tag_set: The tag set of the data.
+
+    Raises:
+        UserError: If one is not.
+    """
+    if type(model) is not TokenClassifier or any(
+        type(each).__module__.partition(".")[0] not in ("lightning", "xner") for each in callbacks
+    ):
+        return
+    logged = [f"val/{name}" for name in ("loss", *reversed(validation_scores(tag_set)))]
+    logged += ["train/loss", *(f"train/{name}" for name in MEASURED), "epoch", "step"]
+    for callback in callbacks:
+        score = getattr(callback, "monitor", None)
+        if score is not None and getattr(callback, "strict", True) and score not in logged:
+            raise UserError(
+                f"trainer.callbacks: {type(callback).__name__} monitors {score!r}, which is not logged; "
+                f"{did_you_mean(score, logged)}"
             )
 
 

@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xner.backbone import check_head, check_types
-from xner.cli.callbacks import Validations, monitoring
-from xner.cli.lightning import XnerCLI, check_training, config_yaml, named, parse_command
+from xner.cli.callbacks import Validations, check_monitored, monitoring
+from xner.cli.lightning import XnerCLI, check_interval, check_training, config_yaml, named, parse_command
 from xner.cli.output import say
 from xner.cli.predictions import output_files, write_predictions
 from xner.cli.processes import check_lost, leave_group
@@ -92,7 +92,9 @@ def fit(cli: XnerCLI) -> None:
     CardOptions(license=options.license).check()
     check_training(options)
     model.check(data.tag_set)
+    check_monitored(trainer.callbacks, model, data.tag_set)  # type: ignore[attr-defined] # set by Lightning
     data.check("fit")
+    check_interval(trainer, sum(len(data.training_sentences(each)) for each in data.languages), data)
     validations = Validations()
     trainer.callbacks.append(validations)  # type: ignore[attr-defined] # set by Lightning
     writes = trainer.is_global_zero and not options.trainer.fast_dev_run

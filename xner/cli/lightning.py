@@ -577,3 +577,28 @@ def check_training(options: Namespace) -> None:
             raise UserError(
                 f"trainer.limit_val_batches=0 skips validation, which select={options.select} needs; leave it out"
             )
+
+
+def check_interval(trainer: pl.Trainer, sentences: int, data: PanxDataModule, where: str = "") -> None:
+    """Check that an epoch has as many batches as validation waits for.
+
+    Args:
+        trainer: The trainer.
+        sentences: Number of training sentences.
+        data: The data module.
+        where: The beginning of the error's text.
+
+    Raises:
+        UserError: If it has fewer.
+    """
+    every, limit = trainer.val_check_interval, trainer.limit_train_batches
+    if not isinstance(every, int) or trainer.check_val_every_n_epoch is None or not trainer.limit_val_batches:
+        return
+    batches = -(-sentences // (data.batch_size * trainer.world_size))
+    # To Lightning, 1.0 is all batches and 1 is one batch.
+    batches = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
+    if every > batches:
+        raise UserError(
+            f"{where}trainer.val_check_interval={every} is more than the {batches} batches of an epoch; use a smaller "
+            "number, or trainer.check_val_every_n_epoch=null to count batches over epochs"
+        )

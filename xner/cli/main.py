@@ -2,9 +2,12 @@
 
 import gc
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from threading import current_thread, main_thread
 
 from xner.cli import COMMANDS, TOOLS
 from xner.cli.errors import exit_with_line
@@ -20,7 +23,8 @@ def main(args: Sequence[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     try:
         if args and args[0] in TOOLS:
-            from xner.cli.tools import run_tool
+            with _at_once():
+                from xner.cli.tools import run_tool
 
             run_tool(args[0], args[1:])
             sys.stdout.flush()
@@ -29,9 +33,30 @@ def main(args: Sequence[str] | None = None) -> None:
         else:
             # Tokenizers warn when a process that used their threads forks; nothing here does.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-            load_commands()(args)
+            with _at_once():
+                run = load_commands()
+            run(args)
     except (Exception, KeyboardInterrupt) as error:
         exit_with_line(error)
+
+
+@contextmanager
+def _at_once() -> Iterator[None]:
+    """End the process at Ctrl-C within a block of imports, where libraries may swallow the exception."""
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not default or current_thread() is not main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        os.write(2, b"xner: error: interrupted\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache

@@ -16,9 +16,11 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from xner.backbone import check_masked, has_head, load_config
+from xner.cli.callbacks import check_monitored
 from xner.cli.lightning import (
     SET_BY_TRANSFER,
     XnerCLI,
+    check_interval,
     check_training,
     config_yaml,
     limits,
@@ -76,12 +78,15 @@ def transfer(cli: XnerCLI) -> None:
     # All stages share one tag set, that of all languages of the experiment.
     data.test_languages = list(dict.fromkeys([*sources, *targets, *(cli.options.data.test_languages or ())]))
     cli.model.check(data.tag_set)
+    check_monitored(trainer.callbacks, cli.model, data.tag_set)  # type: ignore[attr-defined] # set by Lightning
     _check_all_scored(cli)
     if options.adapt_backbone:
         _check_adaptable(cli, options)
     stages = stages_of(available=_largest_sizes(data, options))
     batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     sentences = {stage.id: count_sentences(stage, data) for stage in stages}
+    for stage, counts in sentences.items():
+        check_interval(trainer, sum(counts.values()), data, f"stage {stage}: ")
     epochs = options.few_shot.epochs_of(stages, sentences, batch=batch, epochs=limit)
     epochs |= {stage.id: options.pretraining.max_epochs for stage in stages if stage.labels == "none"}
     if options.plan:

@@ -21,8 +21,8 @@ from xner.data.datamodule import Labels, PanxDataModule
 from xner.data.encode import span_hashes
 from xner.errors import RunError
 from xner.files import write_atomically
-from xner.lineage.typed import check_type
 from xner.tags import find_spans
+from xner.typed import check_type
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
 from xner.lineage import NOTHING_SEEN, Episode, History, read_history, trained_further
+from xner.lineage.checkpoint import check_loops
 from xner.model.classifier import TokenClassifier
 
 
@@ -102,7 +103,12 @@ class LineageCallback(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore the history."""
+        """Restore the history, after checking the progress, which Lightning restores next.
+
+        Raises:
+            RunError: If a part of the progress is missing.
+        """
+        check_loops(checkpoint.get("loops", {}), trainer)
         if "history" in checkpoint:
             found = checkpoint["history"]
             self.loaded = History(found["lineage"], **{name: found[name].numpy() for name in NOTHING_SEEN.hashes})

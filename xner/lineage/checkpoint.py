@@ -10,6 +10,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import lightning.pytorch as pl
 import torch
 from fsspec.core import url_to_fs  # type: ignore[import-untyped] # it ships no types
+from lightning.pytorch.trainer.states import TrainerFn
 
 from xner.errors import RunError, UserError, quoted
 from xner.lineage import NOTHING_SEEN
@@ -99,6 +100,37 @@ def check_file(path: Path, advice: str = "delete it, and use another one") -> No
         raise other
     if wrong := _wrong_part(found):
         raise RunError(f"{path} is damaged: {wrong}; {advice}")
+
+
+def check_loops(loops: Mapping[str, Any], trainer: pl.Trainer) -> None:
+    """Check that a checkpoint has the progress that the loop of the running command restores.
+
+    Raises:
+        RunError: If a part of it is missing or of another type.
+    """
+    loop = {
+        TrainerFn.FITTING: trainer.fit_loop,
+        TrainerFn.VALIDATING: trainer.validate_loop,
+        TrainerFn.TESTING: trainer.test_loop,
+        TrainerFn.PREDICTING: trainer.predict_loop,
+    }[TrainerFn(trainer.state.fn)]
+    name = f"{TrainerFn(trainer.state.fn).value}_loop"
+    # The positions of dataloaders are only there while they are read; xner's derive theirs from this progress.
+    expected = {key: value for key, value in loop.state_dict().items() if not key.endswith("state_dict")}
+    if wrong := _wrong_progress(loops, {name: expected}):
+        raise RunError(f"{trainer.ckpt_path} is damaged: {wrong}; delete it, and use another one")
+
+
+def _wrong_progress(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Describe the first part of a progress that is missing or of another type; empty where all are right."""
+    for name, value in expected.items():
+        if name not in found:
+            return f"its progress has no {name!r}"
+        if type(found[name]) is not type(value):
+            return f"its progress has {name!r} {quoted(found[name])}"
+        if isinstance(value, dict) and (wrong := _wrong_progress(found[name], value)):
+            return wrong
+    return ""
 
 
 def tags_of_checkpoint(path: str) -> TagSet | None:

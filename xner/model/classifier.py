@@ -18,7 +18,7 @@ from xner.errors import RunError
 from xner.model.decoding import Decoding
 from xner.model.evaluation import CollectWords, FitTemperature, Words
 from xner.model.lora import LoRA
-from xner.model.metrics import SpanF1
+from xner.model.metrics import SpanF1, validation_scores
 from xner.model.monitoring import MonitoredModule
 from xner.model.network import Network, Precision, check_layers, check_trained
 from xner.model.optimizer import (
@@ -93,7 +93,7 @@ class TokenClassifier(MonitoredModule):
     def check(self, tag_set: TagSet) -> None:
         """Check the options and the tag set of the data against the backbone, before anything is written."""
         check_types(self.backbone_name, tag_set, new_head=self.hparams["new_head"])
-        check_layers(self.hparams["freeze"], load_config(self.backbone_name))
+        check_layers(self.hparams["freeze"], load_config(self.backbone_name), self.lora)
 
     def make_network(self, tag_set: TagSet | None) -> Network:
         """Load the network with a head for a tag set; ``None`` stands for that of the backbone's own head."""
@@ -192,10 +192,8 @@ class TokenClassifier(MonitoredModule):
         self.validation_loss.reset()
         scores = self.validation_score.compute()
         self.validation_score.reset()
-        by_type = [f"f1_{each}" for each in self.network.tag_set.types]
-        shown = ("precision", "recall", "accuracy", *by_type, "f1_strict", "f1_macro")
-        self.log_dict({f"val/{name}": scores[name].float() for name in shown})
-        self.log("val/f1", scores["f1"].float(), prog_bar=True)
+        for name in validation_scores(self.network.tag_set):
+            self.log(f"val/{name}", scores[name].float(), prog_bar=name == "f1")
 
     def test_step(self, batch: Batch, *_: int) -> Any:  # noqa: ANN401 - Words, which Lightning's type does not allow
         """Predict the words of a batch, and how probable each predicted label is."""

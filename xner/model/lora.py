@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from xner.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +66,57 @@ def adapt(network: "PreTrainedModel", lora: LoRA) -> None:
         lora: The adapters.
 
     Raises:
-        UserError: If a target is not a linear layer of the encoder.
+        UserError: If a target is not a linear layer of the encoder, or the rank is not lower than its own.
     """
     from peft import LoraConfig, inject_adapter_in_model
-    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
     encoder = network.base_model
     if hasattr(encoder, "peft_config"):
         return
-    kind = network.config.model_type
-    targets = lora.targets or TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind, ("query", "value"))
-    layers = {name.rpartition(".")[2] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
-    for target in targets:
-        if target not in layers:
-            raise UserError(
-                f"model.lora.targets: {target!r} is not a linear layer of the encoder ({kind}); use some of "
-                f"{', '.join(sorted(layers))}"
-            )
+    targets = _targets(network, lora)
     encoder.requires_grad_(False)
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(targets), bias="none"
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, bias="none"
     )
     inject_adapter_in_model(config, encoder)
+
+
+def check_adapters(lora: LoRA, config: "PreTrainedConfig") -> None:
+    """Check that an encoder has the layers that get adapters, and that these are of low rank, before it is loaded.
+
+    Raises:
+        UserError: If not.
+    """
+    from transformers import AutoModelForTokenClassification
+
+    with torch.device("meta"):
+        _targets(AutoModelForTokenClassification.from_config(config), lora)  # type: ignore[no-untyped-call]
+
+
+def _targets(network: "PreTrainedModel", lora: LoRA) -> list[str]:
+    """Return the names of the encoder's layers that get adapters.
+
+    Raises:
+        UserError: If one is not a linear layer, or the rank exceeds that of its weight.
+    """
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    kind = network.config.model_type
+    targets = lora.targets or TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind, ("query", "value"))
+    modules = network.base_model.named_modules()
+    ranks = {name.rpartition(".")[2]: min(each.weight.shape) for name, each in modules if isinstance(each, nn.Linear)}
+    for target in targets:
+        if target not in ranks:
+            raise UserError(
+                f"model.lora.targets: {target!r} is not a linear layer of the encoder ({kind}); use some of "
+                f"{', '.join(sorted(ranks))}"
+            )
+        if lora.rank > ranks[target]:
+            raise UserError(
+                f"model.lora.rank={lora.rank} is more than the {ranks[target]} of the weights of {target}; use a "
+                "smaller one, such as 8"
+            )
+    return list(targets)
 
 
 def merge(network: "PreTrainedModel") -> None:

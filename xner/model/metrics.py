@@ -239,6 +239,12 @@ def all_scores(
     return scores
 
 
+def validation_scores(tag_set: TagSet) -> list[str]:
+    """List the scores that are logged in validation, as ``SpanF1`` names them; F1 comes last."""
+    by_type = (f"f1_{each}" for each in tag_set.types)
+    return ["precision", "recall", "accuracy", *by_type, "f1_strict", "f1_macro", "f1"]
+
+
 def _of_tags(
     predicted: Any,  # noqa: ANN401 - checked here
     gold: Any,  # noqa: ANN401 - checked here

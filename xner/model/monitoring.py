@@ -11,6 +11,9 @@ from xner.backbone import first_not_finite
 from xner.batch import Batch
 from xner.errors import RunError
 
+MEASURED = ("sentences_per_second", "pieces_per_second", "padding", "gpu_memory")
+"""The measurements of ``Throughput``; the last one is made on a GPU only."""
+
 
 class Throughput:
     """Measure sentences and pieces per second, padding, and a GPU's memory.

@@ -28,7 +28,7 @@ from xner.model.decoding import Decoding, Viterbi
 from xner.model.fast import hold_freed_memory, release_freed_memory
 from xner.model.fast.layers import LastLayer, patch_attention, row_mask
 from xner.model.fast.products import Products, warn_of_slow_bfloat16
-from xner.model.lora import LoRA, adapt, merge
+from xner.model.lora import LoRA, adapt, check_adapters, merge
 from xner.model.vocabulary import CompactEmbedding, compact, restore
 from xner.tags import OUTSIDE, TagSet
 
@@ -341,16 +341,19 @@ def check_trained(lora: LoRA | None, freeze: Freeze | None) -> None:
         lora.check()
 
 
-def check_layers(which: Freeze | None, config: PreTrainedConfig) -> None:
-    """Check that an encoder has as many layers as are to be frozen.
+def check_layers(which: Freeze | None, config: PreTrainedConfig, lora: LoRA | None = None) -> None:
+    """Check that an encoder has as many layers as are to be frozen, and those that get adapters.
 
     Args:
         which: As in ``freeze_layers``.
         config: The encoder's configuration.
+        lora: The adapters, if any.
 
     Raises:
-        UserError: If it has fewer.
+        UserError: If it has fewer, or others.
     """
+    if lora:
+        check_adapters(lora, config)
     layers = config.num_hidden_layers
     if isinstance(which, int) and which > layers:
         raise UserError(

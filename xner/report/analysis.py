@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from xner.errors import UserError
+from xner.errors import RunError, UserError
 from xner.report.entity_errors import Example, Score, by_length, by_seen, by_type, examples
 from xner.report.runs import (
     SOURCE,
@@ -33,7 +33,7 @@ from xner.report.statistics import (
     over_seeds,
     sentences_to_reach,
 )
-from xner.transfer.result import Result
+from xner.transfer.result import Result, read_sentences
 
 REACHES = (0.90, 0.95, 0.99)
 """Fractions of the best F1 for which a report gives the number of sentences."""
@@ -188,6 +188,24 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[tuple[Run, Poin
                 found.append((other.run, theirs, resampled.difference(its, own)))
     changes = corrected([change for *_, change in found])
     return [(run, point, change) for (run, point, _), change in zip(found, changes, strict=True) if change]
+
+
+def evaluated_words(analysis: Analysis) -> list[list[str]]:
+    """Read the words of each sentence that the stages of a run were evaluated on in the target language.
+
+    Raises:
+        FileNotFoundError: If the run has no words.
+        RunError: If they are damaged, or not those that were counted.
+    """
+    words = read_sentences(analysis.run.path, analysis.target, analysis.split)
+    counts = stage_counts(analysis.run, analysis.points[0].stages[0], analysis.target)
+    if [*map(len, words)] != counts.sentence_words.tolist():
+        path = analysis.run.path / "sentences" / f"{analysis.target}-{analysis.split}.json"
+        raise RunError(
+            f"{path} does not have the sentences that were evaluated; delete it for a report without words, or repeat "
+            "the transfer"
+        )
+    return words
 
 
 def shown_examples(analysis: Analysis) -> list[tuple[Result, dict[str, list[Example]]]]:

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from xner.report.analysis import REACHES, Analysis, Curve, Point, compare, shown_examples
+from xner.report.analysis import REACHES, Analysis, Curve, Point, compare, evaluated_words, shown_examples
 from xner.report.curve import COLOURS
 from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
 from xner.report.matrix import Matrix
@@ -21,7 +21,7 @@ from xner.report.runs import before_adaptation, language_name, regime_name, trai
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
 from xner.transfer.plan import REGIMES, SOUP
-from xner.transfer.result import Evaluation, Result, read_sentences
+from xner.transfer.result import Evaluation, Result
 
 NOTHING = "\N{EN DASH}"
 """Content of a table cell without a value."""
@@ -188,7 +188,7 @@ def type_colours(types: Iterable[str]) -> dict[str, str]:
 
 def _examples(analysis: Analysis) -> list[tuple[str, dict[str, list[ExampleRow]]]] | None:
     try:
-        sentences = read_sentences(analysis.run.path, analysis.target, analysis.split)
+        sentences = evaluated_words(analysis)
     except FileNotFoundError:
         return None
 

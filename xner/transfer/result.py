@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xner.errors import RunError
 from xner.files import is_name, write_atomically
-from xner.lineage.typed import check_type
+from xner.typed import check_type
 
 
 class Evaluation(TypedDict):

@@ -19,7 +19,7 @@ from xner.data.sources.folder import READERS, SAMPLE, File, Folder
 from xner.data.sources.hub import PREFIX, Hub, named_dataset, presets
 from xner.data.sources.location import SPLITS, Location
 from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
-from xner.data.sources.sentences import ReadOptions, Row, Rows, Sentence, Sentences, content_of
+from xner.data.sources.sentences import MOST_WORDS, ReadOptions, Row, Rows, Sentence, Sentences, content_of
 from xner.errors import RunError, UserError, quoted
 from xner.files import cache_folder, is_name, write_atomically
 from xner.tags import MOST_TYPES, TagSet
@@ -248,6 +248,8 @@ def _problem(words: Sequence[object], tags: Sequence[object], options: ReadOptio
         return 0, f"{len(words)} {names[0]} but {len(tags)} {names[1]}; give one tag per word"
     if not words:
         return 0, "the sentence is empty"
+    if len(words) > MOST_WORDS:
+        return 0, f"the sentence has {len(words):,} words, more than {MOST_WORDS:,}; split it into sentences"
     for index, word in enumerate(words):
         if not isinstance(word, str) or not word:
             return index, "the word is empty" if word == "" else f"the word {quoted(word)} is not a string"

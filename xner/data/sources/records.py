@@ -96,6 +96,9 @@ def read_saved(path: Path, options: ReadOptions) -> Rows:
     import pyarrow
 
     try:
+        files = [each["filename"] for each in json.loads((path / "state.json").read_bytes())["_data_files"]]
+        if outside := [each for each in files if Path(each).name != each]:
+            raise ValueError(f"state.json names {quoted(outside[0])}, which is not a file in the folder")
         dataset = datasets.load_from_disk(str(path))
     except IndexError:  # datasets 5.2 saves a data set without rows, but cannot load it
         return Rows([], "row")

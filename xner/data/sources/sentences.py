@@ -9,6 +9,10 @@ from typing import NamedTuple
 from xner.errors import UserError
 from xner.tags import is_type
 
+MOST_WORDS = 50_000
+"""Number of words of a sentence above which it is refused: all of its windows are in one batch, about 200 of 512 pieces
+at this number, and a file whose blank lines are missing is a single sentence."""
+
 
 class Sentence(NamedTuple):
     """A sentence: its words, and as many tags."""
