@@ -104,7 +104,7 @@ class _Service:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 body = await self._body(request)
-                tagged = await self._queue.tag(parse_texts(body, self._limits.texts))
+                tagged = await self._queue.tag(parse_texts(body, self._limits))
         except TimeoutError as error:
             reason = f"the request was not complete within {self._limits.seconds:g} seconds; try again with less text"
             raise HTTPException(503, reason, _RETRY) from error
@@ -132,12 +132,12 @@ class _Service:
         return bytes(body)
 
 
-def parse_texts(body: bytes, most: int) -> list[str]:
+def parse_texts(body: bytes, limits: Limits) -> list[str]:
     """Read the texts of the body of a request.
 
     Args:
         body: JSON, ``{"texts": [...]}`` or ``{"text": ...}``.
-        most: Maximum number of texts.
+        limits: Limits of the number of texts, and of each.
 
     Raises:
         HTTPException: If it is something else; with the reason.
@@ -152,18 +152,19 @@ def parse_texts(body: bytes, most: int) -> list[str]:
         raise HTTPException(400, f"{quoted(unknown[0])} is not a field; use texts or text")
     if len(content) != 1:
         raise HTTPException(400, "the body needs one of the fields texts and text, not none or both")
-    if "text" in content:
-        if not isinstance(content["text"], str):
-            raise HTTPException(400, f"text is {_kind(content['text'])}; use a string")
-        return [content["text"]]
-    texts = content["texts"]
+    texts = content["texts"] if "texts" in content else [content["text"]]
     if not isinstance(texts, list):
         raise HTTPException(400, f"texts is {_kind(texts)}; use an array of strings")
     for number, text in enumerate(texts):
+        place = f"texts[{number}]" if "texts" in content else "text"
         if not isinstance(text, str):
-            raise HTTPException(400, f"texts[{number}] is {_kind(text)}; use a string")
-    if len(texts) > most:
-        raise HTTPException(413, f"texts has {len(texts):,} items; use at most {most:,} per request")
+            raise HTTPException(400, f"{place} is {_kind(text)}; use a string")
+        if len(text) > limits.characters:
+            raise HTTPException(
+                413, f"{place} has {len(text):,} characters; use at most {limits.characters:,} per text"
+            )
+    if len(texts) > limits.texts:
+        raise HTTPException(413, f"texts has {len(texts):,} items; use at most {limits.texts:,} per request")
     return texts
 
 

@@ -12,12 +12,14 @@ class Limits:
     Attributes:
         bytes: Largest body.
         texts: Largest number of texts of a request.
+        characters: Largest text; a batch cannot be interrupted, so this bounds its time.
         requests: Largest number of requests that are read, wait or are tagged at once.
         seconds: Longest time of a request.
     """
 
     bytes: int = 256 * 1024
     texts: int = 256
+    characters: int = 10_000
     requests: int = 32
     seconds: float = 30
 
@@ -34,12 +36,13 @@ def describe_api(types: list[str], limits: Limits) -> dict[str, Any]:
     """
     refused = {
         "400": "The body is not JSON in UTF-8, or a field is missing, unknown or of the wrong type.",
-        "413": f"The body has more than {limits.bytes:,} bytes, or `texts` more than {limits.texts} items.",
+        "413": f"The body has more than {limits.bytes:,} bytes, `texts` more than {limits.texts} items, "
+        f"or a text more than {limits.characters:,} characters.",
         "415": "The content type is not application/json.",
         "500": "The texts could not be tagged; the server's log has the reason.",
     }
     busy = f"{limits.requests} requests are in progress, or this one took more than {limits.seconds:g} seconds."
-    text = {"type": "string", "examples": ["Alan Mathison Turing was born in London."]}
+    text = {"type": "string", "maxLength": limits.characters, "examples": ["Alan Mathison Turing was born in London."]}
     entity = {
         "type": {"type": "string", "enum": types, "description": "Entity type."},
         "text": {"type": "string", "description": "The text from `start` to `end`."},

@@ -29,7 +29,7 @@ class TagQueue:
         characters: Characters after which no further text is added to a batch.
     """
 
-    def __init__(self, tag: Tag, *, wait: float = 0.005, characters: int = 16_000) -> None:
+    def __init__(self, tag: Tag, *, wait: float = 0.005, characters: int = 4_000) -> None:
         self._tag = tag
         self._wait = wait
         self._characters = characters
