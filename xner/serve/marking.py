@@ -22,6 +22,7 @@ def hue_of(kind: str) -> int:
 def html_line(tagged: Tagged) -> str:
     """Format a text as a paragraph of HTML in one line, with its entities marked by their type and score.
 
+    >>> from xner.tagger import Entity
     >>> html_line(Tagged("A & B", [], [], [Entity("PER", "B", 4, 5, 0.987)]))[:62]
     '<p dir="auto">A &amp; <mark style="--hue:210">B<small>PER 0.99'
     """
