@@ -3,5 +3,5 @@
 COMMANDS = ("fit", "validate", "test", "predict", "transfer")
 """The commands that need a Trainer."""
 
-TOOLS = ("explore", "audit", "tag", "export", "report", "new-backbone")
+TOOLS = ("explore", "audit", "tag", "serve", "export", "report", "new-backbone")
 """The commands that do not."""

@@ -1,37 +1,35 @@
-"""Formats of tagged texts: JSON Lines, CoNLL columns, brat (Stenetorp et al. 2012) and HTML."""
+"""Formats of tagged texts: JSON Lines, CoNLL columns, and brat (Stenetorp et al. 2012); the head of an HTML page."""
 
-import html
 import json
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from xner.serve.marking import MARK_STYLE
 from xner.tagger import Entity, Tagged
 
 Fields = Literal["xner", "transformers"]
 """Whose names the fields of an entity have."""
 
-HTML_HEAD = """<!doctype html>
+HTML_HEAD = (
+    """<!doctype html>
 <html lang="und">
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Entities</title>
 <style>
 :root { color-scheme: light dark; }
 body { max-width: 48rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.8 system-ui, sans-serif;
   color: light-dark(#1a1a1a, #e8e8e8); background: light-dark(#ffffff, #16181c); overflow-wrap: anywhere; }
-mark { padding: .1em .3em; border-radius: .3em; color: inherit;
-  background: light-dark(hsl(var(--hue) 85% 88%), hsl(var(--hue) 45% 26%)); }
-mark small { margin-inline-start: .4em; font-size: .7em; white-space: nowrap; unicode-bidi: isolate; }
-</style>
 """
+    + MARK_STYLE
+    + "</style>\n"
+)
 """The beginning of a page; its end needs no tags, so a page is complete after every text."""
 
 _ORDERS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters that JSON may hold, and those of the bidirectional algorithm, see ``cli.output.escaped``."""
-
-_HUES = {"PER": 210, "ORG": 35, "LOC": 140, "MISC": 290}
 
 
 def json_line(tagged: Tagged, fields: Fields = "xner") -> str:
@@ -89,25 +87,3 @@ def brat_lines(entities: Sequence[Entity], start: int, number: int) -> str:
 def one_line(text: str) -> str:
     """Replace tabs and line breaks by spaces, so that offsets stay."""
     return text.translate(dict.fromkeys(map(ord, "\t\n\r"), " "))
-
-
-def html_line(tagged: Tagged) -> str:
-    """Format a text as a paragraph of HTML in one line, with its entities marked by their type and score.
-
-    >>> html_line(Tagged("A & B", [], [], [Entity("PER", "B", 4, 5, 0.987)]))[:62]
-    '<p dir="auto">A &amp; <mark style="--hue:210">B<small>PER 0.99'
-    """
-    parts, end = [], 0
-    for entity in tagged.entities:
-        hue = _HUES.get(entity.type, zlib.crc32(entity.type.encode()) % 360)
-        parts.append(_escape(tagged.text[end : entity.start]))
-        label = f"<small>{html.escape(entity.type)} {entity.score:.2f}</small>"
-        parts.append(f'<mark style="--hue:{hue}">{_escape(entity.text)}{label}</mark>')
-        end = entity.end
-    return f'<p dir="auto">{"".join(parts)}{_escape(tagged.text[end:])}</p>\n'
-
-
-def _escape(text: str) -> str:
-    """Escape a text for HTML, which allows no control characters but white space."""
-    shown = "".join(each if each >= " " or each in "\t\n" else "\ufffd" for each in text.replace("\r\n", "\n"))
-    return html.escape(shown).replace("\n", "<br>")

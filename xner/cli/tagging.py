@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from xner.backbone import check_head
-from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, html_line, json_line, one_line
+from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
 from xner.cli.output import escaped_lines, interlinear
 from xner.cli.parsing import ToolParser
 from xner.errors import RunError, UserError, options_called
+from xner.serve.marking import html_line
 
 if TYPE_CHECKING:
     from xner.model.decoding import Decoding

@@ -11,6 +11,7 @@ from xner.cli.auditing import audit
 from xner.cli.exporting import export
 from xner.cli.output import Cell, interlinear, say, table
 from xner.cli.parsing import OPTIONS, ToolParser, add_source, languages_of, reading_of
+from xner.cli.serving import serve
 from xner.cli.tagging import tag
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
 from xner.data.sources.hub import describe_dataset
@@ -113,6 +114,7 @@ _TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
     "explore": explore,
     "audit": audit,
     "tag": tag,
+    "serve": serve,
     "export": export,
     "report": report,
     "new-backbone": new_backbone,
