@@ -17,10 +17,11 @@ import torch
 from tests.commands import Run, assert_one_line, options
 from tests.test_backbones import Pickled
 from xner.backbone import load_config, load_network
+from xner.cli.formats import json_line
 from xner.cli.output import escaped_lines
 from xner.data.sources import Split
 from xner.errors import RunError, UserError
-from xner.serve.marking import html_line, json_line
+from xner.serve.marking import html_line
 from xner.tagger import Entity, Tagged
 from xner.transfer.result import read_counts
 from xner.words import Word
