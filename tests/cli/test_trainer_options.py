@@ -125,7 +125,7 @@ class TestTrainer:
             ("accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 is not 1 or more"),
             ("limit_train_batches=1.5", "invalid value 1.5 for limit_train_batches"),
             ("limit_train_batches=0.1", "Try at least `limit_train_batches=0.5`"),
-            ("val_check_interval=5", "trainer.val_check_interval=5 is more than the 2 batches of an epoch; use a smaller"),
+            ("val_check_interval=5", "trainer.val_check_interval=5 is more than the 2 batches of an epoch"),
             ("logger=TensorBoardLogger", "pip install -U 'tensorboard'"),
             ("logger=Some", "Given value: Some"),
         ],
