@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+import xner.cli.transfer
 from tests.commands import Run, assert_one_line, options, results
+from xner.report.card import Measured, measure
+from xner.transfer.result import Result
 
 
 def scores_of(card: Path) -> dict[tuple[str, str], float]:
@@ -114,3 +117,23 @@ def test_transfer(run: Run, tiny_backbone: str, tmp_path: Path) -> None:
     assert outcome.out.count(": complete, F1") == 2
     assert ModelCard.load(cards["source-en-seed42"]).data.license == "mit"
     assert not cards["progressive-tr-10-seed42"].exists()
+
+
+def test_only_kept_folders_have_cards(
+    run: Run, tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is deleted, or that has no head for tags, gets no card, since its intervals take time."""
+    measured: list[str] = []
+
+    def watch(folder: Path, result: Result) -> list[Measured]:
+        measured.append(folder.name)
+        return measure(folder, result)
+
+    monkeypatch.setattr(xner.cli.transfer, "measure", watch)
+    command = ["transfer", *options("sample", tiny_backbone, tmp_path / "run"), "--sizes=[10,20]"]
+    assert run(*command, "--adapt_backbone=target", "--pretraining.max_epochs=1").code == 0
+    assert measured == ["source-en-seed42"]
+    folders = {path.parent.name for path in (tmp_path / "run").glob("stages/*/model")}
+    assert folders == {"adapted-tr-seed42", "source-en-seed42"}
+    cards = {path.parts[-3] for path in (tmp_path / "run").glob("stages/*/model/README.md")}
+    assert cards == {"source-en-seed42"}

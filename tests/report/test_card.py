@@ -206,6 +206,13 @@ def test_what_the_record_says() -> None:
     assert "| predicted by another model |" in render_card(facts(episode(labels="predicted")), "bert")
 
 
+def test_labels_that_were_trained_on() -> None:
+    """The table of the training says of each episode whose tags were trained on, if any."""
+    text = render_card(facts(*(episode(labels=each) for each in ("gold", "predicted", "none"))), "bert")
+    rows = [row[4].strip() for row in cells(text) if row[0].strip() == "PAN-X"]
+    assert rows == ["of the data", "predicted by another model", "not read"]
+
+
 def test_nothing_measured_is_nothing_claimed() -> None:
     """Without scores, a card has no table of them, and says why."""
     text = render_card(facts(episode(), unmeasured="These weights were not scored."), "bert")

@@ -275,7 +275,7 @@ class Reporter(Observer):
 
 
 class Cards(Observer):
-    """Write the model card of each complete stage whose model folder exists.
+    """Write the model card of each complete stage whose model folder is kept and has a head for tags.
 
     Args:
         experiment: The experiment.
@@ -286,7 +286,7 @@ class Cards(Observer):
         self.license: str | None = experiment.options["license"]
 
     def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
-        """Write the cards that an interrupted run has left out, and those with another license."""
+        """Write the cards that are missing, as after an interruption, and those with another license."""
         for result in complete.values():
             card = experiment.model_folder(result["stage"]) / CARD
             if not card.is_file() or license_of(card) != self.license:
@@ -295,19 +295,16 @@ class Cards(Observer):
     def stage_completed(self, result: Result) -> None:
         """Write the card of a stage."""
         experiment = self.experiment
-        folder = experiment.model_folder(result["stage"])
-        if folder.is_dir():
-            write_card(folder, stage_facts(experiment, result))
+        [stage] = [each for each in experiment.stages if each.id == result["stage"]]
+        folder = experiment.model_folder(stage.id)
+        # The intervals of a card take seconds, which one that is soon deleted is not worth.
+        if folder.is_dir() and experiment.keeps(stage) and result["evaluations"]:
+            write_card(folder, stage_facts(experiment, stage, result))
 
 
-def stage_facts(experiment: Experiment, result: Result) -> Facts:
-    """Return what the model card of a complete stage says."""
-    [stage] = [each for each in experiment.stages if each.id == result["stage"]]
-    epochs, few_shot = experiment.epochs[stage.id], experiment.few_shot
-    own: dict[str, Any] = {}
-    if stage.adapts:
-        own |= {} if math.isinf(epochs) else {"trainer.max_epochs": int(epochs)}
-        own |= {} if few_shot.learning_rate is None else {"model.learning_rate": few_shot.learning_rate}
+def stage_facts(experiment: Experiment, stage: Stage, result: Result) -> Facts:
+    """Collect the content of the model card of a complete stage."""
+    own = {"trainer.max_epochs": experiment.own_epochs(stage), "model.learning_rate": experiment.own_rate(stage)}
     accumulated = int(experiment.options["trainer.accumulate_grad_batches"])
     return Facts(
         name=stage.id,
@@ -316,7 +313,7 @@ def stage_facts(experiment: Experiment, result: Result) -> Facts:
         license=experiment.options["license"],
         measured=measure(experiment.folder(stage.id), result),
         source=experiment.options["data.source"],
-        options={**experiment.options, **own},
+        options={**experiment.options, **{name: value for name, value in own.items() if value is not None}},
         step_sentences=experiment.batch_sentences * accumulated,
         averages=stage.averages,
     )

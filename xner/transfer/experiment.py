@@ -232,6 +232,22 @@ class Experiment:
         """The language whose validation split the best epoch is chosen by, where it is the target's; else ``None``."""
         return next((stage.target for stage in self.stages if stage.target), None) if self.select == "oracle" else None
 
+    def own_rate(self, stage: Stage) -> float | None:
+        """Return a stage's learning rate if it differs from the command's, ``None`` otherwise."""
+        if stage.labels == "none":
+            return self.pretraining.learning_rate
+        return self.few_shot.learning_rate if stage.adapts else None
+
+    def own_epochs(self, stage: Stage) -> int | None:
+        """Return a stage's number of epochs if it may differ from the command's, ``None`` otherwise."""
+        epochs, own = self.epochs[stage.id], stage.adapts or stage.labels == "none"
+        return int(epochs) if own and not math.isinf(epochs) else None
+
+    def keeps(self, stage: Stage) -> bool:
+        """Return whether a stage's model folder is kept, also when no other stage needs it any more."""
+        starts = {each.parent for each in self.stages}
+        return {"none": False, "source": not stage.size, "last": stage.id not in starts, "all": True}[self.keep]
+
     def folder(self, stage: str) -> Path:
         """Return the folder of a stage's result."""
         return self.root / "stages" / stage

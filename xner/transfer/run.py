@@ -155,18 +155,11 @@ def _clean_up(experiment: Experiment, done: Mapping[str, Result]) -> None:
     """Write ``results.csv``, and delete checkpoints and weights that are no longer needed."""
     if done:
         write_csv(experiment.root / "results.csv", [done[each.id] for each in experiment.stages if each.id in done])
-    parents = {stage.parent for stage in experiment.stages}
     waiting = {parent for stage in experiment.stages if stage.id not in done for parent in stage.parents}
     for stage in experiment.stages:
-        kept = {
-            "none": False,
-            "source": not stage.size,
-            "last": stage.id not in parents,
-            "all": True,
-        }[experiment.keep]
         if stage.id in done:
             shutil.rmtree(experiment.checkpoints(stage.id), ignore_errors=True)
-            if stage.id not in waiting and not kept:
+            if stage.id not in waiting and not experiment.keeps(stage):
                 remove_folder(experiment.model_folder(stage.id))
 
 

@@ -102,8 +102,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         parent=experiment.model_folder(stage.parents[0]) if stage.parents else None,
         num_samples=dict(stage.train),
         shots={language: stage.shots_of(language) for language, _ in stage.train},
-        learning_rate=_own_rate(stage, experiment),
-        max_epochs=_own_epochs(stage, experiment),
+        learning_rate=experiment.own_rate(stage),
+        max_epochs=experiment.own_epochs(stage),
         subset_seed=stage.seed,
         test_languages=list(experiment.evaluated),
         root=folder,
@@ -255,19 +255,6 @@ def _perplexity(parts: Parts) -> float:
         for batch in data.batches_of(split, np.arange(len(data.encoded(split))))
     )
     return perplexity(parts.model.network, batches, parts.trainer.strategy.root_device)
-
-
-def _own_rate(stage: Stage, experiment: Experiment) -> float | None:
-    """Return a stage's learning rate if it differs from the command's, ``None`` otherwise."""
-    if stage.labels == "none":
-        return experiment.pretraining.learning_rate
-    return experiment.few_shot.learning_rate if stage.adapts else None
-
-
-def _own_epochs(stage: Stage, experiment: Experiment) -> int | None:
-    """Return a stage's number of epochs if it may differ from the command's, ``None`` otherwise."""
-    epochs, own = experiment.epochs[stage.id], stage.adapts or stage.labels == "none"
-    return int(epochs) if own and not math.isinf(epochs) else None
 
 
 def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path) -> History:
