@@ -86,14 +86,12 @@ def _check_sizes(config: "PreTrainedConfig", backbone: str) -> None:
         # Some types of networks count positions from -1, which stands for no limit.
         least = -1 if name == "max_position_embeddings" else 1
         if type(size) is int and (size == 0 or not least <= size <= largest):
-            raise RunError(
-                f"{folder_of(backbone) / 'config.json'}: {name}={quoted(size)} is not possible; restore the file"
-            )
+            raise RunError(f"{path}: {name}={quoted(size)} is not possible; restore the file")
     padding, pieces = config.pad_token_id, getattr(config, "vocab_size", None)
     if type(padding) is not int or not 0 <= padding < (pieces or padding + 1):
         raise RunError(
-            f"{path}: pad_token_id={quoted(padding)} is not the id of a subword; restore "
-            "the file, or set it to that of the tokenizer"
+            f"{path}: pad_token_id={quoted(padding)} is not the id of a subword; restore the file, or set it to that "
+            "of the tokenizer"
         )
 
 

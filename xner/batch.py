@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xner.tags import TagSet
+from xner.tags import IGNORE, TagSet
 
 
 class Batch(NamedTuple):
@@ -51,6 +51,11 @@ class Batch(NamedTuple):
         """
         # Half precision converts every floating-point tensor of a batch, but the loss is computed in float32.
         return self.labels.flatten() if self.probabilities is None else self.probabilities.flatten(0, 1).float()
+
+    @property
+    def word_targets(self) -> Tensor:
+        """Return the gold label of each word, ``IGNORE`` for a word without pieces. *Shape:* (words,)."""
+        return self.word_label.masked_fill(self.word_piece < 0, IGNORE)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Copy the batch to a device, without waiting for a GPU."""

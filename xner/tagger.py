@@ -36,6 +36,10 @@ class Entity(NamedTuple):
     end: int
     score: float
 
+    def as_json(self) -> dict[str, str | int | float]:
+        """Return the content of an object of JSON, the score with four decimals."""
+        return {**self._asdict(), "score": round(self.score, 4)}
+
 
 class Tagged(NamedTuple):
     """A text with its words, tags and entities.

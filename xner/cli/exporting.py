@@ -10,7 +10,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from xner.cli.output import Cell, say, table
-from xner.cli.parsing import OPTIONS, ToolParser, add_source, as_list, languages_of, reading_of
+from xner.cli.parsing import OPTIONS, ToolParser, add_model, add_source, as_list, languages_of, reading_of
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
 from xner.data.sources.lines import read_lines
 from xner.errors import RunError, UserError, options_called
@@ -107,7 +107,7 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
         "Write a trained model as ONNX, as ONNX with int8 weights, or as safetensors, with its whole vocabulary or the "
         "subwords of some text, and check it against the model.",
     )
-    parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model, or hub name")
+    add_model(parser)
     parser.add_argument("--output", required=True, help="folder to make")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="what to write")
     parser.add_argument("--opset", type=int, default=20, help="version of ONNX's operator set, 18 to 23")

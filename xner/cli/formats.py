@@ -43,23 +43,16 @@ def json_line(tagged: Tagged, fields: Fields = "xner") -> str:
         "text": tagged.text,
         "words": [word.text for word in tagged.words],
         "tags": tagged.tags,
-        "entities": [_entity(each, fields) for each in tagged.entities],
+        "entities": [each.as_json() if fields == "xner" else _as_pipeline(each) for each in tagged.entities],
     }
     line = json.dumps(content, ensure_ascii=False)
     return _ORDERS.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
 
 
-def _entity(entity: Entity, fields: Fields) -> dict[str, object]:
-    score = round(entity.score, 4)
-    if fields == "xner":
-        return {**entity._asdict(), "score": score}
-    return {
-        "entity_group": entity.type,
-        "score": score,
-        "word": entity.text,
-        "start": entity.start,
-        "end": entity.end,
-    }
+def _as_pipeline(entity: Entity) -> dict[str, str | int | float]:
+    names = {"entity_group": "type", "score": "score", "word": "text", "start": "start", "end": "end"}
+    found = entity.as_json()
+    return {theirs: found[ours] for theirs, ours in names.items()}
 
 
 def conll_lines(words: Iterable[str], tags: Iterable[str]) -> str:

@@ -24,6 +24,11 @@ class ToolParser(argparse.ArgumentParser):
         raise UserError(message)
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a trained model."""
+    parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model, or hub name")
+
+
 def add_source(
     parser: argparse.ArgumentParser,
     languages: Sequence[str] | None = ("en", "tr"),

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 from xner.cli.output import configure_logging, say
-from xner.cli.parsing import ToolParser
+from xner.cli.parsing import ToolParser, add_model
 from xner.errors import RunError, Stopped, UserError
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -22,7 +22,7 @@ _PATIENCE = 5
 def serve(args: Sequence[str]) -> None:
     """Answer requests with the entities of texts until the process is stopped."""
     parser = ToolParser("serve", "Try a model on a page in the browser, or by JSON over HTTP (POST /tag).")
-    parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model, or hub name")
+    add_model(parser)
     parser.add_argument(
         "--host",
         default="127.0.0.1",

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from xner.backbone import check_head
 from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
 from xner.cli.output import escaped_lines, interlinear
-from xner.cli.parsing import ToolParser
+from xner.cli.parsing import ToolParser, add_model
 from xner.errors import RunError, UserError, options_called
 from xner.serve.marking import html_line
 
@@ -52,7 +52,7 @@ def tag(args: Sequence[str]) -> None:
         f"never itself tagged); without any, each line of standard input. A line of more than {LONGEST:,} characters "
         "is cut at white space into several texts",
     )
-    parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model, or hub name")
+    add_model(parser)
     parser.add_argument(
         "--format",
         choices=["table", "jsonl", "conll", "brat", "html"],

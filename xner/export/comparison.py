@@ -47,14 +47,18 @@ class Contender(NamedTuple):
         Raises:
             UserError: If its head is not trained.
         """
-        network = Network(folder).eval()
+        network = Network(folder, safetensors=True).eval()
         network.check_head()
         size = sum(weight.nbytes for weight in network.state_dict().values())
-        return cls(name, folder, size, network.tag_set, network, lambda batch: network.predict_scored(batch)[0])
+
+        def predict(batch: Batch) -> Tensor:
+            return network.decode(network.word_logits(batch), batch.word_sentence)
+
+        return cls(name, folder, size, network.tag_set, network, predict)
 
 
-class Measured(NamedTuple):
-    """How a model scores a split.
+class SplitScore(NamedTuple):
+    """The F1 and the speed of a model on a split.
 
     Attributes:
         f1: The F1 of its spans, as ``SpanF1`` computes it.
@@ -85,7 +89,7 @@ def largest_difference(one: Contender, other: Contender, sentences: Iterable[Sen
     return largest
 
 
-def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) -> Measured:
+def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) -> SplitScore:
     """Score a model's spans on sentences with gold tags, and measure its speed.
 
     Args:
@@ -103,7 +107,7 @@ def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) 
             seconds += time.perf_counter() - start
             metric.update(labels, batch.word_label, batch.word_sentence)
             predicted.append(labels)
-    return Measured(float(metric.compute()["f1"]), seconds, torch.cat(predicted))
+    return SplitScore(float(metric.compute()["f1"]), seconds, torch.cat(predicted))
 
 
 def _encoded(model: Contender, sentences: Iterable[Sentence], window: int) -> Encoded:

@@ -20,7 +20,7 @@ from xner.model.evaluation import CollectWords, FitTemperature, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1, validation_scores
 from xner.model.monitoring import MonitoredModule
-from xner.model.network import Network, Precision, check_layers, check_trained
+from xner.model.network import COMPUTING, Network, Precision, check_layers, check_trained
 from xner.model.optimizer import (
     Schedule,
     check_options,
@@ -97,8 +97,8 @@ class TokenClassifier(MonitoredModule):
 
     def make_network(self, tag_set: TagSet | None) -> Network:
         """Load the network with a head for a tag set; ``None`` stands for that of the backbone's own head."""
-        names = "new_head compile gradient_checkpointing freeze accelerate evaluation_precision decoding".split()
-        return Network(self.backbone_name, tag_set, lora=self.lora, **{name: self.hparams[name] for name in names})
+        own = {name: self.hparams[name] for name in (*COMPUTING, "new_head", "decoding")}
+        return Network(self.backbone_name, tag_set, lora=self.lora, **own)
 
     def configure_model(self, tag_set: TagSet | None = None) -> None:
         """Load the network if it is not loaded; Lightning calls this before it restores a checkpoint."""
@@ -155,7 +155,7 @@ class TokenClassifier(MonitoredModule):
 
     def word_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Compute the loss of a batch from its words' logits in validation, summed; words without pieces have none."""
-        return self.loss(logits, batch.word_label.masked_fill(batch.word_piece < 0, IGNORE))
+        return self.loss(logits, batch.word_targets)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Compute the mean loss over all labelled words of the optimizer step, across processes and accumulation."""
@@ -177,14 +177,14 @@ class TokenClassifier(MonitoredModule):
 
     on_predict_start = on_test_start
 
-    def validation_step(self, batch: Batch) -> Any:  # noqa: ANN401 - two tensors, which Lightning's type does not allow
-        """Count the spans of a batch, and sum the loss of its words; return logits and labels."""
+    def validation_step(self, batch: Batch) -> Tensor:
+        """Count the spans of a batch, sum the loss of its words, and return their logits."""
         logits = self.network.word_logits(batch)
         predicted = self.network.decode(logits, batch.word_sentence)
         self.validation_score.update(predicted, batch.word_label, batch.word_sentence)
         words = (batch.word_piece >= 0).sum()
         self.validation_loss.update(self.word_loss(logits, batch) / words.clamp(min=1), weight=words)
-        return logits, batch.word_label.masked_fill(batch.word_piece < 0, IGNORE)
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the scores of all batches and processes."""

@@ -187,7 +187,7 @@ class FitTemperature(Callback):
 
     @staticmethod
     def of_checkpoint(checkpoint: Mapping[str, Any]) -> float:
-        """Return the temperature in a checkpoint; 1 in one of an earlier version."""
+        """Return the temperature in a checkpoint; 1 where none was fitted."""
         return float(checkpoint.get("callbacks", {}).get(FitTemperature.__name__, {}).get("temperature", 1.0))
 
     def state_dict(self) -> dict[str, Any]:
@@ -203,12 +203,12 @@ class FitTemperature(Callback):
         self.metric = Temperature().to(pl_module.device)
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - tuples
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,  # noqa: ANN401 - a Batch
         batch_idx: int, dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Add the logits and labels that ``validation_step`` returns."""
+        """Add the logits that ``validation_step`` returns."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.metric.update(*outputs)
+            self.metric.update(outputs, batch.word_targets)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Fit the temperature."""

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from xner.backbone import Loaded, load_masked
 from xner.batch import Batch
 from xner.model.classifier import TokenClassifier
-from xner.model.network import Network
+from xner.model.network import COMPUTING, Network
 from xner.model.vocabulary import CompactEmbedding
 from xner.tags import PANX, TagSet
 
@@ -90,21 +90,16 @@ class MaskedLanguageModel(TokenClassifier):
     @classmethod
     def like(cls, other: TokenClassifier, pieces: Tensor) -> "MaskedLanguageModel":
         """Make a model with a classifier's backbone, optimizer and options of computing."""
-        names = (
-            *("backbone", "learning_rate", "weight_decay", "warmup_ratio", "schedule", "compact_vocabulary"),
-            *("compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision"),
-        )
-        model = cls(**{name: other.hparams[name] for name in names})
+        names = ("backbone", "learning_rate", "weight_decay", "warmup_ratio", "schedule", "compact_vocabulary")
+        model = cls(**{name: other.hparams[name] for name in (*names, *COMPUTING)})
         # Not an argument, because a checkpoint holds these, as primitives.
         model.pieces = pieces
         return model
 
     def make_network(self, tag_set: TagSet | None) -> MaskedNetwork:
         """Load the network under a masked-language head."""
-        names = ("compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision")
-        return MaskedNetwork(
-            self.backbone_name, self.pieces, tag_set=tag_set, **{name: self.hparams[name] for name in names}
-        )
+        own = {name: self.hparams[name] for name in COMPUTING}
+        return MaskedNetwork(self.backbone_name, self.pieces, tag_set=tag_set, **own)
 
 
 @torch.inference_mode()

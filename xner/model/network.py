@@ -42,6 +42,10 @@ _RELATIVE_POSITIONS = ("encoder.rel_embeddings.", "encoder.LayerNorm.")
 """DeBERTa's embeddings of relative positions and their normalization, an input of every layer that comes last."""
 
 
+COMPUTING = ("compile", "gradient_checkpointing", "freeze", "accelerate", "evaluation_precision")
+"""The options of a network that do not depend on its head."""
+
+
 class Network(nn.Module):
     """A pretrained encoder under a head that scores every label on every piece.
 

@@ -32,6 +32,16 @@ def check_options(learning_rate: float, weight_decay: float, warmup_ratio: float
         raise UserError(f"model.warmup_ratio={warmup_ratio} is not between 0 and 1; use a share of the optimizer steps")
 
 
+def check_own_rate(option: str, rate: float | None, example: str) -> None:
+    """Check a learning rate of some stages; null is that of the others.
+
+    Raises:
+        UserError: If it is not positive and finite.
+    """
+    if rate is not None and not 0 < rate < math.inf:
+        raise UserError(f"{option}={rate} is not a positive number; use one such as {example}, or null")
+
+
 def check_restored(asked: Mapping[str, Any], saved: Mapping[str, Any], *, fits: bool) -> None:
     """Check a classifier's options against those of the checkpoint that it is about to load.
 

@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.repocard import metadata_load
@@ -24,8 +23,8 @@ from xner.data.sources.hub import Hub, named_dataset
 from xner.data.sources.sentences import ReadOptions
 from xner.errors import UserError
 from xner.files import write_atomically
-from xner.report.runs import language_name
-from xner.report.statistics import DRAWS, Interval, interval, resampled_f1
+from xner.report.runs import language_name, sum_types
+from xner.report.statistics import DRAWS, Interval, Resampled
 from xner.transfer.result import Evaluation, Result, read_counts
 
 CARD = "README.md"
@@ -173,8 +172,10 @@ def carry_card(source: Path, target: Path, *, section: str, usage: str | None, s
     has_card = (source / CARD).is_file()
     card: Any = ModelCard.load(source / CARD) if has_card else ModelCard(_render(source, _recorded(source)))
     if usage:
-        before, _, after = card.text.partition("\n## How to use\n")
-        card.text = f"{before}\n## How to use\n\n{usage.strip()}\n\n## {after.partition(chr(10) + '## ')[2]}"
+        heading = "\n## How to use\n"
+        before, _, after = card.text.partition(heading)
+        _, following, rest = after.partition("\n## ")
+        card.text = f"{before}{heading}\n{usage.strip()}\n{following}{rest}"
     title, heading, rest = card.text.partition("\n## ")
     note = "" if same_predictions else "\nThe scores below are those of the model before the export.\n"
     card.text = f"{title}\n{section.strip()}\n{note}{heading}{rest}"
@@ -199,10 +200,9 @@ def measure(folder: Path, result: Result) -> list[Measured]:
     found = []
     for each in result["evaluations"]:
         counts = read_counts(folder, each["language"], each["split"])
-        spans = np.stack([kind.sum(axis=1) for kind in (counts.correct, counts.predicted, counts.gold)], axis=1)
         scores = {name: each[name] for name in (*METRICS, "f1_strict")}  # type: ignore[literal-required]
         scores |= {f"f1_{name}": score for name, score in each["f1_by_type"].items()}
-        bounds = interval(resampled_f1(spans[np.newaxis])[:, 0])
+        bounds = Resampled([sum_types(counts)]).interval([0])
         found.append(Measured([each["language"]], each["split"], each["sentences"], scores, bounds, each))
     return found
 

@@ -198,8 +198,12 @@ def stage_counts(run: Run, stage: Result, language: str) -> Counts:
 
 def span_counts(run: Run, stage: Result, language: str) -> npt.NDArray[np.int32]:
     """Read correct, predicted and gold spans per sentence, over all types. *Shape:* (sentences, 3)."""
-    counts = stage_counts(run, stage, language)
-    return np.stack([counts.correct.sum(axis=1), counts.predicted.sum(axis=1), counts.gold.sum(axis=1)], axis=1)
+    return sum_types(stage_counts(run, stage, language))
+
+
+def sum_types(counts: Counts) -> npt.NDArray[np.int32]:
+    """Add up correct, predicted and gold spans per sentence over all types. *Shape:* (sentences, 3)."""
+    return np.stack([each.sum(axis=1) for each in (counts.correct, counts.predicted, counts.gold)], axis=1)
 
 
 def stage_errors(run: Run, stage: Result, language: str) -> Errors:

@@ -182,8 +182,7 @@ def _kind(value: object) -> str:
 
 
 def _result(tagged: Tagged) -> dict[str, object]:
-    entities = [{**entity._asdict(), "score": round(entity.score, 4)} for entity in tagged.entities]
-    return {"text": tagged.text, "entities": entities}
+    return {"text": tagged.text, "entities": [entity.as_json() for entity in tagged.entities]}
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

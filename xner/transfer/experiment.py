@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 from xner.backbone import backbone_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
+from xner.model.optimizer import check_own_rate
 from xner.transfer.plan import SIZES, Stage, as_languages
 from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Result
@@ -52,9 +53,7 @@ class FewShot:
         for name in ("max_epochs", "min_steps"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"few_shot.{name}={value} is not positive; use 1 or more, or null")
-        rate = self.learning_rate
-        if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise UserError(f"few_shot.learning_rate={rate} is not a positive number; use one such as 2e-5, or null")
+        check_own_rate("few_shot.learning_rate", self.learning_rate, "2e-5")
         if self.min_steps and self.max_epochs is None and math.isinf(epochs):
             raise UserError(f"few_shot.min_steps={self.min_steps} needs a number of epochs; use trainer.max_epochs")
 

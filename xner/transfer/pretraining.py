@@ -4,7 +4,6 @@ Language-adaptive pretraining (Gururangan et al. 2020; Pfeiffer et al. 2020), on
 whose tags are not read.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from xner.data.datamodule import PanxDataModule
 from xner.data.masking import Masking
 from xner.errors import RunError, UserError
+from xner.model.optimizer import check_own_rate
 from xner.transfer.result import LeftOut
 
 
@@ -38,13 +38,11 @@ class Pretraining:
         Raises:
             UserError: If one is out of its range.
         """
-        rate, probability = self.learning_rate, self.mask_probability
-        if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise UserError(f"pretraining.learning_rate={rate} is not a positive number; use one such as 5e-5, or null")
+        check_own_rate("pretraining.learning_rate", self.learning_rate, "5e-5")
         if self.max_epochs < 1:
             raise UserError(f"pretraining.max_epochs={self.max_epochs} is not positive; use 1 or more")
-        if not 0 < probability < 1:
-            raise UserError(f"pretraining.mask_probability={probability} is not between 0 and 1; use 0.15")
+        if not 0 < self.mask_probability < 1:
+            raise UserError(f"pretraining.mask_probability={self.mask_probability} is not between 0 and 1; use 0.15")
 
 
 def mask_text(data: PanxDataModule, options: Pretraining) -> LeftOut:
