@@ -197,6 +197,13 @@ def test_word_without_pieces_is_outside(tagger: Tagger) -> None:
     assert tagger(["Ali \u200b Ankara"])[0].tags[1] == "O"
 
 
+def test_tiny_windows(folder: str) -> None:
+    """A border of windows that no word is near has no bridge, and every word has a tag."""
+    words = "bir üzerine Devletleri tarafından tarafından : Parti YÖNLENDİRME satranç".split()
+    [tagged] = Tagger.from_pretrained(folder, max_length=6).tag_words([words])
+    assert len(tagged.tags) == len(words)
+
+
 @pytest.mark.parametrize("max_length", [16, 40, 512])
 def test_long_text(folder: str, max_length: int) -> None:
     """Of a text of many windows, each word is tagged by a window in which a quarter of it is on either side."""

@@ -266,22 +266,28 @@ def _bridges(encoded: "Encoded") -> Iterator[_Bridge]:
     """
     import numpy as np
 
-    borders = np.setdiff1d(np.arange(1, encoded.sentence_window[-1]), encoded.sentence_window)
+    windows = int(encoded.sentence_window[-1])
+    borders = np.setdiff1d(np.arange(1, windows), encoded.sentence_window)
     if not len(borders):
         return
     words = np.flatnonzero(encoded.word_piece >= 0)
+    # All of these ascend, so that each bridge is found by bisection, however long the text is.
     start = encoded.word_piece[words]
     window = np.searchsorted(encoded.window_start, start, side="right") - 1
+    first = np.searchsorted(window, np.arange(windows + 1))
     # A word ends where the next one of its window starts, or at the window's end.
     end = np.minimum(np.append(start[1:], len(encoded.pieces)), encoded.window_start[window + 1])
     half = int(np.diff(encoded.window_start).max()) // 2
     for border in borders.tolist():
-        place = encoded.window_start[border]
-        left, right = (window == border - 1) & (start >= place - half), (window == border) & (end <= place + half)
-        if left.any() and right.any():
-            # Farther from the ends of the bridge than from the border.
-            chosen = words[(left & (start >= place - half // 2)) | (right & (start < place + half // 2))]
-            yield _Bridge(int(words[left][0]), int(words[right][-1]) + 1, slice(int(chosen[0]), int(chosen[-1]) + 1))
+        place, middle = encoded.window_start[border], first[border]
+        left = max(first[border - 1], np.searchsorted(start, place - half))
+        right = min(first[border + 1], np.searchsorted(end, place + half, side="right"))
+        # Farther from the ends of the bridge than from the border.
+        near, far = np.searchsorted(start, [place - half // 2, place + half // 2])
+        near, far = max(left, near), min(right, far)
+        if left < middle < right and near < far:
+            chosen = slice(int(words[near]), int(words[far - 1]) + 1)
+            yield _Bridge(int(words[left]), int(words[right - 1]) + 1, chosen)
 
 
 def _by_window(encoded: "Encoded") -> "Encoded":
