@@ -65,7 +65,7 @@ LEGEND: dict[str, Any] = {
     "frameon": False, "fontsize": 9.5, "borderaxespad": 0.3, "handlelength": 3.2, "columnspacing": 2.2,
     "labelspacing": 0.35,
 }  # fmt: skip
-"""How a legend looks."""
+"""The style of a legend."""
 
 MOST_LABELLED = 5
 """Number of lines up to which values are written beside their markers."""
@@ -187,7 +187,7 @@ def _figure(analyses: Sequence[Analysis]) -> Figure:
     targets = list(dict.fromkeys(each.target for each in analyses))
     if len(targets) > 1:
         return _panels(analyses, targets)
-    levels = _levels(analyses, traces)
+    levels = [*_source_levels(analyses), *_best_levels(analyses, traces)]
     title, unit = _title(analyses)
     top, columns = _head(traces)
     height = HEIGHT + top
@@ -212,10 +212,9 @@ def _panels(analyses: Sequence[Analysis], targets: Sequence[str]) -> Figure:
     runs = list(dict.fromkeys(each.run.path for each in analyses))
     panels = []
     for target in targets:
-        name = language_name(target)
         own = [each._replace(run=each.run._replace(name=each.run_name)) for each in analyses if each.target == target]
         traces = [trace for each in own for trace in _traces(each, runs.index(each.run.path), len(runs))]
-        panels.append((name, traces, [level for level in _levels(own, traces) if level.colour == COLOURS["ink"]]))
+        panels.append((language_name(target), traces, _source_levels(own)))
     every = [trace for _, traces, _ in panels for trace in traces]
     heights = _heights(every, [level for _, _, levels in panels for level in levels])
     top, legend_columns = _head(list({trace.name: trace for trace in every}.values()))
@@ -251,10 +250,11 @@ def _panels(analyses: Sequence[Analysis], targets: Sequence[str]) -> Figure:
 
 def _title(analyses: Sequence[Analysis]) -> tuple[str, str]:
     """Return the figure's title, and the unit of its sizes."""
-    languages = " and ".join(dict.fromkeys(language_name(each.target) for each in analyses))
+    names = dict.fromkeys(language_name(each.target) for each in analyses)
     unit = " and ".join(dict.fromkeys(each.unit for each in analyses)).replace("sentences", "training sentences")
-    if languages.count(" and ") > 1:
+    if len(names) > 2:
         return f"F1 by number of target-language {unit}", unit
+    languages = " and ".join(names)
     return f"{languages} F1 by number of {languages} {unit}", unit
 
 
@@ -291,8 +291,8 @@ def _traces(analysis: Analysis, run: int, runs: int) -> list[Trace]:
     return [Trace(prefix + regime_name(regime), run, points) for regime, points in regimes.items()]
 
 
-def _levels(analyses: Sequence[Analysis], traces: Sequence[Trace]) -> list[Level]:
-    """Return the zero-shot line of each run and, for a single run, the line of its best F1 at the largest size."""
+def _source_levels(analyses: Sequence[Analysis]) -> list[Level]:
+    """Return the zero-shot line of each run."""
     levels = []
     for analysis in analyses:
         if start := analysis.start:
@@ -300,12 +300,17 @@ def _levels(analyses: Sequence[Analysis], traces: Sequence[Trace]) -> list[Level
             words = before_adaptation(start.stages, analysis.target).replace(" (", "\n(")
             lines = [name if len(name) < 19 else f"{name[:17]}…", f"{words} {100 * seeds.mean:.1f} %"]
             levels.append(Level("\n".join(filter(None, lines)), seeds, COLOURS["ink"], (0, (5, 3))))
-    if len(analyses) == 1 and (full := analyses[0].full):
-        best = full.target.seeds.mean
-        regime = f"{regime_name(full.regime)} " if len(traces) > 1 else ""
-        text = f"{full.size:,} {analyses[0].unit}\n{regime}{100 * best:.1f} %"
-        levels.append(Level(text, Seeds(best, None, best, best, 1), COLOURS["quiet"], (0, (1, 2.5))))
     return levels
+
+
+def _best_levels(analyses: Sequence[Analysis], traces: Sequence[Trace]) -> list[Level]:
+    """Return the line of the best F1 at the largest size of a single run; several runs have none."""
+    if len(analyses) > 1 or not (full := analyses[0].full):
+        return []
+    best = full.target.seeds.mean
+    regime = f"{regime_name(full.regime)} " if len(traces) > 1 else ""
+    text = f"{full.size:,} {analyses[0].unit}\n{regime}{100 * best:.1f} %"
+    return [Level(text, Seeds(best, None, best, best, 1), COLOURS["quiet"], (0, (1, 2.5)))]
 
 
 def _heights(traces: Sequence[Trace], levels: Sequence[Level]) -> tuple[float, float]:
