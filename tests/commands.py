@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from xner.transfer.result import Result, read_result
+
 
 class Outcome(NamedTuple):
     """The exit code and the output of a command."""
@@ -37,6 +39,13 @@ def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
     for part in parts:
         assert part in line
     assert "Traceback" not in outcome.err + outcome.out
+
+
+def result_of(root: Path, stage: str) -> Result:
+    """The result of a complete stage of a run."""
+    found = read_result(root / "stages" / stage)
+    assert found
+    return found
 
 
 def results(root: Path) -> list[dict[str, str]]:

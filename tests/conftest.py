@@ -32,10 +32,12 @@ import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 from tests.commands import Outcome, Run  # noqa: E402
+from tests.model.tiny import pretrained_backbone  # noqa: E402
 from tests.sources import write_source  # noqa: E402
 from xner.backbone import load_network, new_backbone, save_network, save_tokenizer  # noqa: E402
 from xner.cli.main import main  # noqa: E402
 from xner.data.sources import SAMPLE  # noqa: E402
+from xner.tagger import Tagger  # noqa: E402
 
 # A machine that others use as well has no deadlines; fixtures here are never changed by an example.
 settings.register_profile("xner", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -106,6 +108,18 @@ def scored_backbone(still_backbone: Path, tmp_path_factory: pytest.TempPathFacto
     save_network(load_network(str(still_backbone)).network, folder)
     save_tokenizer(str(still_backbone), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tagging_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model folder of the sample's backbone, whose head is random, so that it finds entities everywhere."""
+    return str(pretrained_backbone(tmp_path_factory.mktemp("models") / "model"))
+
+
+@pytest.fixture(scope="session")
+def tagger(tagging_model: str) -> Tagger:
+    """The tagger of ``tagging_model``; no test changes it."""
+    return Tagger.from_pretrained(tagging_model)
 
 
 @pytest.fixture

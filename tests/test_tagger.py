@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import pipeline
 
-from tests.model.tiny import pretrained_backbone, quiet_trainer
+from tests.model.tiny import quiet_trainer
 from xner import PanxDataModule, TokenClassifier, run_test
 from xner.data.encode import Encoded
 from xner.data.sources import Split
@@ -49,17 +49,6 @@ TEXTS = st.text() | st.lists(
     )
     | st.text(max_size=5)
 ).flatmap(lambda parts: st.sampled_from([" ", "", "\n\t"]).map(lambda gap: gap.join(parts)))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model folder whose head is random, so that it finds entities everywhere."""
-    return str(pretrained_backbone(tmp_path_factory.mktemp("models") / "model"))
-
-
-@pytest.fixture(scope="module")
-def tagger(folder: str) -> Tagger:
-    return Tagger.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +117,14 @@ def test_entities_lie_where_they_say(tagger: Tagger, texts: list[str]) -> None:
             assert 1 / len(PANX.tags) <= entity.score <= 1
 
 
-def test_tags_are_the_networks(tagger: Tagger, folder: str) -> None:
+def test_tags_are_the_networks(tagger: Tagger, tagging_model: str) -> None:
     """Tags and scores are what transformers' own network says of each word's first piece."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-    network, tokenizer = AutoModelForTokenClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    network, tokenizer = (
+        AutoModelForTokenClassification.from_pretrained(tagging_model),
+        AutoTokenizer.from_pretrained(tagging_model),
+    )
     for tagged in tagger([TURING, ENVER]):
         pieces = tokenizer([word.text for word in tagged.words], is_split_into_words=True, return_tensors="pt")
         with torch.no_grad():
@@ -197,17 +189,17 @@ def test_word_without_pieces_is_outside(tagger: Tagger) -> None:
     assert tagger(["Ali \u200b Ankara"])[0].tags[1] == "O"
 
 
-def test_tiny_windows(folder: str) -> None:
+def test_tiny_windows(tagging_model: str) -> None:
     """A border of windows that no word is near has no bridge, and every word has a tag."""
     words = "bir üzerine Devletleri tarafından tarafından : Parti YÖNLENDİRME satranç".split()
-    [tagged] = Tagger.from_pretrained(folder, max_length=6).tag_words([words])
+    [tagged] = Tagger.from_pretrained(tagging_model, max_length=6).tag_words([words])
     assert len(tagged.tags) == len(words)
 
 
 @pytest.mark.parametrize("max_length", [16, 40, 512])
-def test_long_text(folder: str, max_length: int) -> None:
+def test_long_text(tagging_model: str, max_length: int) -> None:
     """Of a text of many windows, each word is tagged by a window in which a quarter of it is on either side."""
-    tagger = Tagger.from_pretrained(folder, max_length=max_length)
+    tagger = Tagger.from_pretrained(tagging_model, max_length=max_length)
     text = " ".join([ENVER, "\u200b", TURING] * (2000 // max_length + 2))
     tagged = tagger(text)
     assert all(entity.text == text[entity.start : entity.end] for entity in tagged.entities)
@@ -235,9 +227,9 @@ def test_long_text(folder: str, max_length: int) -> None:
         assert tagged.tags[word] in found
 
 
-def test_windows_overlap(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_overlap(tagging_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A word at the border of two windows is tagged as in the middle of a text, which a window's end would not be."""
-    tagger = Tagger.from_pretrained(folder, max_length=42)
+    tagger = Tagger.from_pretrained(tagging_model, max_length=42)
     words = [f"Ankara{number}" for number in range(400)]
     seen: list[list[list[str]]] = []
     encode = tagger._encode
@@ -270,9 +262,9 @@ def test_words_of_a_corpus(tagger: Tagger) -> None:
         assert len(each.tags) == len(words)
 
 
-def test_scores_are_calibrated(folder: str, tagger: Tagger) -> None:
+def test_scores_are_calibrated(tagging_model: str, tagger: Tagger) -> None:
     """A temperature changes scores as it should and no tag."""
-    hot = Tagger.from_pretrained(folder)
+    hot = Tagger.from_pretrained(tagging_model)
     hot.network.temperature = 2.0
     one, other = tagger([TURING, ENVER]), hot([TURING, ENVER])
     assert [each.tags for each in one] == [each.tags for each in other]

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 
 import xner.cli.tagging
 from tests.commands import Run, assert_one_line
-from tests.model.tiny import pretrained_backbone
 from xner.cli.tagging import read_texts
 from xner.tagger import Tagger
 
@@ -25,17 +24,6 @@ ROOT = Path(__file__).parents[2]
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 TEXTS = [TURING, "", '<b>Ankara\'da & "İzmir"</b> 東京', "القاهرة e\u0301 👨‍👩‍👧"]
 RESUMED = ["jsonl", "conll", "html", "brat"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model folder whose head is random, so that it finds entities everywhere."""
-    return str(pretrained_backbone(tmp_path_factory.mktemp("models") / "model"))
-
-
-@pytest.fixture(scope="module")
-def tagger(model: str) -> Tagger:
-    return Tagger.from_pretrained(model)
 
 
 @pytest.fixture
@@ -46,10 +34,10 @@ def lines(tmp_path: Path) -> Path:
     return path
 
 
-def test_table(run: Run, model: str, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table(run: Run, tagging_model: str, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each text's words stand over its tags, wrapped at the terminal's width, texts apart by a line."""
     monkeypatch.setenv("COLUMNS", "60")
-    outcome = run("tag", "--model", model, TURING, "Ankara")
+    outcome = run("tag", "--model", tagging_model, TURING, "Ankara")
     blocks = [block.splitlines() for block in outcome.out.strip("\n").split("\n\n")]
     assert max(len(line) for block in blocks for line in block) <= 60
     first, second = tagger([TURING, "Ankara"])
@@ -59,11 +47,13 @@ def test_table(run: Run, model: str, tagger: Tagger, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("given", ["arguments", "file", "standard input"])
-def test_jsonl(run: Run, model: str, tagger: Tagger, lines: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_jsonl(
+    run: Run, tagging_model: str, tagger: Tagger, lines: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
     """Each text, an argument or a line of a file or of standard input, is an object with words, tags and entities."""
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(TEXTS)))
     arguments = {"arguments": TEXTS, "file": [lines], "standard input": []}[given]
-    outcome = run("tag", "--format", "jsonl", "--model", model, *arguments)
+    outcome = run("tag", "--format", "jsonl", "--model", tagging_model, *arguments)
     found = [json.loads(line) for line in outcome.out.split("\n")[:-1]]
     assert [each["text"] for each in found] == TEXTS
     for each, tagged in zip(found, tagger(TEXTS), strict=True):
@@ -76,9 +66,9 @@ def test_jsonl(run: Run, model: str, tagger: Tagger, lines: Path, monkeypatch: p
             assert each["text"][entity["start"] : entity["end"]] == entity["text"]
 
 
-def test_fields_of_transformers(run: Run, model: str, tagger: Tagger) -> None:
+def test_fields_of_transformers(run: Run, tagging_model: str, tagger: Tagger) -> None:
     """The fields of an entity can have the names that the pipeline of transformers gives them."""
-    outcome = run("tag", "--format=jsonl", "--fields=transformers", "--model", model, TURING)
+    outcome = run("tag", "--format=jsonl", "--fields=transformers", "--model", tagging_model, TURING)
     [first, *_] = json.loads(outcome.out)["entities"]
     own = tagger(TURING).entities[0]
     assert list(first) == ["entity_group", "score", "word", "start", "end"]
@@ -86,19 +76,19 @@ def test_fields_of_transformers(run: Run, model: str, tagger: Tagger) -> None:
     assert first["score"] == pytest.approx(own.score, abs=1e-4)
 
 
-def test_conll(run: Run, model: str, tagger: Tagger, lines: Path) -> None:
+def test_conll(run: Run, tagging_model: str, tagger: Tagger, lines: Path) -> None:
     """A line has a word, a tab and its tag; a blank line follows each text, an empty one too."""
-    outcome = run("tag", "--format=conll", "--model", model, lines)
+    outcome = run("tag", "--format=conll", "--model", tagging_model, lines)
     blocks = [[line.split("\t") for line in block.split("\n") if line] for block in outcome.out.split("\n\n")]
     expected = [[[word.text, tag] for word, tag in zip(each.words, each.tags, strict=True)] for each in tagger(TEXTS)]
     assert [block for block in blocks if block] == [block for block in expected if block]
     assert outcome.out.split("\n").count("") == len(TEXTS) + 1
 
 
-def test_brat(run: Run, model: str, tagger: Tagger, tmp_path: Path) -> None:
+def test_brat(run: Run, tagging_model: str, tagger: Tagger, tmp_path: Path) -> None:
     """Offsets are those of the whole document; a line break within a text is a space."""
     texts = [*TEXTS, "Alan\nTuring\tAnkara"]
-    assert run("tag", "--format=brat", "--model", model, "--output", tmp_path / "it.txt", *texts).code == 0
+    assert run("tag", "--format=brat", "--model", tagging_model, "--output", tmp_path / "it.txt", *texts).code == 0
     document = (tmp_path / "it.txt").read_text(encoding="utf-8")
     assert document == "".join(text.translate({9: " ", 10: " "}) + "\n" for text in texts)
     rows = [line.split("\t") for line in (tmp_path / "it.ann").read_text(encoding="utf-8").splitlines()]
@@ -138,9 +128,9 @@ class Marks(HTMLParser):
             self.marks[-1] += data
 
 
-def test_html(run: Run, model: str, tagger: Tagger, tmp_path: Path) -> None:
+def test_html(run: Run, tagging_model: str, tagger: Tagger, tmp_path: Path) -> None:
     """The page has each text as it is, its entities marked, and needs nothing from elsewhere."""
-    assert run("tag", "--format=html", "--model", model, "--output", tmp_path / "it.html", *TEXTS).code == 0
+    assert run("tag", "--format=html", "--model", tagging_model, "--output", tmp_path / "it.html", *TEXTS).code == 0
     page = (tmp_path / "it.html").read_text(encoding="utf-8")
     marks = Marks()
     marks.feed(page)
@@ -152,11 +142,11 @@ def test_html(run: Run, model: str, tagger: Tagger, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", RESUMED)
-def test_resume(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+def test_resume(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """Wherever a run was cut off, even within a character, a resumed one ends with the same files."""
     monkeypatch.setattr(xner.cli.tagging, "_TEXTS", 2)
     whole, part = tmp_path / "whole.txt", tmp_path / "part.txt"
-    command = ["tag", "--format", form, "--model", model, *TEXTS, *TEXTS]
+    command = ["tag", "--format", form, "--model", tagging_model, *TEXTS, *TEXTS]
     assert run(*command, "--output", whole).code == 0
     content = whole.read_bytes()
     beside = whole.with_suffix(".ann")
@@ -176,11 +166,11 @@ def test_resume(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert part.read_bytes() == content
 
 
-def test_killed_run_goes_on(model: str, tmp_path: Path) -> None:
+def test_killed_run_goes_on(tagging_model: str, tmp_path: Path) -> None:
     """A run that is killed while it writes, and resumed, ends with the file of an undisturbed one, by processes."""
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"{TURING} {number}\n" for number in range(3000)), encoding="utf-8")
-    base = [sys.executable, "-m", "xner.cli", "tag", "--model", model, "--format", "jsonl", str(texts)]
+    base = [sys.executable, "-m", "xner.cli", "tag", "--model", tagging_model, "--format", "jsonl", str(texts)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     part, whole = tmp_path / "part.jsonl", tmp_path / "whole.jsonl"
     running = subprocess.Popen([*base, "--output", str(part)], env=environment)
@@ -201,7 +191,7 @@ def test_killed_run_goes_on(model: str, tmp_path: Path) -> None:
         assert left["tags"] == right["tags"]
 
 
-def test_input_is_read_lazily(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_is_read_lazily(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results are written while the input is read, so that it may be larger than the memory."""
     output, ahead = tmp_path / "it.jsonl", []
 
@@ -215,7 +205,7 @@ def test_input_is_read_lazily(run: Run, model: str, tmp_path: Path, monkeypatch:
             return "Ankara " * 40 + "\n" if self.count < 900 else ""
 
     monkeypatch.setattr("sys.stdin", Lines())
-    assert run("tag", "--format=jsonl", "--model", model, "--output", output).code == 0
+    assert run("tag", "--format=jsonl", "--model", tagging_model, "--output", output).code == 0
     assert len(ahead) == 900
     assert max(ahead) <= 300
     assert output.read_text(encoding="utf-8").count("\n") == 899
@@ -232,7 +222,7 @@ def test_long_line_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"short", "", "end"} <= {*parts}
 
 
-def test_long_line_in_little_memory(tmp_path: Path, model: str) -> None:
+def test_long_line_in_little_memory(tmp_path: Path, tagging_model: str) -> None:
     """A line of 30 MB is read with memory for a small part of it."""
     path = tmp_path / "long.txt"
     path.write_text("Ankara'da yaşadı " * 1_800_000, encoding="utf-8")
@@ -248,28 +238,28 @@ def test_long_line_in_little_memory(tmp_path: Path, model: str) -> None:
     assert kilobytes < 20_000
 
 
-def test_nothing_to_tag(run: Run, model: str, tmp_path: Path) -> None:
+def test_nothing_to_tag(run: Run, tagging_model: str, tmp_path: Path) -> None:
     """An empty file has no texts: nothing is printed, and a page is complete without any."""
     (tmp_path / "empty.txt").touch()
-    assert run("tag", "--model", model, tmp_path / "empty.txt") == (0, "", "")
-    outcome = run("tag", "--model", model, "--format=html", tmp_path / "empty.txt")
+    assert run("tag", "--model", tagging_model, tmp_path / "empty.txt") == (0, "", "")
+    outcome = run("tag", "--model", tagging_model, "--format=html", tmp_path / "empty.txt")
     assert outcome.out.startswith("<!doctype html>")
     assert "<p" not in outcome.out
 
 
-def test_half_a_surrogate(run: Run, model: str) -> None:
+def test_half_a_surrogate(run: Run, tagging_model: str) -> None:
     """A surrogate without its other half, which no file can hold, is a question mark."""
-    outcome = run("tag", "--model", model, "--format=jsonl", "Ankara \ud83d İzmir")
+    outcome = run("tag", "--model", tagging_model, "--format=jsonl", "Ankara \ud83d İzmir")
     assert json.loads(outcome.out)["text"] == "Ankara ? İzmir"
 
 
-def test_input_that_is_no_text(run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_that_is_no_text(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Input in another encoding is one clear line, not a traceback."""
     content = "Ankara\nŞişli".encode("iso-8859-9")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
-    assert_one_line(run("tag", "--model", model), 1, "standard input is not UTF-8")
+    assert_one_line(run("tag", "--model", tagging_model), 1, "standard input is not UTF-8")
     (tmp_path / "it.txt").write_bytes(content)
-    assert_one_line(run("tag", "--model", model, tmp_path / "it.txt"), 1, f"{tmp_path / 'it.txt'} is not UTF-8")
+    assert_one_line(run("tag", "--model", tagging_model, tmp_path / "it.txt"), 1, f"{tmp_path / 'it.txt'} is not UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -285,21 +275,23 @@ def test_input_that_is_no_text(run: Run, model: str, tmp_path: Path, monkeypatch
         (["--format=pdf", "a"], "invalid choice: 'pdf'"),
     ],
 )
-def test_mistakes(run: Run, model: str, options: list[str], problem: str) -> None:
+def test_mistakes(run: Run, tagging_model: str, options: list[str], problem: str) -> None:
     """An option that makes no sense is one line."""
-    assert_one_line(run("tag", "--model", model, *options), 2, problem)
+    assert_one_line(run("tag", "--model", tagging_model, *options), 2, problem)
 
 
-def test_input_is_not_overwritten(run: Run, model: str, lines: Path) -> None:
+def test_input_is_not_overwritten(run: Run, tagging_model: str, lines: Path) -> None:
     """A file is not replaced by its own entities."""
-    assert_one_line(run("tag", "--model", model, "--output", lines, lines), 2, "is a file to read")
+    assert_one_line(run("tag", "--model", tagging_model, "--output", lines, lines), 2, "is a file to read")
     assert lines.read_text(encoding="utf-8").startswith(TURING)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_models_that_are_refused(run: Run, tiny_backbone: str, model: str, tmp_path: Path, processes: int) -> None:
+def test_models_that_are_refused(
+    run: Run, tiny_backbone: str, tagging_model: str, tmp_path: Path, processes: int
+) -> None:
     """No head, another task, an empty folder and no folder are one line each; nothing is written."""
-    other = shutil.copytree(model, tmp_path / "other")
+    other = shutil.copytree(tagging_model, tmp_path / "other")
     config = json.loads((other / "config.json").read_text(encoding="utf-8"))
     config["architectures"] = ["XLMRobertaForSequenceClassification"]
     (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -316,9 +308,9 @@ def test_models_that_are_refused(run: Run, tiny_backbone: str, model: str, tmp_p
     assert not output.exists()
 
 
-def test_pickled_weights_are_refused(run: Run, model: str, tmp_path: Path) -> None:
+def test_pickled_weights_are_refused(run: Run, tagging_model: str, tmp_path: Path) -> None:
     """Weights that are only pickled, even without code, are not read."""
-    folder = shutil.copytree(model, tmp_path / "pickled")
+    folder = shutil.copytree(tagging_model, tmp_path / "pickled")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert_one_line(run("tag", "--model", folder, "Ankara"), 2, "holds no model.safetensors")

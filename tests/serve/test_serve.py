@@ -22,7 +22,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.commands import Run, assert_one_line
-from tests.model.tiny import pretrained_backbone
 from xner.serve.application import make_application
 from xner.serve.openapi import Limits, describe_api
 from xner.serve.tag_queue import TagQueue
@@ -31,17 +30,6 @@ from xner.tagger import Tagged, Tagger
 ROOT = Path(__file__).parents[2]
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 TEXTS = [TURING, "", '<b>Ankara\'da & "İzmir"</b> 東京', "القاهرة e\u0301 👨‍👩‍👧 Ankara", "x" * 300]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model folder whose head is random, so that it finds entities everywhere."""
-    return str(pretrained_backbone(tmp_path_factory.mktemp("models") / "model"))
-
-
-@pytest.fixture(scope="module")
-def tagger(model: str) -> Tagger:
-    return Tagger.from_pretrained(model)
 
 
 def client_of(tag: Any, limits: Limits | None = None) -> TestClient:  # noqa: ANN401 - any function that tags
@@ -255,9 +243,9 @@ def test_page(client: TestClient) -> None:
 class Server:
     """A process that serves a model on a free port, and what it prints."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, tagging_model: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "xner.cli", "serve", "--model", model, "--port", "0"]
+        command = [sys.executable, "-m", "xner.cli", "serve", "--model", tagging_model, "--port", "0"]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -271,9 +259,9 @@ class Server:
         return self.process.returncode, errors
 
 
-def test_process(model: str, tagger: Tagger) -> None:
+def test_process(tagging_model: str, tagger: Tagger) -> None:
     """A process answers, also one that sends far too much, logs no text, and ends at SIGTERM with its exit code."""
-    server = Server(model)
+    server = Server(tagging_model)
     try:
         assert server.address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{server.address}/health") as answer:
@@ -293,12 +281,12 @@ def test_process(model: str, tagger: Tagger) -> None:
     assert "Turing" not in errors
 
 
-def test_browser(model: str, tagger: Tagger, tmp_path: Path) -> None:
+def test_browser(tagging_model: str, tagger: Tagger, tmp_path: Path) -> None:
     """A browser shows the entities of the text in the address; Ctrl-C ends the server."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed")
-    server = Server(model)
+    server = Server(tagging_model)
     try:
         page = subprocess.run(
             [
@@ -320,24 +308,28 @@ def test_browser(model: str, tagger: Tagger, tmp_path: Path) -> None:
     assert (code, errors.splitlines()[-1]) == (130, "xner: error: interrupted")
 
 
-def test_mistakes(run: Run, tiny_backbone: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes(run: Run, tiny_backbone: str, tagging_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port in use, an impossible one, a host of others, a folder without a head and a missing extra are one line."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert_one_line(run("serve", "--model", model, "--port", port), 1, f"port={port}", "use another one")
-    assert_one_line(run("serve", "--model", model, "--port", 70000), 2, "port=70000 is not a port")
-    assert_one_line(run("serve", "--model", model, "--host", "256.0.0.1.."), 2, "host='256.0.0.1..' is not an address")
-    assert_one_line(run("serve", "--model", model, "--allowed_hosts", "a*"), 2, "allowed_hosts='a*' is not a name")
+        assert_one_line(run("serve", "--model", tagging_model, "--port", port), 1, f"port={port}", "use another one")
+    assert_one_line(run("serve", "--model", tagging_model, "--port", 70000), 2, "port=70000 is not a port")
+    assert_one_line(
+        run("serve", "--model", tagging_model, "--host", "256.0.0.1.."), 2, "host='256.0.0.1..' is not an address"
+    )
+    assert_one_line(
+        run("serve", "--model", tagging_model, "--allowed_hosts", "a*"), 2, "allowed_hosts='a*' is not a name"
+    )
     outcome = run("serve", "--model", tiny_backbone, "--port", 0)
     assert_one_line(outcome, 2, f"model={tiny_backbone!r}", "no trained head")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert_one_line(run("serve", "--model", model), 2, "pip install 'xner[serve]'")
+    assert_one_line(run("serve", "--model", tagging_model), 2, "pip install 'xner[serve]'")
 
 
-def test_open_host(run: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_host(run: Run, tagging_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another host than the loopback interface is announced as open."""
     monkeypatch.setattr("uvicorn.Server.run", lambda *args, **options: None)
     monkeypatch.setattr("signal.signal", lambda *args: None)
-    outcome = run("serve", "--model", model, "--host", "0.0.0.0", "--port", 0)
+    outcome = run("serve", "--model", tagging_model, "--host", "0.0.0.0", "--port", 0)
     assert "There is no login: everyone who reaches port" in outcome.out
-    assert "no login" not in run("serve", "--model", model, "--port", 0).out
+    assert "no login" not in run("serve", "--model", tagging_model, "--port", 0).out

@@ -22,7 +22,7 @@ from transformers import AutoModelForMaskedLM
 
 from tests import backbones
 from tests.cli.fits import assert_equal_weights, assert_other_weights, weights
-from tests.commands import Run, assert_one_line, results
+from tests.commands import Run, assert_one_line, result_of, results
 from tests.sources import write_source
 from tests.transfer.test_restart import REPOSITORY, assert_same_run, run, transfer
 from xner.backbone import load_tokenizer
@@ -37,7 +37,6 @@ from xner.tags import IGNORE
 from xner.transfer.experiment import Definition, Experiment, FewShot, TransferOptions, define
 from xner.transfer.plan import Stage, plan
 from xner.transfer.pretraining import Pretraining, mask_text
-from xner.transfer.result import Result, read_result
 
 CPU = torch.device("cpu")
 ADAPTED = "adapted-tr-seed42"
@@ -53,12 +52,6 @@ def adapting(root: Path, backbone: str, *options: str) -> list[str]:
 
 def stage_of(root: Path, stage: str = ADAPTED) -> Path:
     return root / "stages" / stage
-
-
-def result_of(root: Path, stage: str = ADAPTED) -> Result:
-    found = read_result(stage_of(root, stage))
-    assert found
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +83,7 @@ def test_tags_are_never_read(tiny_backbone: str, tmp_path: Path) -> None:
         main([*adapting(tmp_path / f"{source.name} run", tiny_backbone), f"--data.source={source}"])
     runs = tmp_path / "gold run", tmp_path / "noise run"
     assert_equal_weights(*map(stage_of, runs))
-    one, other = map(result_of, runs)
+    one, other = (result_of(each, ADAPTED) for each in runs)
     ignored = {"lineage", "seconds"}  # the source is another folder
     assert {k: v for k, v in one.items() if k not in ignored} == {k: v for k, v in other.items() if k not in ignored}
     assert_other_weights(*(stage_of(root, "scratch-tr-20-seed42") for root in runs))
@@ -111,12 +104,12 @@ def test_interrupted(adapted: Path, tiny_backbone: str, tmp_path: Path) -> None:
     assert code == 0, line
     assert re.search(r"\[1/3\] adapted-tr-seed42: perplexity [\d.]+ before, [\d.]+ after in \d+ s; ", out)
     assert_same_run(tmp_path / "cut", adapted)
-    assert result_of(tmp_path / "cut")["perplexity"] == result_of(adapted)["perplexity"]
+    assert result_of(tmp_path / "cut", ADAPTED)["perplexity"] == result_of(adapted, ADAPTED)["perplexity"]
 
 
 def test_result(adapted: Path, tiny_backbone: str) -> None:
     """Perplexity falls from that of a random head, and the target's scores are label-free but not zero-shot."""
-    found = result_of(adapted)
+    found = result_of(adapted, ADAPTED)
     assert (found["train_samples"], found["target_samples"], found["evaluations"]) == (600, 0, [])
     assert found["left_out"] == {"in_test": 0, "unsure": 0}
     perplexities = found["perplexity"]
@@ -164,7 +157,9 @@ def test_whole_vocabulary(adapted: Path, tiny_backbone: str, tmp_path: Path) -> 
     one, other = weights(stage_of(tmp_path)), weights(stage_of(adapted))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=1e-4, atol=1e-5)
-    assert result_of(tmp_path)["perplexity"] == pytest.approx(result_of(adapted)["perplexity"], rel=1e-4)
+    assert result_of(tmp_path, ADAPTED)["perplexity"] == pytest.approx(
+        result_of(adapted, ADAPTED)["perplexity"], rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("compact", [True, False])
@@ -273,7 +268,7 @@ def test_sentences_of_a_test_split(tiny_backbone: str, tmp_path: Path) -> None:
         (source / language / "test.tsv").write_text(content, encoding="utf-8")
     there = {number for number, each in enumerate(words) if each in {words[0], words[1], words[7], words[8]}}
     main([*adapting(tmp_path / "run", tiny_backbone), f"--data.source={source}"])
-    found = result_of(tmp_path / "run")
+    found = result_of(tmp_path / "run", ADAPTED)
     assert found["left_out"] == {"in_test": len(there), "unsure": 0}
     assert found["train_samples"] == found["lineage"]["episodes"][0]["sentences"] == 60 - len(there)
     data = PanxDataModule(source=str(source), languages=["tr"], test_languages=["en", "tr"], backbone=tiny_backbone)
@@ -308,7 +303,7 @@ def test_callbacks_that_monitor_f1(tiny_backbone: str, tmp_path: Path) -> None:
     """A callback that waits for a score does not see the stage, which has none; nor does the choice of the best."""
     stop = ["--trainer.callbacks=lightning.pytorch.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/f1"]
     main(adapting(tmp_path, tiny_backbone, *stop, "--trainer.callbacks.mode=max", "--select=best"))
-    assert "perplexity" in result_of(tmp_path)
+    assert "perplexity" in result_of(tmp_path, ADAPTED)
 
 
 @pytest.mark.slow
@@ -320,7 +315,7 @@ def test_two_processes(still_backbone: Path, tmp_path: Path) -> None:
     one, two = (weights(stage_of(tmp_path / name)) for name in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-2, atol=1e-3)
-    one_result, two_result = (result_of(tmp_path / name) for name in ("one", "two"))
+    one_result, two_result = (result_of(tmp_path / name, ADAPTED) for name in ("one", "two"))
     assert one_result["perplexity"] == pytest.approx(two_result["perplexity"], rel=1e-3)
 
 

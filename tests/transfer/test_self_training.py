@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 import xner.transfer.stage
 from tests.cli.fits import assert_equal_weights, assert_other_weights
-from tests.commands import results
+from tests.commands import result_of, results
 from tests.model.tiny import quiet_trainer
 from tests.sources import write_source
 from tests.transfer.test_restart import REPOSITORY, assert_same_run, run, transfer
@@ -34,7 +34,7 @@ from xner.model.network import Network
 from xner.tags import invalid_tags
 from xner.transfer.experiment import Definition, Experiment, FewShot, TransferOptions, define
 from xner.transfer.plan import plan
-from xner.transfer.result import LeftOut, Result, read_result
+from xner.transfer.result import LeftOut
 from xner.transfer.self_training import SelfTraining, label_sentences
 
 CPU = torch.device("cpu")
@@ -47,12 +47,6 @@ def self_training(root: Path, backbone: str, *options: str) -> list[str]:
 
 def student(root: Path) -> Path:
     return root / "stages" / STUDENT
-
-
-def result_of(root: Path) -> Result:
-    found = read_result(student(root))
-    assert found
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +94,7 @@ def test_gold_tags_are_never_read(tiny_backbone: str, tmp_path: Path, labels: st
         main([*command, f"--data.source={source}", f"--self_training.labels={labels}", "--self_training.rounds=2"])
     runs = tmp_path / "gold run", tmp_path / "noise run"
     assert_equal_weights(student(runs[0]), student(runs[1]))
-    one, other = map(result_of, runs)
+    one, other = (result_of(each, STUDENT) for each in runs)
     ignored = {"lineage", "seconds"}  # the source is another folder
     assert {k: v for k, v in one.items() if k not in ignored} == {k: v for k, v in other.items() if k not in ignored}
     supervised = "independent-tr-20-seed42"
@@ -190,7 +184,7 @@ def test_sentences_of_a_test_split(source_model: str, tmp_path: Path) -> None:
 
 def test_result(teacher: Path) -> None:
     """The scores on the target are label-free but not zero-shot, and the record of the weights says why."""
-    found = result_of(teacher)
+    found = result_of(teacher, STUDENT)
     assert found["start_from"] == "source-en-seed42"
     assert (found["train_samples"], found["target_samples"], found["left_out"]) == (20, 20, {"in_test": 0, "unsure": 0})
     episodes = found["lineage"]["episodes"]
@@ -216,7 +210,7 @@ def test_what_is_left_out_is_kept(
     threshold = (lowest[9] + lowest[10]) / 2
     command = self_training(tmp_path, tiny_backbone, f"--self_training.confidence={threshold}")
     main([*command, "--self_training.labels=soft", "--regimes=[progressive,self_training]"])
-    found = result_of(tmp_path)
+    found = result_of(tmp_path, STUDENT)
     assert found["left_out"] == {"in_test": 0, "unsure": 10}
     assert (found["train_samples"], found["target_samples"]) == (10, 20)
     assert found["lineage"]["episodes"][-1]["sentences"] == 10
@@ -283,7 +277,7 @@ def test_two_processes(still_backbone: Path, tmp_path: Path) -> None:
         # Hard labels, because without dropout the first gradient of soft ones is zero, and Adam would scale its noise.
         command += ["--data.batch_size", *options]
         subprocess.run([sys.executable, "train.py", *command], cwd=REPOSITORY, check=True)
-    assert result_of(tmp_path / "two")["left_out"] == result_of(tmp_path / "one")["left_out"]
+    assert result_of(tmp_path / "two", STUDENT)["left_out"] == result_of(tmp_path / "one", STUDENT)["left_out"]
     one, two = (load_file(student(tmp_path / name) / "model" / "model.safetensors") for name in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-2, atol=1e-3)

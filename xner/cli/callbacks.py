@@ -64,7 +64,7 @@ def check_callbacks(callbacks: Sequence[Callback], *, compact_vocabulary: bool, 
 
 
 def check_monitored(callbacks: Sequence[Callback], model: TokenClassifier, tag_set: TagSet) -> None:
-    """Check that the scores that callbacks wait for are logged, before training begins.
+    """Check that the scores that callbacks monitor are logged, before training begins.
 
     Models and callbacks of other packages may log scores of their own, so that those of all are then unknown.
 

@@ -204,7 +204,7 @@ def _chosen_epoch(cli: XnerCLI) -> str:
 
 
 def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
-    """Return what the model card of a fit says; its scores are those of the validation of the weights it ended with."""
+    """Collect the content of the model card of a fit; its scores are of a validation of exactly its weights."""
     trainer, data, options = cli.trainer, cli.datamodule, cli.options
     best = monitoring(trainer) if options.select == "best" else None
     step: int | None = None if options.select == "average" else trainer.global_step

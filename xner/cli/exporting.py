@@ -23,7 +23,7 @@ Note = Callable[[str], None]
 """Prints a finding, and keeps it."""
 
 FORMATS = ("safetensors", "onnx", "onnx-int8")
-"""What ``export`` can write."""
+"""The formats that ``export`` writes."""
 
 ONNX_FILES = {"onnx": "model.onnx", "onnx-int8": "model_quantized.onnx"}
 """The file of each format in the folder ``onnx``, as the hub's models have them."""
@@ -50,7 +50,7 @@ _WINDOW = 512
 
 @dataclass(frozen=True)
 class _Text:
-    """The sentences of splits and of text files, which are read anew each time.
+    """The sentences of splits and of text files, which are read again each time.
 
     Attributes:
         splits: The splits.

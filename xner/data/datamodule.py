@@ -36,7 +36,7 @@ _FEW = 20
 SplitName = Literal["train", "validation", "test"]
 
 Labels = Literal["gold", "predicted", "none"]
-"""What is trained on: the tags of sentences, labels that a model has predicted, or the sentences alone."""
+"""The labels of a training: the tags of sentences, those that a model has predicted, or none, for text alone."""
 
 logger = logging.getLogger(__name__)
 

@@ -232,7 +232,7 @@ def _write_tokenizer(tokenizer: "PreTrainedTokenizerFast", kept: Sequence[int], 
     content = trim_tokenizer(_content_of(tokenizer), kept)
     (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     config = {
-        # A class of its own, such as XLMRobertaTokenizer, would build the tokenizer anew by rules of the whole one.
+        # A class of its own, such as XLMRobertaTokenizer, would build a tokenizer with the vocabulary of the whole one.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": tokenizer.model_max_length,
         "model_input_names": tokenizer.model_input_names,

@@ -130,7 +130,7 @@ class Network(nn.Module):
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by to make probabilities calibrated, see ``Temperature``; 1 if it was not fitted.
+        """The divisor of logits that makes probabilities calibrated, see ``Temperature``; 1 if it was not fitted.
 
         It is part of ``config.json`` of a model folder.
         """

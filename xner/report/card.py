@@ -62,7 +62,7 @@ _CONNEAU = (
     "Scale. ACL. (XLM-R, the architecture)"
 )
 _REFERENCES = {"panx": (_PAN, _RAHIMI, _HU), "wikiann": (_PAN, _RAHIMI)}
-"""What to cite for a data set, where its description in ``presets.yaml`` is not enough."""
+"""The references of a data set, where those of its description in ``presets.yaml`` are not enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a card says of a model.
+    """The content of a model card.
 
     Attributes:
         name: The name of the model.
@@ -211,7 +211,7 @@ def render_card(facts: Facts, model_type: str) -> str:
     """Render a card.
 
     Args:
-        facts: What it says.
+        facts: Its content.
         model_type: The architecture, as ``config.json`` has it.
 
     Returns:
@@ -335,7 +335,7 @@ def _origin(backbone: str) -> Markup:
 
 
 def _recorded(folder: Path) -> Facts:
-    """Return what a model folder without a card says of itself."""
+    """Collect the content of a card from the configuration and the lineage of a model folder."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     record = folder / "lineage.json"
     unknown = {"origin": folder.resolve().name, "episodes": [], "unrecorded": True}

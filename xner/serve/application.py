@@ -62,7 +62,7 @@ def make_application(
 
 
 class _Service:
-    """The endpoints, and what they share."""
+    """The endpoints, with their queue, limits and template."""
 
     def __init__(self, tag: Tag, types: Sequence[str], limits: Limits) -> None:
         self._queue = TagQueue(tag)
