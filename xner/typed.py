@@ -6,7 +6,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 from xner.errors import quoted
 
 
-def check_type(value: object, kind: Any, name: str, optional: frozenset[str] = frozenset()) -> None:  # noqa: ANN401 - any type
+def check_type(value: object, kind: Any, name: str) -> None:  # noqa: ANN401 - any type
     """Check that a value of JSON has a type, with all that it contains.
 
     Args:
@@ -14,7 +14,6 @@ def check_type(value: object, kind: Any, name: str, optional: frozenset[str] = f
         kind: ``Any``, ``None``, a class, a union of types, a literal, a list, a dictionary or a
             ``TypedDict``.
         name: What the value is called in the error.
-        optional: Keys that a ``TypedDict`` may lack, because earlier versions did not write them.
 
     Raises:
         TypeError: If it has another one; the text names the first part that is wrong.
@@ -25,18 +24,18 @@ def check_type(value: object, kind: Any, name: str, optional: frozenset[str] = f
     """
     origin, inner = get_origin(kind), get_args(kind)
     if is_typeddict(kind) and isinstance(value, dict):
-        for key in sorted(kind.__required_keys__ - optional):
+        for key in sorted(kind.__required_keys__):
             if key not in value:
                 raise TypeError(f"{name} has no {key!r}")
         for key, part in get_type_hints(kind).items():
             if key in value:
-                check_type(value[key], part, f"{name}[{key!r}]", optional)
+                check_type(value[key], part, f"{name}[{key!r}]")
     elif origin is list and isinstance(value, list):
         for place, part in enumerate(value):
-            check_type(part, inner[0], f"{name}[{place}]", optional)
+            check_type(part, inner[0], f"{name}[{place}]")
     elif origin is dict and isinstance(value, dict):
         for key, part in value.items():
-            check_type(part, inner[1], f"{name}[{quoted(key)}]", optional)
+            check_type(part, inner[1], f"{name}[{quoted(key)}]")
     elif origin is Literal:
         if value not in inner:
             raise TypeError(f"{name} is {quoted(value)}, not one of {', '.join(map(repr, inner))}")

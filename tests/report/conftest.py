@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xner.lineage import Episode
 from xner.model.calibration import calibrate
 from xner.tags import PANX, Span, spans
 from xner.transfer.result import Counts, Evaluation, Result, write_result, write_sentences
@@ -96,7 +97,7 @@ def evaluate(language: str, counts: Counts, *, zero_shot: bool) -> Evaluation:
         f1_macro=sum(kinds) / 3, sentences=len(counts.sentence_words), words=len(counts.word_gold), entities=gold,
         unscored_words=0, seen_sentences=0, f1_unseen=f1(correct, predicted, gold), contaminated=False,
         f1_seen_entities=None, f1_unseen_entities=f1(correct, predicted, gold), near_duplicates=0, ece=0.0123,
-        label_free=zero_shot,
+        oracle=False, label_free=zero_shot,
     )  # fmt: skip
 
 
@@ -141,8 +142,10 @@ def write_run(
                 )
                 for language, tags in gold.items()
             }
-            episodes = [{"source": "sample", "language": "en", "split": "train", "sentences": 800, "seed": seed,
-                         "digest": "0a1b2c3d" * 8}]  # fmt: skip
+            episode = Episode(
+                source="sample", language="en", split="train", sentences=800, shuffle_seed=0, subset_seed=None,
+                seed=seed, types=[*PANX.types], map_types={}, digest="0a1b2c3d" * 8, labels="gold",
+            )  # fmt: skip
             result = Result(
                 stage=stage, regime=regime, seed=seed, start_from="tiny" if size == 0 else f"source-en-seed{seed}",
                 train_languages={"source": ["en"], "joint": ["en", adapted]}.get(regime, [adapted]),
@@ -153,7 +156,7 @@ def write_run(
                     for (language, _), each in counts.items()
                 ],
                 seconds=1.5, definition={"num_samples": size}, fingerprint=stage,
-                lineage={"origin": "tiny", "episodes": episodes}, versions={"xner": "0.1.0"},
+                lineage={"origin": "tiny", "episodes": [episode]}, versions={"xner": "0.1.0"},
             )  # fmt: skip
             folder = path / "stages" / stage
             folder.mkdir(parents=True)

@@ -51,6 +51,7 @@ def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
         "definition": {"model.learning_rate": 2e-5, "train": [["en", None]]},
         "fingerprint": "0a1b",
         "lineage": {"origin": "x", "episodes": []},
+        "versions": {"xner": "0.1.0"},
         **changes,
     }
 

@@ -55,10 +55,6 @@ class Episode(TypedDict):
     training: NotRequired[str]
 
 
-_OPTIONAL = frozenset(Episode.__required_keys__ - {"language", "split", "labels"})
-"""The parts of an episode that nothing is decided by, and that a record of an earlier version may lack."""
-
-
 class Lineage(TypedDict):
     """The backbone that weights come from and the episodes of their training, oldest first.
 
@@ -112,7 +108,7 @@ def read_lineage(backbone: str) -> Lineage:
     try:
         found: Lineage = json.loads(path.read_text(encoding="utf-8"))
         lineage: Lineage = {"origin": found["origin"], "episodes": found["episodes"]}
-        check_type(lineage, Lineage, "it", _OPTIONAL)
+        check_type(lineage, Lineage, "it")
         if found.get("unrecorded"):
             lineage["unrecorded"] = True
         if found.get("oracle"):

@@ -155,7 +155,7 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
         for each in result["evaluations"]:
             key = (language_name(each["language"]), each["split"], each["sentences"], each["entities"])
             splits.setdefault(key, []).append((result, each))
-        for name, version in result.get("versions", {}).items():
+        for name, version in result["versions"].items():
             versions.setdefault(name, {})[version] = None
     config = run.path / "config.yaml"
     return RunView(

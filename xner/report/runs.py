@@ -150,12 +150,11 @@ def group_stages(results: Sequence[Result], language: str) -> dict[tuple[str, in
 def before_adaptation(stages: Sequence[Result], language: str) -> str:
     """Name a source stage's score on the target language: zero-shot only if no lineage contains that language."""
     scores = [score for stage in stages if (score := evaluation_on(stage, language))]
-    # Runs of earlier versions do not say whether they are an oracle's, or label-free; none was.
-    if any(score.get("oracle") for score in scores):
+    if any(score["oracle"] for score in scores):
         return "oracle (not zero-shot)"
     if all(score["zero_shot"] for score in scores):
         return "zero-shot"
-    label_free = all(score.get("label_free") for score in scores)
+    label_free = all(score["label_free"] for score in scores)
     return "label-free (not zero-shot)" if label_free else "before adaptation (not zero-shot)"
 
 

@@ -114,7 +114,7 @@ class Result(TypedDict):
     definition: dict[str, Any]
     fingerprint: str
     lineage: dict[str, Any]
-    versions: NotRequired[dict[str, str]]
+    versions: dict[str, str]
     left_out: NotRequired[LeftOut]
     perplexity: NotRequired[Perplexity]
 
@@ -146,9 +146,6 @@ class Counts(NamedTuple):
     bin_probability: npt.NDArray[np.float64]
     bin_right: npt.NDArray[np.int64]
 
-
-_LATER = frozenset({"oracle", "label_free"})
-"""The parts of an evaluation that results of earlier versions lack."""
 
 CSV_COLUMNS = (
     "stage", "regime", "seed", "start_from", "train_languages", "train_samples", "eval_language", "split", "zero_shot",
@@ -190,7 +187,7 @@ def read_result(folder: Path) -> Result | None:
         return None
     try:
         result: Result = json.loads(path.read_text(encoding="utf-8"))
-        check_type(result, Result, "it", _LATER)
+        check_type(result, Result, "it")
         if not isinstance(result["lineage"].get("episodes"), list):
             raise TypeError("its lineage has no episodes")
         # A stage of masked-language modelling has no scores.
