@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from xner.backbone import head_tags, load_config, load_network
+from xner.backbone import head_tags, load_config
+from xner.backbone.weights import load_network
 from xner.errors import RunError, UserError
 
 

@@ -16,7 +16,8 @@ import torch
 
 from tests.commands import Run, assert_one_line, options
 from tests.test_backbones import Pickled
-from xner.backbone import load_config, load_network
+from xner.backbone import load_config
+from xner.backbone.weights import load_network
 from xner.cli.formats import json_line
 from xner.cli.output import escaped_lines
 from xner.data.sources import Split

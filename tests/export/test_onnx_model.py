@@ -9,7 +9,7 @@ from transformers import AutoModelForTokenClassification
 
 from tests.backbones import make
 from tests.model.tiny import pretrained_backbone, quiet_trainer
-from xner.backbone import load_network
+from xner.backbone.weights import load_network
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import Split
 from xner.export.comparison import Contender, largest_difference, measure_split

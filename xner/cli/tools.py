@@ -102,7 +102,7 @@ def new_backbone(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
     from transformers.utils.logging import disable_progress_bar
 
-    from xner.backbone import new_backbone
+    from xner.backbone.weights import new_backbone
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     network = new_backbone(**vars(options))

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 
-from xner.backbone import check_types, first_not_finite, load_config
+from xner.backbone import check_types, load_config
+from xner.backbone.weights import first_not_finite
 from xner.batch import Batch, BatchSource
 from xner.errors import RunError
 from xner.model.decoding import Decoding

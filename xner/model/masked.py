@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
-from xner.backbone import Loaded, load_masked
+from xner.backbone.weights import Loaded, load_masked
 from xner.batch import Batch
 from xner.model.classifier import TokenClassifier
 from xner.model.network import COMPUTING, Network

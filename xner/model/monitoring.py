@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from xner.backbone import first_not_finite
+from xner.backbone.weights import first_not_finite
 from xner.batch import Batch
 from xner.errors import RunError
 

@@ -10,18 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from xner.backbone import (
-    Loaded,
-    first_not_finite,
-    folder_of,
-    load_config,
-    load_network,
-    no_head,
-    packable,
-    position_start,
-    save_network,
-    save_tokenizer,
-)
+from xner.backbone import folder_of, load_config, no_head, packable, position_start, save_tokenizer
+from xner.backbone.weights import Loaded, first_not_finite, load_network, save_network
 from xner.batch import Batch
 from xner.errors import UserError
 from xner.model.decoding import Decoding, Viterbi
