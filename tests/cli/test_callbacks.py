@@ -13,7 +13,8 @@ import xner.cli.transfer
 from xner.cli.callbacks import Lines
 from xner.cli.main import main
 from xner.cli.transfer import Progress
-from xner.transfer.experiment import Experiment, FewShot
+from xner.transfer.experiment import Experiment
+from xner.transfer.options import FewShot
 from xner.transfer.plan import Stage
 
 

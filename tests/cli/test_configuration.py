@@ -21,7 +21,7 @@ from tests.commands import Run, assert_one_line, options
 from xner.cli.lightning import SET_BY_TRANSFER, XnerCLI
 from xner.data.datamodule import PanxDataModule
 from xner.model.classifier import TokenClassifier
-from xner.transfer.experiment import TransferOptions
+from xner.transfer.options import TransferOptions
 
 UNITS = {
     "model.learning_rate": "learning rate of AdamW",

@@ -24,7 +24,9 @@ from xner.batch import Batch
 from xner.cli.main import main
 from xner.errors import UserError
 from xner.model.classifier import TokenClassifier
-from xner.transfer.experiment import Definition, Experiment, FewShot, define
+from xner.transfer.definition import Definition, define
+from xner.transfer.experiment import Experiment
+from xner.transfer.options import FewShot
 from xner.transfer.plan import plan
 
 ROOT = Path(__file__).parents[2]

@@ -34,7 +34,9 @@ from xner.errors import RunError, UserError
 from xner.model.classifier import TokenClassifier
 from xner.model.masked import MaskedLanguageModel, MaskedNetwork, perplexity
 from xner.tags import IGNORE
-from xner.transfer.experiment import Definition, Experiment, FewShot, TransferOptions, define
+from xner.transfer.definition import Definition, define
+from xner.transfer.experiment import Experiment
+from xner.transfer.options import FewShot, TransferOptions
 from xner.transfer.plan import Stage, plan
 from xner.transfer.pretraining import Pretraining, mask_text
 

@@ -32,7 +32,9 @@ from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_predict
 from xner.model.network import Network
 from xner.tags import invalid_tags
-from xner.transfer.experiment import Definition, Experiment, FewShot, TransferOptions, define
+from xner.transfer.definition import Definition, define
+from xner.transfer.experiment import Experiment
+from xner.transfer.options import FewShot, TransferOptions
 from xner.transfer.plan import plan
 from xner.transfer.result import LeftOut
 from xner.transfer.self_training import SelfTraining, label_sentences

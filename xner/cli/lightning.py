@@ -37,7 +37,7 @@ from xner.lineage.checkpoint import check_checkpoint
 from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
 from xner.report.card import CardOptions
-from xner.transfer.experiment import Select, TransferOptions
+from xner.transfer.options import Select, TransferOptions
 from xner.transfer.resume import AtomicCheckpointIO, read_best
 from xner.transfer.stage import Parts, StageOptions, no_best
 

@@ -35,7 +35,8 @@ from xner.errors import UserError
 from xner.report import FILES, write_report
 from xner.report.card import CARD, CardOptions, Facts, license_of, measure, write_card
 from xner.report.runs import evaluated_on, trained_on
-from xner.transfer.experiment import Experiment, FewShot, Observer, TransferOptions, count_sentences, prepare
+from xner.transfer.experiment import Experiment, Observer, count_sentences, prepare
+from xner.transfer.options import FewShot, TransferOptions
 from xner.transfer.plan import Stage, as_languages, plan
 from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Evaluation, Result, read_result

@@ -27,7 +27,7 @@ from xner.errors import RunError, UserError
 from xner.files import file_atomically, write_atomically
 from xner.lineage.checkpoint import check_file
 from xner.model.evaluation import FitTemperature
-from xner.transfer.experiment import Definition
+from xner.transfer.definition import Definition
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """The signals that stop a command: of the system, of the keyboard, and of SLURM as Lightning's documentation has it

@@ -16,7 +16,8 @@ from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, Stopped, UserError
 from xner.files import remove_folder, remove_parts, write_atomically
 from xner.lineage import FILE, read_history
-from xner.transfer.experiment import Experiment, Observer, define
+from xner.transfer.definition import define
+from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, write_csv, write_sentences
 from xner.transfer.resume import exit_by_signal, exit_code, on_signals, read_begun

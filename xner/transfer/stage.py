@@ -33,7 +33,8 @@ from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
 from xner.model.masked import MaskedLanguageModel, perplexity
 from xner.model.monitoring import Diverged
-from xner.transfer.experiment import Experiment, Observer, define
+from xner.transfer.definition import define
+from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
 from xner.transfer.pretraining import mask_text
 from xner.transfer.result import LeftOut, Result, write_result

@@ -1,0 +1,140 @@
+"""The definition of a stage: everything that its result depends on, and so whether it has to run again."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xner.errors import UserError
+from xner.transfer.experiment import WORDS, Experiment
+
+SET_PER_STAGE = frozenset(
+    {"data.languages", "data.num_samples", "data.shots", "data.subset_seed", "data.test_languages", "data.backbone"}
+)
+"""Options whose values differ between stages; a definition records them under its own attributes."""
+
+WITHOUT_EFFECT = SET_PER_STAGE | {
+    # Paths and names; a definition has digests of their content.
+    *("data.source", "model.backbone", "trainer.default_root_dir"),
+    # Where a stage is computed; a definition has the number of processes times the batch size.
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.batch_size"),
+    *("executor", "gpus_per_stage"),
+    # What is displayed and kept of a run.
+    *("trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
+    "license",
+    # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
+    *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything", "few_shot"),
+    # Only the stages that they are for have them in their definition, so that others need not run again.
+    *("self_training", "adapt_backbone", "pretraining"),
+}
+"""Options that cannot change a stage's result. Every other option counts, including options added later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """Everything that the result of a stage depends on.
+
+    Attributes:
+        stage: The stage's id.
+        train: The languages it trains on, each with its number of sentences; ``None`` stands for all.
+        shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
+        evaluated: The languages it is tested on.
+        subset_seed: Seed of the subsets.
+        parent: The id of the stage it starts from, or those of the stages that it averages, joined by ``+``; ``None``
+            for the backbone.
+        start_from: The fingerprints of their definitions, or the digest of the backbone.
+        batch_sentences: Training sentences per batch, over all processes.
+        sentences: The digest of each split in use.
+        types: The entity types, in the order of their labels.
+        few_shot: The settings of stages that train on target sentences alone; ``None`` for other stages.
+        options: All options of the command but ``WITHOUT_EFFECT``.
+    """
+
+    stage: str
+    train: list[list[str | int | None]]
+    shots: int | None
+    evaluated: list[str]
+    subset_seed: int
+    parent: str | None
+    start_from: str
+    batch_sentences: int
+    sentences: dict[str, str]
+    types: list[str]
+    few_shot: dict[str, Any] | None
+    options: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the definition."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def check_same(self, before: Mapping[str, Any], folder: Path) -> None:
+        """Refuse to take a stage's result, or its checkpoints, for those of another definition.
+
+        Args:
+            before: The definition that the stage was run with, as ``result.json`` has it.
+            folder: The stage's folder.
+
+        Raises:
+            UserError: If they differ; the text names the first option that does.
+        """
+        now, then = dict(_named(asdict(self))), dict(_named(before))
+        for name in sorted({*now, *then}):
+            if name not in now or name not in then:
+                raise UserError(
+                    f"{folder} was run by another version of xner, where {name} had another meaning; use another "
+                    "--trainer.default_root_dir, or delete the folder"
+                )
+            if now[name] != then[name]:
+                raise UserError(
+                    f"{folder} was run with {name}={then[name]!r}, not {now[name]!r}; use another "
+                    "--trainer.default_root_dir, or delete the folder"
+                )
+
+
+def define(experiment: Experiment) -> dict[str, Definition]:
+    """Define each stage of an experiment, by the stage's id."""
+    definitions: dict[str, Definition] = {}
+    for stage in experiment.stages:
+        text = stage.labels == "none"
+        trained = experiment.train_split + ("" if stage.labels == "gold" else WORDS)
+        validated, tested = (name + WORDS * text for name in ("validation", experiment.test_split))
+        splits = [f"{language}/{name}" for language, _ in stage.train for name in (trained, validated)]
+        splits += [f"{experiment.oracle}/validation"] if experiment.oracle and not text else []
+        if not text or experiment.pretraining.leave_out_test:
+            splits += [f"{language}/{tested}" for language in experiment.evaluated]
+        start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
+        options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
+        if stage.labels != "gold":
+            group = "pretraining" if text else "self_training"
+            options |= {f"{group}.{name}": value for name, value in asdict(getattr(experiment, group)).items()}
+        definitions[stage.id] = Definition(
+            stage=stage.id,
+            train=[[language, samples] for language, samples in stage.train],
+            shots=stage.shots,
+            evaluated=[] if text else list(experiment.evaluated),
+            subset_seed=stage.seed,
+            parent="+".join(stage.parents) or None,
+            start_from=start,
+            batch_sentences=experiment.batch_sentences,
+            sentences={split: experiment.digests[split] for split in splits},
+            types=[] if text else list(experiment.types),
+            few_shot=asdict(experiment.few_shot) if stage.adapts else None,
+            options=json.loads(json.dumps(options)),
+        )
+    return definitions
+
+
+def _named(definition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name each part of a definition as an error calls it."""
+    names = {"batch_sentences": "data.batch_size x processes", "subset_seed": "data.subset_seed"}
+    for name, value in definition.items():
+        if name == "options":
+            yield from value.items()
+        elif name == "sentences":
+            yield from ((f"sentences of {split}", digest) for split, digest in value.items())
+        else:
+            yield names.get(name, name), value

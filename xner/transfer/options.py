@@ -1,0 +1,143 @@
+"""The options of a transfer experiment."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from xner.errors import UserError
+from xner.model.optimizer import check_own_rate
+from xner.transfer.plan import SIZES, Stage, as_languages
+from xner.transfer.pretraining import Pretraining
+from xner.transfer.self_training import SelfTraining
+
+Keep = Literal["none", "source", "last", "all"]
+Select = Literal["last", "best", "average"]
+TransferSelect = Literal[Select, "oracle"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot:
+    """The settings of stages that train on target-language sentences alone, where they differ from the other stages'.
+
+    Args:
+        learning_rate: Peak learning rate; null is model.learning_rate.
+        max_epochs: Number of epochs; null is trainer.max_epochs.
+        min_steps: Minimum number of optimizer steps, for which a stage with few sentences trains for more epochs; null
+            is no minimum.
+    """
+
+    learning_rate: float | None = None
+    max_epochs: int | None = None
+    min_steps: int | None = None
+
+    def check(self, epochs: float) -> None:
+        """Check the values.
+
+        Args:
+            epochs: The number of epochs of the other stages; infinity for no limit.
+
+        Raises:
+            UserError: If one is impossible.
+        """
+        for name in ("max_epochs", "min_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"few_shot.{name}={value} is not positive; use 1 or more, or null")
+        check_own_rate("few_shot.learning_rate", self.learning_rate, "2e-5")
+        if self.min_steps and self.max_epochs is None and math.isinf(epochs):
+            raise UserError(f"few_shot.min_steps={self.min_steps} needs a number of epochs; use trainer.max_epochs")
+
+    def epochs_of(
+        self, stages: Sequence[Stage], sentences: Mapping[str, Mapping[str, int]], *, batch: int, epochs: float
+    ) -> dict[str, float]:
+        """Return the number of epochs of each stage, by its id; infinity for no limit.
+
+        Args:
+            stages: The stages.
+            sentences: The number of training sentences per language of each stage, by its id.
+            batch: Sentences per optimizer step, over all processes.
+            epochs: The number of epochs of stages to which these settings do not apply.
+        """
+        own = epochs if self.max_epochs is None else self.max_epochs
+        return {
+            stage.id: max(own, math.ceil((self.min_steps or 0) / -(-sum(sentences[stage.id].values()) // batch)))
+            if stage.adapts
+            else epochs
+            for stage in stages
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions:
+    """The options of a transfer experiment.
+
+    Args:
+        source: Source language: the model is first fine-tuned on it. Several, such as [en, de], are trained on
+            together.
+        target: Target language: evaluated zero-shot, then adapted to. Several, such as [tr, fi], share the source
+            stages, and each has few-shot stages of its own.
+        sizes: Numbers of target-language training sentences, increasing.
+        shots: Numbers of target-language entities of each type, increasing, in place of sizes: sentences are drawn
+            until each type has as many.
+        regimes: Where few-shot stages start from: progressive (the previous stage), independent (the source stage),
+            scratch (the backbone, target sentences only), joint (the backbone, source and target sentences),
+            self_training (the source stage, target sentences with its predictions in place of their tags).
+        seeds: Seeds of training and of the subsets; the whole experiment runs once per seed.
+        few_shot: Settings of stages that train on target sentences alone.
+        keep: Stages whose model folders are kept: none, source (and those before it), last (those that no stage starts
+            from) or all.
+        select: Which weights to evaluate: last, best by F1 on validation, the average of those at the end of every
+            epoch, or oracle, best by F1 on the target's validation split, for comparison: no score is then zero-shot.
+        soup: Add a stage per regime, target and size whose weights are the average of the stages of all seeds. New
+            heads then have the same initial weights with every seed, because only such heads can be averaged.
+        plan: Print each stage's starting point, training data and optimizer steps, without running any.
+        executor: How stages are run: serial, one after another, or ray, independent stages in parallel on this machine
+            or on the cluster that RAY_ADDRESS names; the results are the same.
+        gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one if the cluster has any. Without a GPU, a
+            stage takes as many CPU cores as torch uses threads in this process (OMP_NUM_THREADS).
+        self_training: Options of the regime self_training.
+        adapt_backbone: Continue the pretraining of the backbone before all other stages, by masked-language modelling
+            of training sentences whose tags are not read: those of the targets (target), or of sources and targets
+            (both). Null leaves the backbone unchanged.
+        pretraining: Options of adapt_backbone.
+    """
+
+    source: list[str] | str = "en"
+    target: list[str] | str = "tr"
+    sizes: Sequence[int] = SIZES
+    shots: Sequence[int] | None = None
+    regimes: Sequence[str] = ("progressive",)
+    seeds: Sequence[int] = (42,)
+    few_shot: FewShot = field(default_factory=FewShot)
+    keep: Keep = "source"
+    select: TransferSelect = "last"
+    soup: bool = False
+    plan: bool = False
+    executor: Literal["serial", "ray"] = "serial"
+    gpus_per_stage: float | None = None
+    self_training: SelfTraining = field(default_factory=SelfTraining)
+    adapt_backbone: Literal["target", "both"] | None = None
+    pretraining: Pretraining = field(default_factory=Pretraining)
+
+    def check(self, epochs: float) -> None:
+        """Check the options that need neither the plan nor the data.
+
+        Args:
+            epochs: The maximum number of epochs of stages without settings of their own; infinity for no limit.
+
+        Raises:
+            UserError: If one is out of its range, or epochs cannot be selected as asked.
+        """
+        self.few_shot.check(epochs)
+        self.self_training.check()
+        self.pretraining.check()
+        targets = as_languages(self.target)
+        if self.select == "oracle" and len(targets) > 1:
+            raise UserError(
+                f"select=oracle chooses epochs by one target, not by target={targets}; use one target per run"
+            )
+        if self.select in ("best", "oracle") and "self_training" in self.regimes:
+            raise UserError(
+                f"select={self.select} is not possible with self_training, because it needs target tags to choose an "
+                "epoch; use select=last or average"
+            )
