@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.transfer.test_restart import NEVER, assert_same_run, run, transfer
+from tests.transfer.test_restart import NEVER, assert_same_run, run, transfer, two_targets
 from xner.cli.main import main
 from xner.errors import RunError, UserError
 from xner.transfer.plan import Stage, plan
@@ -100,7 +100,7 @@ def test_more_than_there_is(tmp_path: Path, cpus: int, gpus: float, told: str) -
 @pytest.mark.usefixtures("ray")
 def test_same_results(tiny_backbone: str, tmp_path: Path) -> None:
     """Side by side, killed once and gone on, stages end with the results of one after another."""
-    options = ["--sizes=[10,20]", "--regimes=[independent,scratch]", "--seeds=[1,2]"]
+    options = two_targets(tmp_path / "source")
     main(transfer(tmp_path / "serial", tiny_backbone, *options))
     command = [*transfer(tmp_path / "ray", tiny_backbone, *options), "--executor=ray"]
     code, _, _ = run(("results.csv", 3, signal.SIGKILL), command)

@@ -14,8 +14,10 @@ from torch import Tensor
 
 import xner.transfer.stage
 from tests.commands import results
+from tests.sources import write_source
 from xner.batch import Batch
 from xner.cli.main import main
+from xner.data.sources import SAMPLE
 from xner.model.classifier import TokenClassifier
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,6 +44,16 @@ def transfer(root: Path, backbone: str, *options: str) -> list[str]:
         *("transfer", "--data.source=sample", f"--model.backbone={backbone}", f"--trainer.default_root_dir={root}"),
         *("--model.learning_rate=5e-3", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
         *("--trainer.max_epochs=2", "--trainer.logger=false", *options),
+    ]
+
+
+def two_targets(source: Path) -> list[str]:
+    """Write a source of three languages, and return the options of two targets, two regimes and two seeds."""
+    shutil.copytree(SAMPLE, source)
+    write_source(source, {"train": 80, "validation": 40, "test": 40}, languages=["de"])
+    return [
+        *(f"--data.source={source}", "--target=[tr,de]", "--sizes=[10,20]"),
+        *("--regimes=[independent,joint]", "--seeds=[1,2]"),
     ]
 
 
@@ -196,17 +208,15 @@ def test_weights_that_vanished(tiny_backbone: str, tmp_path: Path, capsys: pytes
     main([*command, "--sizes=[10]", "--regimes=[independent]"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("select", ["last", "best"])
-def test_ten_kills(tiny_backbone: str, tmp_path: Path, select: str) -> None:
-    """Four regimes, three sizes and three seeds, killed at ten random moments, end as if nobody had."""
-    options = ["--sizes=[10,20,40]", "--regimes=[progressive,independent,scratch,joint]", "--seeds=[1,2,3]"]
-    options.append(f"--select={select}")
-    code, out, line = run(NEVER, transfer(tmp_path / "whole", tiny_backbone, *options))
-    assert code == 0, line
-    events = int(out.split()[-1])
-    draw = random.Random(select)
-    command = transfer(tmp_path / "cut", tiny_backbone, *options)
+def kill_ten_times(command: Sequence[str], *, events: int, seed: str) -> None:
+    """Run a command that is killed at ten random moments, and once more to its end.
+
+    Args:
+        command: The command.
+        events: Number of events of an undisturbed run.
+        seed: Seed of the moments.
+    """
+    draw = random.Random(seed)
     kills = 0
     for number in range(10):
         if number % 2:
@@ -224,7 +234,37 @@ def test_ten_kills(tiny_backbone: str, tmp_path: Path, select: str) -> None:
     assert kills == 10
     code, _, line = run(NEVER, command)
     assert code == 0, line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_ten_kills(tiny_backbone: str, tmp_path: Path, select: str) -> None:
+    """Four regimes, three sizes and three seeds, killed at ten random moments, end as if nobody had."""
+    options = ["--sizes=[10,20,40]", "--regimes=[progressive,independent,scratch,joint]", "--seeds=[1,2,3]"]
+    options.append(f"--select={select}")
+    code, out, line = run(NEVER, transfer(tmp_path / "whole", tiny_backbone, *options))
+    assert code == 0, line
+    kill_ten_times(transfer(tmp_path / "cut", tiny_backbone, *options), events=int(out.split()[-1]), seed=select)
     assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_targets(still_backbone: Path, tmp_path: Path) -> None:
+    """Two targets, two regimes and two seeds end with the same results, killed ten times and in two processes."""
+    options = two_targets(tmp_path / "source")
+    code, out, line = run(NEVER, transfer(tmp_path / "whole", str(still_backbone), *options))
+    assert code == 0, line
+    kill_ten_times(
+        transfer(tmp_path / "cut", str(still_backbone), *options), events=int(out.split()[-1]), seed="two targets"
+    )
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+    in_two = [*options, "--trainer.strategy=ddp", "--trainer.devices=2", "--data.batch_size=16"]
+    subprocess.run(
+        [sys.executable, "train.py", *transfer(tmp_path / "two", str(still_backbone), *in_two)],
+        cwd=REPOSITORY,
+        check=True,
+    )
+    assert results(tmp_path / "two") == results(tmp_path / "whole")
 
 
 @pytest.mark.slow
