@@ -420,7 +420,7 @@ class TestLineage:
             (model / name).unlink()
         outcome = run("transfer", *flags, "--sizes=[10]", "--regimes=[independent]")
         assert outcome.code == 1
-        assert f"{model}/lineage.json does not say what source-en-seed42 was trained on" in outcome.err
+        assert f"{model} is damaged, or was changed after source-en-seed42 had written it" in outcome.err
         assert not (tmp_path / "stages" / "independent-tr-10-seed42").exists()
 
     def test_classifier_of_unknown_origin(

@@ -52,6 +52,7 @@ def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
         "fingerprint": "0a1b",
         "lineage": {"origin": "x", "episodes": []},
         "versions": {"xner": "0.1.0"},
+        "model": "0a1b",
         **changes,
     }
 

@@ -213,11 +213,16 @@ def backbone_digest(backbone: str) -> str:
     folder = folder_of(backbone)
     if not folder.is_dir():
         return f"{backbone}@{getattr(load_config(backbone), '_commit_hash', None)}"
+    return folder_digest(folder)
+
+
+def folder_digest(folder: Path) -> str:
+    """Compute the SHA-256 of a model folder's weights, configuration, tokenizer and lineage."""
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.json")]):
         with path.open("rb") as file:
             digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
-    digest.update(tokenizer_digest(backbone).encode())
+    digest.update(tokenizer_digest(str(folder)).encode())
     return digest.hexdigest()
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from xner.backbone import folder_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, Stopped, UserError
 from xner.files import remove_folder, remove_parts, write_atomically
-from xner.lineage import FILE, read_history
 from xner.transfer.definition import define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
@@ -134,10 +134,10 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
 
 
 def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
-    """Check that a model folder that a stage starts from, or averages, exists and has the lineage that its result has.
+    """Check that a model folder that a stage starts from, or averages, is as its stage wrote it.
 
     Raises:
-        RunError: If it does not; with another lineage, a score could be called zero-shot where it is not.
+        RunError: If it is not; with another lineage, a score could be called zero-shot where it is not.
     """
     folder = experiment.model_folder(parent["stage"])
     if not (folder / "config.json").is_file():
@@ -145,10 +145,10 @@ def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
             f"{stage.id} {'averages' if stage.averages else 'starts from'} {parent['stage']}, whose weights are not in "
             f"{folder}; delete {folder.parent} to train it again"
         )
-    if read_history(str(folder)).lineage != parent["lineage"]:
+    if folder_digest(folder) != parent["model"]:
         raise RunError(
-            f"{folder}/{FILE} does not say what {parent['stage']} was trained on; restore it from a backup, or delete "
-            f"{folder.parent} to train the stage again"
+            f"{folder} is damaged, or was changed after {parent['stage']} had written it; restore it from a backup, or "
+            f"delete {folder.parent} to train the stage again"
         )
 
 

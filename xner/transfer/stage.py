@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
+from xner.backbone import folder_digest
 from xner.backbone.weights import load_network
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError
@@ -148,6 +149,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
         "fingerprint": definition.fingerprint,
         "lineage": {**history.lineage},
         "versions": versions(),
+        "model": folder_digest(experiment.model_folder(stage.id)) if trainer.is_global_zero else "",
     }
     if stage.labels != "gold":
         result["left_out"] = left_out
