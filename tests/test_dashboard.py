@@ -165,18 +165,21 @@ class TestServerAway:
         assert reason in line
         assert f"`wandb sync {root}/wandb/offline-run-*`" in line
 
-    def test_closed_port(
-        self, source: Path, tiny_backbone: str, tmp_path: Path,
+    @pytest.mark.parametrize("listens", [False, True], ids=["closed port", "never answers"])
+    def test_no_answer(
+        self, source: Path, tiny_backbone: str, tmp_path: Path, listens: bool,
         monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
-        """A server that is not there makes the run an offline one."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"http://127.0.0.1:{free.getsockname()[1]}"
-        monkeypatch.setenv("WANDB_BASE_URL", address)
-        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        wandb.teardown()
-        run("fit", source, tiny_backbone, tmp_path / "run", "--data.num_samples=20")
+        """A server that is not there, or accepts connections and never answers, makes the run an offline one."""
+        with socket.socket() as port:
+            port.bind(("127.0.0.1", 0))
+            if listens:
+                port.listen()
+            address = f"http://127.0.0.1:{port.getsockname()[1]}"
+            monkeypatch.setenv("WANDB_BASE_URL", address)
+            monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+            wandb.teardown()
+            run("fit", source, tiny_backbone, tmp_path / "run", "--data.num_samples=20")
         self.kept(tmp_path / "run", f"{address} does not answer", caplog.messages)
 
     def test_nobody_logged_in(
