@@ -35,6 +35,14 @@ from xner.transfer.scoring import evaluate
 from xner.transfer.stage import write_model
 
 
+_LESS_MEMORY = (
+    "use a lower data.batch_size with as much more of trainer.accumulate_grad_batches, "
+    "model.gradient_checkpointing=true, trainer.precision=bf16-mixed or, where it was evaluated, a lower "
+    "data.evaluation_pieces"
+)
+"""What lowers the memory of a command. The first one changes no result but for dropout."""
+
+
 def run_command(args: Sequence[str]) -> None:
     """Parse a command that needs a Trainer, and run it.
 
@@ -63,7 +71,12 @@ def _run(cli: XnerCLI) -> None:
             sys.exit(error.exit_code)  # the first process reports it
         last = _last_checkpoint(cli)
         raise RunError(f"{error}{f'; the last checkpoint is {last}' if last else ''}") from error
+    except torch.OutOfMemoryError as error:
+        # Each process has memory of its own, and so a line of its own.
+        raise RunError(f"{str(error).partition('. ')[0]}; {_LESS_MEMORY}") from error
     except RuntimeError as error:
+        if "DefaultCPUAllocator" in str(error):
+            raise RunError(f"out of memory ({error}); {_LESS_MEMORY}") from error
         continues = cli.subcommand == "transfer"
         check_lost(error, cli.trainer, "the same command continues from here" if continues else "repeat the command")
         raise
