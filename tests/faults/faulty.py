@@ -2,7 +2,7 @@
 
 The fault strikes as the command begins, for the given time, to write a file or folder of a name, such as ``model`` or
 ``en-train-*``. ``kill`` ends the process by SIGKILL when half of the content is written, ``fill`` leaves no byte
-of the disk, and ``read-only`` leaves no permission to write into its folder.
+of the disk, ``nearly-fill`` only 64 KB, and ``read-only`` leaves no permission to write into its folder.
 """
 
 import io
@@ -69,12 +69,19 @@ def fill(part: Path) -> None:
             return
 
 
+def nearly_fill(part: Path) -> None:
+    """Fill the disk but for 64 KB."""
+    fill(part)
+    ballast = part.with_name("ballast")
+    os.truncate(ballast, ballast.stat().st_size - 65_536)
+
+
 def protect(part: Path) -> None:
     """Take the permission to write into the folder."""
     part.parent.chmod(0o555)
 
 
-FAULTS = {"kill": kill, "fill": fill, "read-only": protect}
+FAULTS = {"kill": kill, "fill": fill, "nearly-fill": nearly_fill, "read-only": protect}
 
 
 if __name__ == "__main__":

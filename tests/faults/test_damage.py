@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 from torch import Tensor
 
+from tests.cli.fits import keep
 from tests.commands import Run, options, results
 from xner.batch import Batch
 from xner.cli.main import main
@@ -24,10 +25,11 @@ from xner.model.classifier import TokenClassifier
 
 REBUILT = "is written again, without a word"
 LEFT = "is not read, and stays as it is"
+UNNOTICED = "has other numbers, which nobody notices"
 
 
 class Fates(NamedTuple):
-    """What the command says of a file: ``REBUILT``, ``LEFT``, or the error that it ends with.
+    """What the command says of a file: ``REBUILT``, ``LEFT``, ``UNNOTICED``, or the error that it ends with.
 
     In an error, ``{file}`` is the file, ``{folder}`` its folder, and ``{stage}`` the one above.
     """
@@ -186,3 +188,82 @@ def test_transfer(
                 assert path.read_bytes() == (undisturbed / name).read_bytes() if path.exists() else True, name
             assert path.exists() == (undisturbed / name).exists(), name
         shutil.rmtree(root)
+
+
+LOADED = "model.backbone='{folder}' cannot be loaded (*"
+
+FIT = {
+    "config.yaml": Fates(LEFT, LEFT, LEFT),
+    "model/config.json": Fates(LOADED, LOADED, "model.backbone='{folder}' holds no config.json*"),
+    "model/model.safetensors": Fates(LOADED, UNNOTICED, "model.backbone='{folder}' holds no model.safetensors*"),
+    "model/tokenizer.json": Fates("{file} is damaged (*", "{file} is damaged (*", LOADED),
+    "model/tokenizer_config.json": Fates("{file} is damaged (*", "{file} is damaged (*", LEFT),
+    "model/lineage.json": Fates(
+        "{file} is not a lineage*", "{file} is not a lineage*", "{folder}/seen.safetensors says*"
+    ),
+    "model/seen.safetensors": Fates("{file} cannot be read*", UNNOTICED, "{file} cannot be read*"),
+    "model/README.md": Fates(LEFT, LEFT, LEFT),
+    "checkpoints/*.ckpt": Fates("{file} is damaged*", "{file} is damaged*", "ckpt_path='{file}' does not exist*"),
+    "logs/*": Fates(LEFT, LEFT, LEFT),
+    ".lock": Fates(LEFT, LEFT, LEFT),
+}
+"""The fates of the files of a fit, when the model folder is tested, or the checkpoint is resumed from."""
+
+
+@pytest.fixture(scope="module")
+def fitted(source: Path, tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a fit."""
+    root = tmp_path_factory.mktemp("fitted") / "run"
+    main(["fit", *options(source, tiny_backbone, root), *keep(root)])
+    return root
+
+
+def test_fit_table(fitted: Path) -> None:
+    """Every file of a fit is in the table, and every line of the table is of a file."""
+    assert {line_of(FIT, name) for name in files_of(fitted)} == FIT.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("pattern", FIT)
+def test_fit(
+    run: Run, fitted: Path, source: Path, tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    pattern: str, damage: str,
+) -> None:  # fmt: skip
+    """Each damage to each file has the effect of the table."""
+    monkeypatch.setenv("XNER_CACHE", str(tmp_path / "cache"))  # an encoding in the cache needs no tokenizer
+    root = Path(shutil.copytree(fitted, tmp_path / "run"))
+    for name in files_of(fitted):
+        if line_of(FIT, name) != pattern:
+            continue
+        path, fate = root / name, getattr(FIT[pattern], damage)
+        before = path.read_bytes()
+        DAMAGES[damage](path)
+        if path.suffix == ".ckpt":
+            outcome = run("fit", *options(source, tiny_backbone, tmp_path / "again"), f"--ckpt_path={path}")
+        else:
+            outcome = run("test", *options(source, root / "model", tmp_path / "again"))
+        if fate in (LEFT, UNNOTICED):
+            assert outcome.code == 0, (name, outcome)
+        else:
+            assert outcome.code in (1, 2), (name, outcome)
+            [line] = outcome.err.splitlines()
+            assert re.fullmatch(expected_of(fate, path), line), (name, outcome)
+        assert not (tmp_path / "again" / "model").exists()
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_fit_again(
+    run: Run, fitted: Path, source: Path, tiny_backbone: str, tmp_path: Path, damage: str
+) -> None:  # fmt: skip
+    """The same fit writes all of its files again, whatever was in their places."""
+    root = Path(shutil.copytree(fitted, tmp_path / "run"))
+    names = {name for name in files_of(fitted) if name.startswith("model/")}
+    for name in {*names, "config.yaml"}:
+        DAMAGES[damage](root / name)
+    assert run("fit", *options(source, tiny_backbone, root), *keep(root)).code == 0
+    assert names <= files_of(root)
+    for name in names:
+        assert (root / name).read_bytes() == (fitted / name).read_bytes(), name
+    assert (root / "config.yaml").is_file()

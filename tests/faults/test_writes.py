@@ -103,11 +103,14 @@ def on_a_small_disk(disk: Path, copy: Path, command: Sequence[str]) -> subproces
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "number"), WRITTEN)
-def test_full_disk(whole: Path, tiny_backbone: str, tmp_path: Path, name: str, number: int) -> None:
+@pytest.mark.parametrize(
+    ("fault", "name", "number"),
+    [*(("fill", *each) for each in WRITTEN), ("nearly-fill", "last.ckpt", 2), ("nearly-fill", "model", 1)],
+)
+def test_full_disk(whole: Path, tiny_backbone: str, tmp_path: Path, fault: str, name: str, number: int) -> None:
     """A full disk is one line that names what cannot be written, and what is written before stays."""
     disk, copy = tmp_path / "disk", tmp_path / "copy"
-    command = faulty("fill", name, number, transfer(disk / "run", tiny_backbone, *OPTIONS))
+    command = faulty(fault, name, number, transfer(disk / "run", tiny_backbone, *OPTIONS))
     ended = on_a_small_disk(disk, copy, command)
     assert ended.returncode == 1, ended.stderr
     [line] = [each for each in ended.stderr.splitlines() if each.startswith("xner: error: ")]
