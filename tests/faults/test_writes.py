@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.fits import LEARN, keep
+from tests.commands import options
 from tests.transfer.test_restart import REPOSITORY, assert_same_run, transfer
 from xner.cli.main import main
 from xner.files import cache_folder
@@ -56,9 +58,10 @@ def whole(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_whole_files(root: Path, expected: Path) -> None:
-    """Every file under its final name is as in an undisturbed run, so far as it is written at all."""
+    """Every file under its final name is as in an undisturbed run, whose models of later stages are deleted."""
     for path in (each for each in root.rglob("*") if each.suffix in (".npz", ".safetensors", ".svg")):
-        if not any(each.endswith(".part") for each in path.parts):
+        deleted = path.parent.name == "model" and path.parents[1].name.startswith("progressive")
+        if not deleted and not any(each.endswith(".part") for each in path.parts):
             assert path.read_bytes() == (expected / path.relative_to(root)).read_bytes()
 
 
@@ -171,3 +174,23 @@ def test_cache(
         main(transfer(root, tiny_backbone, *OPTIONS))
         assert [*copy.glob("cache/en-train-*.safetensors")]
     assert_same_run(root, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "number"), [("last.ckpt", 2), ("model", 1)])
+def test_killed_fit(source: Path, tiny_backbone: str, tmp_path: Path, name: str, number: int) -> None:
+    """A fit that is killed while it writes goes on from its last whole checkpoint to the same model folder."""
+
+    def fit(root: Path) -> list[str]:
+        learning = [*LEARN, "--trainer.max_epochs=3", "--trainer.logger=false"]
+        return ["fit", *options(source, tiny_backbone, root), *learning, *keep(root)]
+
+    root, undisturbed = tmp_path / "cut" / "run", tmp_path / "whole" / "run"
+    main(fit(undisturbed))
+    ended = subprocess.run(faulty("kill", name, number, fit(root)), cwd=REPOSITORY, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert [*root.rglob(f".{name}.*.part")]
+    assert not (root / "model").exists()
+    main([*fit(root), "--ckpt_path=last"])
+    for path in (undisturbed / "model").iterdir():
+        assert (root / "model" / path.name).read_bytes() == path.read_bytes(), path.name
