@@ -1,11 +1,12 @@
 """The real command, run in the test's own process, and what its outcome must be."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from xner.transfer.result import Result, read_result
+from xner.transfer.result import Result, _checksum, read_result
 
 
 class Outcome(NamedTuple):
@@ -46,6 +47,14 @@ def result_of(root: Path, stage: str) -> Result:
     found = read_result(root / "stages" / stage)
     assert found
     return found
+
+
+def change_result(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a ``result.json`` as a whole one of that content would be."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["checksum"]
+    change(content)
+    path.write_text(json.dumps({**content, "checksum": _checksum(content)}), encoding="utf-8")
 
 
 def results(root: Path) -> list[dict[str, str]]:

@@ -1,12 +1,14 @@
-"""A model folder whose configuration is impossible is one line that names it."""
+"""A model folder whose configuration or tokenizer is damaged is one line that names the file."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from xner.backbone import head_tags, load_config
+from tests.commands import Run, assert_one_line, options
+from xner.backbone import head_tags, load_config, load_tokenizer
 from xner.backbone.weights import load_network
 from xner.errors import RunError, UserError
 
@@ -41,3 +43,48 @@ def test_no_configuration(scored_backbone: Path, tmp_path: Path, content: str) -
     (folder / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=str(folder)):
         head_tags(str(folder)) or load_config(str(folder))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda _: b"",
+        lambda _: b"no JSON",
+        lambda _: b"[]",
+        lambda content: content.replace(b'"', b"\0", 1),
+        lambda content: b"\xff" + content,
+        lambda _: b"[" * 100_000,
+    ],
+    ids=["cut", "empty", "text", "list", "flipped", "not UTF-8", "deep"],
+)
+def test_tokenizer(scored_backbone: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]) -> None:
+    """So is a damaged file of the tokenizer, whatever type the error of its library has."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "model"))
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    with pytest.raises(RunError, match=f"{folder / name} is damaged .*; restore it"):
+        load_tokenizer(str(folder))
+
+
+def test_tokenizer_without_a_model(scored_backbone: Path, tmp_path: Path) -> None:
+    """So is a tokenizer whose content is JSON, but that of no tokenizer."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "model"))
+    content = json.loads((folder / "tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_text(json.dumps({**content, "model": {}}), encoding="utf-8")
+    with pytest.raises(RunError, match=r"tokenizer.json is damaged \(data did not match"):
+        load_tokenizer(str(folder))
+
+
+def test_tokenizer_of_another_model(run: Run, scored_backbone: Path, source: Path, tmp_path: Path) -> None:
+    """A tokenizer with more subwords than the embedding has rows is found by fit, from a cache as well, and by tag."""
+    folder = tmp_path / "model"
+    network = load_network(str(scored_backbone)).network
+    network.resize_token_embeddings(100)
+    network.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(scored_backbone / name, folder)
+    told = f"{folder / 'tokenizer.json'} has a subword ", "but the embedding of the model has only 100 rows; restore"
+    for _ in range(2):
+        assert_one_line(run("fit", *options(source, folder, tmp_path / "run")), 1, *told)
+    assert_one_line(run("tag", "--model", folder, "London"), 1, *told)

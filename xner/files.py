@@ -47,15 +47,11 @@ def file_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     part = _part(path)
     try:
-        with part.open("wb") as file:
+        with _named(path), part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        # The error of a failed write does not name the file.
-        error.filename = error.filename or str(path)
-        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -70,11 +66,22 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     part = _part(path)
     part.mkdir(parents=True)
     try:
-        yield part
+        with _named(path):
+            yield part
         remove_folder(path)
         part.replace(path)
     finally:
         _remove(part)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the path in an error of a failed write within the block, which names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def remove_folder(path: Path) -> None:

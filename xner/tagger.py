@@ -211,16 +211,19 @@ class Tagger:
         return labels.tolist(), scores.tolist()
 
     def _encode(self, sentences: Sequence[Sequence[str]]) -> "Encoded":
+        from xner.backbone import check_pieces
         from xner.data.encode import encode
         from xner.data.sources import Sentences
 
         untagged = [["O"] * len(sentence) for sentence in sentences]
-        return encode(
+        encoded = encode(
             Sentences([[*sentence] for sentence in sentences], untagged),
             self.tokenizer,
             self.max_length,
             self.network.tag_set,
         )
+        check_pieces(self.network.backbone, encoded.pieces)
+        return encoded
 
     def _predict(self, encoded: "Encoded") -> "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]":
         """Predict the label of each encoded word, and its probability. *Shape of both:* (words,)."""

@@ -18,7 +18,7 @@ from seqeval.metrics import classification_report
 
 # Here and not in a test: Lightning's log would hold on to the standard error of the first test that imports it.
 import xner.cli.lightning
-from tests.commands import Run, assert_one_line, options, results
+from tests.commands import Run, assert_one_line, change_result, options, results
 from tests.sources import as_jsonl, as_rows, random_sentences
 from xner.cli import TOOLS
 from xner.cli.main import main
@@ -301,9 +301,7 @@ class TestTransfer:
         """An option that a folder does not know is not said to have had another value."""
         shutil.copytree(done, tmp_path / "run")
         path = tmp_path / "run" / "stages" / "source-en-seed42" / "result.json"
-        result = json.loads(path.read_text(encoding="utf-8"))
-        del result["definition"]["options"]["model.schedule"]
-        path.write_text(json.dumps(result), encoding="utf-8")
+        change_result(path, lambda result: result["definition"]["options"].pop("model.schedule"))
         flags = [*options(source, tiny_backbone, tmp_path / "run"), "--model.learning_rate=5e-3"]
         outcome = run("transfer", *flags, "--sizes=[10,20]")
         assert_one_line(outcome, 2, "another version of xner, where model.schedule had another meaning")

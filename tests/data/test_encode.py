@@ -193,10 +193,11 @@ def test_words_and_pieces_of_sentences(sentences: Sentences, max_length: int, da
 
 
 def test_hashes() -> None:
-    """Words and sentences have equal hashes exactly if they are equal, and a tab separates words."""
-    words = [["İzmir", "ve"], ["izmir", "ve"], ["ve", "İzmir"], ["İzmir", "ve"], ["İzmir ve"], ["İzmirve"], ["ve"]]
+    """Words and sentences have equal hashes exactly if they are equal, also where a word holds a tab or a newline."""
+    words = [["İzmir", "ve"], ["izmir", "ve"], ["ve", "İzmir"], ["İzmir", "ve"], ["İzmir ve"], ["İzmirve"]]
+    words += [["İzmir\tve"], [r"İzmir\tve"], ["İzmir\nve"], ["ve"]]
     encoded = encode(Sentences(words, [["O"] * len(each) for each in words]), TOKENIZER, 512, PANX)
-    for hashes, texts in ((encoded.word_hash, [*chain(*words)]), (encoded.sentence_hash, [*map("\t".join, words)])):
+    for hashes, texts in ((encoded.word_hash, [*chain(*words)]), (encoded.sentence_hash, [*map(tuple, words)])):
         assert hashes.dtype == np.int64
         assert len({*zip(hashes.tolist(), texts, strict=True)}) == len({*hashes.tolist()}) == len({*texts})
     assert encoded.sentence_hash[-1] == encoded.word_hash[-1]

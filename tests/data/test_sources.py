@@ -107,6 +107,9 @@ def test_digest_depends_on_the_sentences() -> None:
         Sentences([["c"], ["a", "b"]], [["O"], ["O", "O"]]),
         Sentences([["a"], ["b", "c"]], [["O"], ["O", "O"]]),
         Sentences([["a", "b", "c"]], [["O", "O", "O"]]),
+        # Only JSON has words such as these.
+        Sentences([["a\tO\nb"], ["c"]], [["O"], ["O"]]),
+        Sentences([[r"a\tO\nb"], ["c"]], [["O"], ["O"]]),
     ]
     assert len({sentences.digest for sentences in variants}) == len(variants)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import change_result
 from xner.errors import RunError
 from xner.report import write_report
 from xner.report.curve import COLOURS
@@ -82,10 +83,9 @@ def test_every_text_is_escaped(tmp_path: Path, write_run: Write) -> None:
     """Markup in words, folder names, the lineage and the configuration is shown as text."""
     run = write_run(tmp_path / "<b>run & co", regimes=("progressive",))
     (run / "config.yaml").write_text("note: </pre><script>alert(2)</script>\n", encoding="utf-8")
+    lineage = {"origin": "<script>alert(3)</script>", "episodes": [{"<u>key": "<script>alert(4)</script>"}]}
     path = run / "stages" / "source-en-seed42" / "result.json"
-    result = json.loads(path.read_text(encoding="utf-8"))
-    result["lineage"] = {"origin": "<script>alert(3)</script>", "episodes": [{"<u>key": "<script>alert(4)</script>"}]}
-    path.write_text(json.dumps(result), encoding="utf-8")
+    change_result(path, lambda result: result.update(lineage=lineage))
     words = run / "sentences" / "tr-test.json"
     sentences = json.loads(words.read_text(encoding="utf-8"))
     words.write_text(json.dumps([["<script>alert(1)</script>"] * len(each) for each in sentences]), encoding="utf-8")

@@ -204,6 +204,17 @@ def test_result_without(tmp_path: Path, name: str) -> None:
         read_result(tmp_path)
 
 
+def test_result_with_another_digit(tmp_path: Path) -> None:
+    """So is a number that is another one."""
+    write_result(tmp_path, result("one"), {})
+    path = tmp_path / "result.json"
+    text = path.read_text(encoding="utf-8")
+    assert text.count('"seed": 42') == 1
+    path.write_text(text.replace('"seed": 42', '"seed": 43'), encoding="utf-8")
+    with pytest.raises(RunError, match=r"result.json is damaged \(its checksum does not match\)"):
+        read_result(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[1]", b"[[1]]", b"\xff", b"[" * 100_000])
 def test_damaged_sentences(tmp_path: Path, content: bytes) -> None:
     """Sentences that cannot be read are one line that names the file, and so is a result of that content."""

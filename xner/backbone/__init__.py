@@ -1,6 +1,7 @@
 """A backbone: its configuration, tokenizer and weights, from the hub or from a folder in Hugging Face layout."""
 
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from xner.errors import RunError, UserError, quoted
 from xner.tags import TagSet
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 _ROBERTA = ("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl")
@@ -157,20 +160,56 @@ def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
 
     Raises:
         UserError: If the folder holds none, or one that is not fast.
-        RunError: If the hub cannot be reached, or does not know the name.
+        RunError: If a file is damaged, or the hub cannot be reached or does not know the name.
     """
     from transformers import AutoTokenizer
 
     if folder_of(backbone).is_dir() and not any((folder_of(backbone) / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(f"model.backbone={backbone!r} has no tokenizer; add tokenizer.json and tokenizer_config.json")
-    # transformers warns about an unknown model type, which a tokenizer may not need.
-    with errors_only():
-        tokenizer = from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
+    try:
+        # transformers warns about an unknown model type, which a tokenizer may not need.
+        with errors_only():
+            tokenizer = from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
+    except Exception:  # the errors of tokenizers have no other type
+        _check_tokenizer_files(folder_of(backbone))
+        raise
     if not tokenizer.is_fast:
         raise UserError(
             f"model.backbone={backbone!r} has no fast tokenizer (tokenizer.json); save one with save_pretrained"
         )
     return tokenizer  # type: ignore[no-any-return]
+
+
+def _check_tokenizer_files(folder: Path) -> None:
+    """Find the file that a tokenizer cannot be loaded from.
+
+    Raises:
+        RunError: If one is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    for path in [folder / name for name in _TOKENIZER_FILES if name.endswith(".json")]:
+        try:
+            if path.is_file() and not isinstance(json.loads(path.read_bytes()), dict):
+                raise TypeError("it is not a JSON object")
+            if path.is_file() and path.name == "tokenizer.json":
+                Tokenizer.from_file(str(path))
+        except Exception as error:  # as above
+            raise RunError(f"{path} is damaged ({error}); restore it from the original backbone") from error
+
+
+def check_pieces(backbone: str, pieces: "npt.NDArray[np.int32]") -> None:
+    """Check that a backbone's embedding has a row for each piece of some text.
+
+    Raises:
+        RunError: If its tokenizer is that of a backbone with more pieces.
+    """
+    rows, largest = getattr(load_config(backbone), "vocab_size", None), int(pieces.max())
+    if rows and largest >= rows:
+        raise RunError(
+            f"{folder_of(backbone) / 'tokenizer.json'} has a subword {largest}, but the embedding of the model has "
+            f"only {rows} rows; restore the tokenizer that belongs to it"
+        )
 
 
 def check_masked(backbone: str) -> None:

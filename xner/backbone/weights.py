@@ -1,5 +1,7 @@
 """The weights of a backbone: loaded under a head, saved, and made at random."""
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -114,7 +116,11 @@ def _load_weights(
 
     load_config(backbone)  # refuses what must not be loaded
     folder = folder_of(backbone)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")) and (safetensors or not any(folder.glob("*.bin"))):
+    if (
+        folder.is_dir()
+        and not any(folder.glob("model*.safetensors"))
+        and (safetensors or not any(folder.glob("*.bin")))
+    ):
         raise UserError(f"model.backbone={backbone!r} holds no model.safetensors; use a folder with weights")
     # A new head is expected, so transformers' warning about it is left out.
     with errors_only():
@@ -186,13 +192,17 @@ def save_network(network: "PreTrainedModel", folder: Path) -> None:
     """Write a network's configuration and weights into a model folder.
 
     Raises:
-        RunError: If they cannot be written, as on a full disk.
+        OSError: If the file system fails, as on a full disk.
+        RunError: If the weights cannot be written for another reason.
     """
     from safetensors import SafetensorError
 
     try:
         network.save_pretrained(folder)
     except SafetensorError as error:
+        # The library reports the error of the system as a text.
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
         raise RunError(f"{folder.parent}: the weights cannot be written ({error}); repeat the command") from error
 
 

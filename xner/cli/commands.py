@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xner.backbone import check_head, check_types
 from xner.cli.callbacks import Validations, check_monitored, monitoring
+from xner.cli.interrupts import exit_at_interrupt
 from xner.cli.lightning import XnerCLI, check_interval, check_training, config_yaml, named, parse_command
 from xner.cli.output import say
 from xner.cli.predictions import output_files, write_predictions
@@ -34,6 +35,13 @@ from xner.transfer.run import lock_run_folder
 from xner.transfer.scoring import evaluate
 from xner.transfer.stage import write_model
 
+_LESS_MEMORY = (
+    "use a lower data.batch_size with as much more of trainer.accumulate_grad_batches, "
+    "model.gradient_checkpointing=true, trainer.precision=bf16-mixed or, where it was evaluated, a lower "
+    "data.evaluation_pieces"
+)
+"""What lowers the memory of a command. The first one changes no result but for dropout."""
+
 
 def run_command(args: Sequence[str]) -> None:
     """Parse a command that needs a Trainer, and run it.
@@ -45,7 +53,9 @@ def run_command(args: Sequence[str]) -> None:
     """
     seeds = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
     try:
-        _run(parse_command(args))
+        with exit_at_interrupt():
+            cli = parse_command(args)
+        _run(cli)
     finally:
         # Lightning leaves its seed in the environment, where the next command of this process would find it.
         for name, seed in seeds.items():
@@ -63,7 +73,12 @@ def _run(cli: XnerCLI) -> None:
             sys.exit(error.exit_code)  # the first process reports it
         last = _last_checkpoint(cli)
         raise RunError(f"{error}{f'; the last checkpoint is {last}' if last else ''}") from error
+    except torch.OutOfMemoryError as error:
+        # Each process has memory of its own, and so a line of its own.
+        raise RunError(f"{str(error).partition('. ')[0]}; {_LESS_MEMORY}") from error
     except RuntimeError as error:
+        if "DefaultCPUAllocator" in str(error):
+            raise RunError(f"out of memory ({error}); {_LESS_MEMORY}") from error
         continues = cli.subcommand == "transfer"
         check_lost(error, cli.trainer, "the same command continues from here" if continues else "repeat the command")
         raise

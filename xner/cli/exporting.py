@@ -159,7 +159,7 @@ def _check(options: argparse.Namespace) -> None:
         check_login(options.push_to_hub)
     with options_called({"model.backbone": "model"}):
         check_head(options.model)
-        if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        if folder.is_dir() and not any(folder.glob("model*.safetensors")):
             raise UserError(
                 f"model={options.model!r} has no model.safetensors; weights in a pickle, which can run code, are not "
                 "exported; save them with save_pretrained"

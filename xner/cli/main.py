@@ -2,16 +2,12 @@
 
 import gc
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
-from threading import current_thread, main_thread
 
 from xner.cli import COMMANDS, TOOLS
-from xner.cli.errors import exit_with_line
-from xner.errors import UserError, did_you_mean
+from xner.cli.interrupts import exit_at_interrupt
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -20,10 +16,15 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: The command and its options; ``None`` takes those of the process.
     """
+    # Imported here, so that even these short imports are interrupted with one line.
+    with exit_at_interrupt():
+        from xner.cli.errors import exit_with_line
+        from xner.errors import UserError, did_you_mean
+
     args = sys.argv[1:] if args is None else args
     try:
         if args and args[0] in TOOLS:
-            with _at_once():
+            with exit_at_interrupt():
                 from xner.cli.tools import run_tool
 
             run_tool(args[0], args[1:])
@@ -33,30 +34,11 @@ def main(args: Sequence[str] | None = None) -> None:
         else:
             # Tokenizers warn when a process that used their threads forks; nothing here does.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-            with _at_once():
+            with exit_at_interrupt():
                 run = load_commands()
             run(args)
     except (Exception, KeyboardInterrupt) as error:
         exit_with_line(error)
-
-
-@contextmanager
-def _at_once() -> Iterator[None]:
-    """End the process at Ctrl-C within a block of imports, where libraries may swallow the exception."""
-    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not default or current_thread() is not main_thread():
-        yield
-        return
-
-    def leave(*_: object) -> None:
-        os.write(2, b"xner: error: interrupted\n")
-        os._exit(130)
-
-    signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache

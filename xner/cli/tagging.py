@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import cache, partial
 from itertools import chain, islice
@@ -192,7 +193,11 @@ def _load(model: str, precision: "Precision", decoding: "Decoding") -> "Tagger":
 
 
 def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) -> "Iterator[Tagged]":
-    """Tag texts, each batch in one of some processes; results are in the order of the texts."""
+    """Tag texts, each batch in one of some processes; results are in the order of the texts.
+
+    Raises:
+        RunError: If one of the processes is lost.
+    """
     if processes == 1:
         yield from chain.from_iterable(map(load(), batches))
         return
@@ -208,6 +213,11 @@ def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) ->
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"one of the {processes} processes was killed, as where memory runs out; use fewer --processes, with "
+            "--resume to go on with a file"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

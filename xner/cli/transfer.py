@@ -31,7 +31,7 @@ from xner.cli.lightning import (
 from xner.cli.output import Cell, duration, say, table
 from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.data.datamodule import PanxDataModule
-from xner.errors import UserError
+from xner.errors import RunError, UserError
 from xner.report import FILES, write_report
 from xner.report.card import CARD, CardOptions, Facts, license_of, measure, write_card
 from xner.report.runs import evaluated_on, trained_on
@@ -287,10 +287,14 @@ class Cards(Observer):
         self.license: str | None = experiment.options["license"]
 
     def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
-        """Write the cards that are missing, as after an interruption, and those with another license."""
+        """Write the cards that are missing, as after an interruption, or damaged, and those with another license."""
         for result in complete.values():
             card = experiment.model_folder(result["stage"]) / CARD
-            if not card.is_file() or license_of(card) != self.license:
+            try:
+                current = card.is_file() and license_of(card) == self.license
+            except RunError:
+                current = False
+            if not current:
                 self.stage_completed(result)
 
     def stage_completed(self, result: Result) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from xner.backbone import head_tags, load_config, load_tokenizer, longest_window, packable
+from xner.backbone import check_pieces, head_tags, load_config, load_tokenizer, longest_window, packable
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.masking import MaskedSampler, Masking, mask_pieces
@@ -264,6 +264,7 @@ class PanxDataModule(pl.LightningDataModule):
             # Without tags, every label is that of O, whatever the tag set.
             tag_set = self.tag_set if split.options.tagged else PANX
             self._encoded[key] = encode_split(split, self.backbone, self.max_length, tag_set)
+            check_pieces(self.backbone, self._encoded[key].pieces)
         return self._encoded[key]
 
     def split_of(self, language: str, name: str, *, tagged: bool = True) -> Split:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from xner.backbone import load_tokenizer, tokenizer_digest
 from xner.data.duplicates import normalise_words
-from xner.data.sources import Sentence, Sentences, Split, content_of
+from xner.data.sources import Sentence, Sentences, Split, content_of, escaped_words
 from xner.errors import UserError
 from xner.files import cache_folder, write_atomically
 from xner.tags import IGNORE, LabelSpans, TagSet, find_spans, invalid_tags
@@ -30,7 +30,7 @@ Int64 = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "5"
+_FORMAT = "6"
 """Part of every cache key; increase it when the cached content changes."""
 
 _BLOCK = 4096
@@ -222,8 +222,8 @@ def _encode_block(
         word_piece=np.where(has_piece, word_piece, -1),
         word_label=word_label,
         word_hash=_hash(chain.from_iterable(sentences.words)),
-        sentence_hash=_hash(map("\t".join, sentences.words)),
-        normal_hash=_hash("\t".join(normalise_words(words)) for words in sentences.words),
+        sentence_hash=_hash("\t".join(escaped_words(words)) for words in sentences.words),
+        normal_hash=_hash("\t".join(escaped_words(normalise_words(words))) for words in sentences.words),
         digest="",
         stats=EncodingStats(
             sentences=len(sentences),

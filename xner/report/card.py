@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.repocard import metadata_load
@@ -21,7 +22,7 @@ from markupsafe import Markup
 
 from xner.data.sources.hub import Hub, named_dataset
 from xner.data.sources.sentences import ReadOptions
-from xner.errors import UserError
+from xner.errors import RunError, UserError
 from xner.files import write_atomically
 from xner.report.runs import language_name, sum_types
 from xner.report.statistics import DRAWS, Interval, Resampled
@@ -185,8 +186,15 @@ def carry_card(source: Path, target: Path, *, section: str, usage: str | None, s
 
 
 def license_of(card: Path) -> str | None:
-    """Return the license that a card has; ``None`` where it has none, or no metadata block."""
-    found = metadata_load(card) or {}
+    """Return the license that a card has; ``None`` where it has none, or no metadata block.
+
+    Raises:
+        RunError: If the card is damaged.
+    """
+    try:
+        found = metadata_load(card) or {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{card} is damaged ({error}); restore it, or delete it") from error
     return found.get("license")
 
 

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 from zipfile import BadZipFile
@@ -174,7 +174,13 @@ def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Cou
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(folder / "counts.npz", buffer.getvalue())
-    write_atomically(folder / "result.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    content = {**result, "checksum": _checksum(result)}
+    write_atomically(folder / "result.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def _checksum(result: Mapping[str, Any]) -> str:
+    """Compute the CRC-32 of a result, without which a damaged digit would be another score."""
+    return f"{zlib.crc32(json.dumps(result, sort_keys=True).encode()):08x}"
 
 
 def read_result(folder: Path) -> Result | None:
@@ -187,8 +193,10 @@ def read_result(folder: Path) -> Result | None:
     if not path.is_file():
         return None
     try:
-        result: Result = json.loads(path.read_text(encoding="utf-8"))
-        check_type(result, Result, "it")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        checksum = content.pop("checksum", None) if isinstance(content, dict) else None
+        check_type(content, Result, "it")
+        result: Result = content
         if not isinstance(result["lineage"].get("episodes"), list):
             raise TypeError("its lineage has no episodes")
         # A stage of masked-language modelling has no scores.
@@ -197,6 +205,8 @@ def read_result(folder: Path) -> Result | None:
         paths = [result["stage"], *(each[name] for each in result["evaluations"] for name in ("language", "split"))]
         if not all(map(is_name, paths)):  # a folder or a file is found by each
             raise ValueError("a name in it is not that of a file")
+        if checksum != _checksum(result):
+            raise ValueError("its checksum does not match")
         return result
     except (ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error

@@ -154,8 +154,14 @@ class ResumeCheckpoint(Checkpoint):
         return {"best_f1": self.best_f1}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Restore the F1 of ``best.ckpt``."""
+        """Restore the F1 of ``best.ckpt``.
+
+        Raises:
+            RunError: If the file is gone.
+        """
         self.best_f1 = state_dict["best_f1"]
+        if self.best and self.best_f1 >= 0 and not self.best.is_file():
+            raise RunError(f"{self.best} is missing; {_advice(self.best)}")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -145,7 +145,11 @@ def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
             f"{stage.id} {'averages' if stage.averages else 'starts from'} {parent['stage']}, whose weights are not in "
             f"{folder}; delete {folder.parent} to train it again"
         )
-    if folder_digest(folder) != parent["model"]:
+    try:
+        same = folder_digest(folder) == parent["model"]
+    except UserError:  # without a tokenizer
+        same = False
+    if not same:
         raise RunError(
             f"{folder} is damaged, or was changed after {parent['stage']} had written it; restore it from a backup, or "
             f"delete {folder.parent} to train the stage again"

@@ -19,7 +19,16 @@ from xner.data.sources.folder import READERS, SAMPLE, File, Folder
 from xner.data.sources.hub import PREFIX, Hub, named_dataset, presets
 from xner.data.sources.location import SPLITS, Location
 from xner.data.sources.scheme import Conversion, Survey, TagCheck, survey
-from xner.data.sources.sentences import MOST_WORDS, ReadOptions, Row, Rows, Sentence, Sentences, content_of
+from xner.data.sources.sentences import (
+    MOST_WORDS,
+    ReadOptions,
+    Row,
+    Rows,
+    Sentence,
+    Sentences,
+    content_of,
+    escaped_words,
+)
 from xner.errors import RunError, UserError, quoted
 from xner.files import cache_folder, is_name, write_atomically
 from xner.tags import MOST_TYPES, TagSet
@@ -33,6 +42,7 @@ __all__ = [
     "Sentences",
     "Split",
     "content_of",
+    "escaped_words",
     "locate",
     "splits_of",
     "tag_set_of",

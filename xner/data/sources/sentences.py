@@ -1,6 +1,7 @@
 """Sentences with tags: as a reader finds them in a file, and as the rest of xner uses them."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,7 +60,21 @@ class Sentences:
 
 def content_of(sentence: Sentence) -> bytes:
     """Format a sentence as in a ``.tsv`` file; the digest of a split is the SHA-256 of its sentences in this form."""
-    return ("".join(f"{word}\t{tag}\n" for word, tag in zip(*sentence, strict=True)) + "\n").encode()
+    words, tags = sentence
+    return "".join([*(f"{word}\t{tag}\n" for word, tag in zip(escaped_words(words), tags, strict=True)), "\n"]).encode()
+
+
+_SEPARATOR = re.compile(r"[\t\n\\]")
+_ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\\": r"\\"})
+
+
+def escaped_words(words: Sequence[str]) -> Sequence[str]:
+    r"""Escape the tabs and newlines in words, which JSON can hold, so that texts that join words by them differ.
+
+    >>> print(*escaped_words(["New\tYork", "is"]))
+    New\tYork is
+    """
+    return [word.translate(_ESCAPES) for word in words] if _SEPARATOR.search("".join(words)) else words
 
 
 class Row(NamedTuple):
