@@ -50,7 +50,7 @@ def _check_unicode(args: Sequence[str]) -> None:
     """
     for before, word in zip(["", *args], args, strict=False):
         option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
-        if option.startswith("--") and not is_unicode(word):
+        if option.startswith("--") and "=" not in option and not is_unicode(word):
             raise UserError(f"{option[2:]}={quoted(value)} is not UTF-8 without NUL; use other characters")
 
 
