@@ -26,6 +26,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from xner.cli import COMMANDS, TOOLS
 from xner.cli.callbacks import check_callbacks, monitoring, own_callbacks
+from xner.cli.errors import brief
 from xner.cli.output import configure_logging
 from xner.cli.predictions import PredictOptions
 from xner.cli.processes import check_strategy, end_with_parent
@@ -66,6 +67,9 @@ GROUPS = ("model", "data", "trainer")
 
 _MOST_NODES = 100_000
 """Number of values of a configuration, aliases written out, above which it is an attack or an accident."""
+
+_MOST_CHARACTERS = 1_000_000
+"""Number of characters of a configuration above which reading it would take seconds."""
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 _NO_SUBTYPE = re.compile(
@@ -505,6 +509,8 @@ def _class_path_in(config: str, option: str = "config") -> str | None:
 
 def _read_yaml(given: str, text: str) -> Any:  # noqa: ANN401 - whatever the text is
     """Read a configuration whose aliases neither contain themselves nor repeat too much."""
+    if len(text) > _MOST_CHARACTERS:
+        raise UserError(f"{brief(given)} has more than {_MOST_CHARACTERS:,} characters; use fewer")
     try:
         size = _size_of(yaml.compose(text, yaml.SafeLoader), {}) if text else 0
         if size > _MOST_NODES:

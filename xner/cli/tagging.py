@@ -126,6 +126,8 @@ def _check(options: argparse.Namespace) -> None:
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")
+        if os.path.lexists(text) and not os.path.isfile(text):
+            raise UserError(f"{text!r} is not a regular file; use one, or give its content to standard input")
         both = options.output and os.path.isfile(text) and os.path.exists(options.output)
         if both and os.path.samefile(text, options.output):
             raise UserError(f"output={options.output!r} is a file to read; use another one")
