@@ -43,7 +43,7 @@ def words(source: Path, scored_backbone: Path, tiny_backbone: str, tmp_path: Pat
     export = ["export", "--model", scored_backbone, "--format=safetensors", f"--output={new / 'export'}"]
 
     def make(kind: str, path: Path) -> list[object]:
-        return {
+        commands: dict[str, list[object]] = {
             "config": [*fit, f"--config={path}"],
             "data": [*fit, f"--data={path}"],
             "sample_from": [*fit, f"--data.sample_from={path}"],
@@ -58,7 +58,8 @@ def words(source: Path, scored_backbone: Path, tiny_backbone: str, tmp_path: Pat
             "corpus": [*export, f"--corpus={path}"],
             "report": ["report", path],
             "report-to": ["report", tmp_path / "run", f"--output={path}"],
-        }[kind]
+        }
+        return commands[kind]
 
     return make
 
