@@ -32,6 +32,15 @@ def is_name(text: str) -> bool:
     return Path(text).name == text and text not in ("", "..") and "\0" not in text
 
 
+def is_unicode(text: str) -> bool:
+    r"""Return whether UTF-8 can encode a text that has no NUL, as paths and configurations must.
+
+    >>> is_unicode("Şırnak"), is_unicode("a\0b"), is_unicode("\udcff")
+    (True, False, False)
+    """
+    return "\0" not in text and text == text.encode(errors="replace").decode()
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file atomically; see ``file_atomically``."""
     with file_atomically(path) as file:

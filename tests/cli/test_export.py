@@ -72,7 +72,7 @@ def test_safetensors(run: Run, scored_backbone: Path, tmp_path: Path) -> None:
         (["--format", "tflite"], ["--format", "safetensors"]),
         (["--opset", "9"], ["opset=9 is not possible; use 18 to 23"]),
         (["--tolerance", "0"], ["tolerance=0.0 is not positive"]),
-        (["--check_sentences", "0"], ["check_sentences=0 is not positive"]),
+        (["--check_sentences", "0"], ["check_sentences=0 is out of range"]),
         (["--corpus", "nowhere.txt"], ["corpus='nowhere.txt' is not a file"]),
         (["--source", "sample", "--vocabulary_of", "xx"], ["'xx'"]),
         (["--source", "sample", "--languages", "xx"], ["'xx'"]),

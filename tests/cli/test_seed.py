@@ -70,4 +70,4 @@ class TestSeed:
     def test_bad(self, run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
         """A seed that cannot be had is one line."""
         outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"), "--seed_everything=-1")
-        assert_one_line(outcome, 2, "-1 is not in bounds")
+        assert_one_line(outcome, 2, "seed_everything=-1 is out of range; use 0 to 4294967295")

@@ -266,7 +266,7 @@ def test_input_that_is_no_text(run: Run, tagging_model: str, tmp_path: Path, mon
     ("options", "problem"),
     [
         (["."], "'.' is a folder; use files"),
-        (["--processes=0", "a"], "processes=0 is not positive"),
+        (["--processes=0", "a"], "processes=0 is out of range"),
         (["--fields=transformers", "a"], "fields=transformers is not possible with format=table"),
         (["--format=brat", "a"], "format=brat needs a file to write; use --output FILE"),
         (["--resume", "--format=jsonl", "a"], "resume=true needs a file to write"),

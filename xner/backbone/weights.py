@@ -17,7 +17,7 @@ from xner.backbone import (
     load_tokenizer,
     save_tokenizer,
 )
-from xner.errors import RunError, UserError, options_called
+from xner.errors import RunError, UserError, options_called, quoted
 from xner.files import folder_atomically
 from xner.tags import PANX, TagSet
 
@@ -249,7 +249,8 @@ def new_backbone(
         raise UserError(f"hidden_size={hidden_size} is not a multiple of num_attention_heads={num_attention_heads}")
     weights = num_hidden_layers * hidden_size * (4 * hidden_size + 2 * intermediate_size)
     if weights > _MOST_WEIGHTS:
-        raise UserError(f"these sizes give more than {_MOST_WEIGHTS:,} weights; use smaller ones")
+        given = ", ".join(f"{option}={quoted(size)}" for option, size in sizes.items())
+        raise UserError(f"{given}: these sizes give more than {_MOST_WEIGHTS:,} weights; use smaller ones")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed} is out of range; use 0 to 4294967295")
     if Path(output).exists():

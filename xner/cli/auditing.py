@@ -57,6 +57,8 @@ def audit(args: Sequence[str]) -> None:
     )
     options = parser.parse_args(args)
     languages = languages_of(options)
+    if options.max_length < 1:
+        raise UserError(f"max_length={options.max_length} is not positive; use 1 or more")
     if options.examples < 0:
         raise UserError(f"examples={options.examples} is negative; use 0 or more")
     fail_on = options.fail_on.strip("[]").replace(",", " ").split()

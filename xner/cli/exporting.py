@@ -1,6 +1,7 @@
 """The tool ``export``: its options, what it checks, and its table."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,7 +14,7 @@ from xner.cli.output import Cell, say, table
 from xner.cli.parsing import OPTIONS, ToolParser, add_model, add_source, as_list, languages_of, reading_of
 from xner.data.sources import ReadOptions, Sentences, Split, splits_of, tag_set_of
 from xner.data.sources.lines import read_lines
-from xner.errors import RunError, UserError, options_called
+from xner.errors import RunError, UserError, options_called, quoted
 from xner.files import folder_atomically
 
 if TYPE_CHECKING:
@@ -140,14 +141,18 @@ def _check(options: argparse.Namespace) -> None:
     from xner.export.vocabulary_trimming import check_trimmable
 
     output, folder = Path(options.output), folder_of(options.model)
+    if not output.name:
+        raise UserError(f"output={options.output!r} is not the name of a folder; use a new one")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"output={options.output!r} exists and is not an empty folder; use a new one")
     if options.opset not in OPSETS:
         raise UserError(f"opset={options.opset} is not possible; use {OPSETS[0]} to {OPSETS[-1]}")
     if not options.tolerance > 0:
         raise UserError(f"tolerance={options.tolerance} is not positive; use a number such as 0.001")
-    if options.check_sentences < 1:
-        raise UserError(f"check_sentences={options.check_sentences} is not positive; use 1 or more")
+    if not 1 <= options.check_sentences <= sys.maxsize:
+        raise UserError(f"check_sentences={quoted(options.check_sentences)} is out of range; use 1 or more")
+    if options.vocabulary_of and not as_list(options.vocabulary_of):
+        raise UserError("vocabulary_of=[] is empty; use language codes, such as en tr")
     for path in options.corpus or ():
         if not Path(path).is_file():
             raise UserError(f"corpus={path!r} is not a file; use a text file with a sentence per line")

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,12 +26,14 @@ from lightning.pytorch.loggers import CSVLogger
 
 from xner.cli import COMMANDS, TOOLS
 from xner.cli.callbacks import check_callbacks, monitoring, own_callbacks
+from xner.cli.errors import brief
 from xner.cli.output import configure_logging
 from xner.cli.predictions import PredictOptions
 from xner.cli.processes import check_strategy, end_with_parent
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError, quoted
+from xner.files import is_unicode
 from xner.lineage.callback import LineageCallback
 from xner.lineage.checkpoint import check_checkpoint
 from xner.model.averaging import EpochAverage
@@ -65,6 +67,9 @@ GROUPS = ("model", "data", "trainer")
 
 _MOST_NODES = 100_000
 """Number of values of a configuration, aliases written out, above which it is an attack or an accident."""
+
+_MOST_CHARACTERS = 1_000_000
+"""Number of characters of a configuration above which reading it would take seconds."""
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 _NO_SUBTYPE = re.compile(
@@ -270,9 +275,16 @@ class XnerCLI(LightningCLI):
             options.weights_only = True  # Lightning's default for a URL is false
 
     def _set_seed(self) -> None:
-        """Set the seed; ``false`` sets none, even if an earlier command left one in the environment."""
-        if self._get(self.config, "seed_everything") is False:
+        """Set the seed; ``false`` sets none, even if an earlier command left one in the environment.
+
+        Raises:
+            UserError: If it is beyond the range of numpy.
+        """
+        seed = self._get(self.config, "seed_everything")
+        if seed is False:
             os.environ.pop("PL_GLOBAL_SEED", None)
+        elif seed is not True and not 0 <= seed < 2**32:
+            raise UserError(f"seed_everything={quoted(seed)} is out of range; use 0 to {2**32 - 1}")
         super()._set_seed()
 
     def instantiate_classes(self) -> None:
@@ -285,21 +297,10 @@ class XnerCLI(LightningCLI):
         self.options: Namespace = self.config[command]
         parser = self._parser(command)
         assert isinstance(parser, Parser)
-        for name, value in named(parser, self.options).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{name}={value} is not finite; use a finite number, or leave the option out")
-            most = 2**31 if name in ("trainer.devices", "trainer.num_nodes") else 2**63
-            is_number = isinstance(value, int) or (name == "trainer.devices" and str(value).isdecimal())
-            if name.startswith("trainer.") and is_number and abs(int(value)) >= most:
-                raise UserError(f"{name}={quoted(int(value))} is out of range; use a smaller number")
-        for name in ("val_check_interval", "check_val_every_n_epoch"):
-            if self.options.trainer[name] == 0:
-                raise UserError(f"trainer.{name}=0 is not positive; use 1 or more, or trainer.limit_val_batches=0")
+        _check_values(named(parser, self.options))
         if self.options.trainer.default_root_dir is None:
             self.options.trainer.default_root_dir = f"runs/{command}"
         self.root = Path(self.options.trainer.default_root_dir)
-        if "\0" in str(self.root) or str(self.root) != str(self.root).encode(errors="replace").decode():
-            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is not UTF-8 without NUL; use another folder")
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a file; use a folder")
         if command != "fit":
@@ -385,7 +386,10 @@ class Build:
         try:
             trainer = Trainer(**{**options.as_dict(), **replaced})
         except (MisconfigurationException, ValueError, TypeError) as error:
-            raise UserError(f"these options give no trainer: {' '.join(str(error).split())}") from error
+            defaults = self.parser.get_defaults().trainer
+            given = ", ".join(f"trainer.{name}" for name, value in options.items() if value != defaults.get(name))
+            reason = " ".join(str(error).split()).removesuffix(".")
+            raise UserError(f"these options give no trainer: {reason}; given are {given}") from error
         check_strategy(trainer, options.strategy)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -425,6 +429,39 @@ def named(parser: Parser, options: Namespace) -> dict[str, Any]:
     return {**grouped, **{name: value for name, value in found.items() if name not in GROUPS}}
 
 
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Check the values that have the type of their option, but that no option can have.
+
+    Args:
+        values: The values of all options, by name.
+
+    Raises:
+        UserError: If there is one.
+    """
+    inner = {
+        f"{name}.{key}": each
+        for name, group in values.items()
+        if isinstance(group, dict)
+        for key, each in group.items()
+    }
+    for name, value in {**values, **inner}.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name}={value} is not finite; use a finite number, or leave the option out")
+        most = 2**31 if name in ("trainer.devices", "trainer.num_nodes") else 2**63
+        is_number = isinstance(value, int) or (name == "trainer.devices" and str(value).isdecimal())
+        if is_number and abs(int(value)) >= most:
+            raise UserError(f"{name}={quoted(int(value))} is out of range; use a smaller number")
+        # A configuration may have them as escapes.
+        if isinstance(value, str) and not is_unicode(value):
+            raise UserError(f"{name}={quoted(value)} is not UTF-8 without NUL; use other characters")
+    for name in ("trainer.val_check_interval", "trainer.check_val_every_n_epoch"):
+        if isinstance(values[name], int | float) and values[name] <= 0:
+            raise UserError(f"{name}={values[name]} is not positive; use 1 or more, or trainer.limit_val_batches=0")
+    for name in ("min_epochs", "min_steps", "log_every_n_steps", "gradient_clip_val"):
+        if (value := values[f"trainer.{name}"]) is not None and value < 0:
+            raise UserError(f"trainer.{name}={value} is negative; use 0 or more")
+
+
 def parse_command(args: Sequence[str]) -> XnerCLI:
     """Parse a command whose model may be a subclass of ``TokenClassifier``.
 
@@ -448,41 +485,44 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
         if name in ("--config", "-c"):
             class_path = _class_path_in(value) or class_path
         elif name.removeprefix("--") in GROUPS and Path(value).is_file():
-            _class_path_in(value)
+            _class_path_in(value, name.removeprefix("--"))
         rest.append(words.pop(0))
     return XnerCLI(rest, _model_class(class_path) if class_path else TokenClassifier)
 
 
-def _class_path_in(config: str) -> str | None:
+def _class_path_in(config: str, option: str = "config") -> str | None:
     """Read the class of the model from a configuration, a file or its text; ``None`` where it names none."""
     try:
         file = Path(config)
         text = file.read_text(encoding="utf-8") if file.is_file() else config
     except UnicodeDecodeError as error:
-        raise UserError(f"config={config} is not UTF-8 ({error.reason}); use a YAML file") from error
+        raise UserError(f"{option}={config} is not UTF-8 ({error.reason}); use a YAML file") from error
     except OSError:  # the text of a configuration is too long for a name; a file that is missing is left to the parser
         text = config
-    content = _read_yaml(config, text)
+    content = _read_yaml(f"{option}={config}", text)
     if text is not config and not isinstance(content, dict):
-        raise UserError(f"config={config} is not a mapping of options; use YAML such as model: {{learning_rate: 2e-5}}")
+        example = "model: {learning_rate: 2e-5}" if option == "config" else "{name: value}"
+        raise UserError(f"{option}={config} is not a mapping of options; use YAML such as {example}")
     model = content.get("model") if isinstance(content, dict) else None
     return model.get("class_path") if isinstance(model, dict) else None
 
 
-def _read_yaml(config: str, text: str) -> Any:  # noqa: ANN401 - whatever the text is
+def _read_yaml(given: str, text: str) -> Any:  # noqa: ANN401 - whatever the text is
     """Read a configuration whose aliases neither contain themselves nor repeat too much."""
+    if len(text) > _MOST_CHARACTERS:
+        raise UserError(f"{brief(given)} has more than {_MOST_CHARACTERS:,} characters; use fewer")
     try:
         size = _size_of(yaml.compose(text, yaml.SafeLoader), {}) if text else 0
         if size > _MOST_NODES:
             raise UserError(
-                f"config={config} has more than {_MOST_NODES:,} values with its aliases written out, or an alias that "
+                f"{given} has more than {_MOST_NODES:,} values with its aliases written out, or an alias that "
                 "contains itself; use fewer"
             )
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"config={config} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{given} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
-        raise UserError(f"config={config} is nested too deeply; use fewer levels") from error
+        raise UserError(f"{given} is nested too deeply; use fewer levels") from error
 
 
 def _size_of(node: yaml.Node | None, sizes: dict[int, float]) -> float:

@@ -23,6 +23,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
     args = sys.argv[1:] if args is None else args
     try:
+        _check_unicode(args)
         if args and args[0] in TOOLS:
             with exit_at_interrupt():
                 from xner.cli.tools import run_tool
@@ -39,6 +40,21 @@ def main(args: Sequence[str] | None = None) -> None:
             run(args)
     except (Exception, KeyboardInterrupt) as error:
         exit_with_line(error)
+
+
+def _check_unicode(args: Sequence[str]) -> None:
+    """Check that the values of options can be written into files; texts to tag may be anything.
+
+    Raises:
+        UserError: If one cannot.
+    """
+    from xner.errors import UserError, quoted
+    from xner.files import is_unicode
+
+    for before, word in zip(["", *args], args, strict=False):
+        option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        if option.startswith("--") and "=" not in option and not is_unicode(word):
+            raise UserError(f"{option[2:]}={quoted(value)} is not UTF-8 without NUL; use other characters")
 
 
 @cache

@@ -22,7 +22,7 @@ from xner.backbone import check_head
 from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
 from xner.cli.output import escaped_lines, interlinear
 from xner.cli.parsing import ToolParser, add_model
-from xner.errors import RunError, UserError, options_called
+from xner.errors import RunError, UserError, options_called, quoted
 from xner.serve.marking import html_line
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _TEXTS = 256
 
 _CHARACTERS = 500_000
 """Characters after which no further text is tagged at once."""
+
+_MOST_PROCESSES = 1024
 
 LONGEST = 1_000_000
 """Characters of a line above which it is tagged in parts, so that the memory it needs is bounded."""
@@ -111,8 +113,8 @@ def tag(args: Sequence[str]) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.processes < 1:
-        raise UserError(f"processes={options.processes} is not positive; use 1 or more")
+    if not 1 <= options.processes <= _MOST_PROCESSES:
+        raise UserError(f"processes={quoted(options.processes)} is out of range; use 1 to {_MOST_PROCESSES}")
     if options.fields != "xner" and options.format != "jsonl":
         raise UserError(f"fields={options.fields} is not possible with format={options.format}; use format=jsonl")
     if not options.output and (options.resume or options.format == "brat"):
@@ -125,6 +127,8 @@ def _check(options: argparse.Namespace) -> None:
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")
+        if os.path.lexists(text) and not os.path.isfile(text):
+            raise UserError(f"{text!r} is not a regular file; use one, or give its content to standard input")
         both = options.output and os.path.isfile(text) and os.path.exists(options.output)
         if both and os.path.samefile(text, options.output):
             raise UserError(f"output={options.output!r} is a file to read; use another one")

@@ -392,8 +392,6 @@ def _with_ray(cli: XnerCLI, experiment: Experiment, gpus: float | None) -> Execu
         raise UserError(
             f"executor=ray runs each stage in one process, not in {cli.trainer.world_size}; use trainer.devices=1"
         )
-    if gpus is not None and not 0 <= gpus <= 1:
-        raise UserError(f"gpus_per_stage={gpus} is not between 0 and 1")
     remote = RemoteStage.of(cli, experiment)
     return partial(with_ray, train=remote, cpus=1 if gpus else remote.threads, gpus=gpus)
 

@@ -44,7 +44,7 @@ def check_checkpoint(path: str) -> None:
     """Check that a path is that of a checkpoint, as far as possible before Lightning loads it.
 
     Args:
-        path: A file, the folder of a sharded checkpoint, a URL, or one of Lightning's keywords.
+        path: A file, a URL, or one of Lightning's keywords.
 
     Raises:
         UserError: If it is not a checkpoint.
@@ -64,8 +64,9 @@ def check_checkpoint(path: str) -> None:
         raise UserError(f"ckpt_path={path!r} does not exist; use a checkpoint that a fit has written")
     if (Path(path) / "config.json").is_file():
         raise UserError(f"ckpt_path={path!r} is a model folder; use it as --model.backbone")
-    if not Path(path).is_dir():
-        check_file(Path(path))
+    if Path(path).is_dir():
+        raise UserError(f"ckpt_path={path!r} is a folder; use the file of a checkpoint in it")
+    check_file(Path(path))
 
 
 def check_file(path: Path, advice: str = "delete it, and use another one") -> None:

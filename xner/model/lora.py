@@ -42,6 +42,9 @@ class LoRA:
         Raises:
             UserError: If an option is out of its range, or peft is not installed.
         """
+        for name in ("rank", "alpha", "dropout"):  # jsonargparse takes null within a dataclass that may be null itself
+            if getattr(self, name) is None:
+                raise UserError(f"model.lora.{name}=null is not a number; use one, or leave it out")
         if self.rank < 1:
             raise UserError(f"model.lora.rank={self.rank} is not positive; use 1 or more")
         if self.alpha < 1:

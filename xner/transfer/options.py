@@ -128,6 +128,8 @@ class TransferOptions:
         Raises:
             UserError: If one is out of its range, or epochs cannot be selected as asked.
         """
+        if self.gpus_per_stage is not None and not 0 <= self.gpus_per_stage <= 1:
+            raise UserError(f"gpus_per_stage={self.gpus_per_stage} is not between 0 and 1; use one of them, or null")
         self.few_shot.check(epochs)
         self.self_training.check()
         self.pretraining.check()

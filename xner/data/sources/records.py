@@ -100,6 +100,7 @@ def read_saved(path: Path, options: ReadOptions) -> Rows:
         if outside := [each for each in files if Path(each).name != each]:
             raise ValueError(f"state.json names {quoted(outside[0])}, which is not a file in the folder")
         dataset = datasets.load_from_disk(str(path))
+        dataset.data.validate(full=True)  # pyarrow trusts offsets, and a wrong one ends the process
     except IndexError:  # datasets 5.2 saves a data set without rows, but cannot load it
         return Rows([], "row")
     except (pyarrow.ArrowException, *_DAMAGED) as error:
