@@ -333,3 +333,21 @@ def test_open_host(run: Run, tagging_model: str, monkeypatch: pytest.MonkeyPatch
     outcome = run("serve", "--model", tagging_model, "--host", "0.0.0.0", "--port", 0)
     assert "There is no login: everyone who reaches port" in outcome.out
     assert "no login" not in run("serve", "--model", tagging_model, "--port", 0).out
+
+
+def test_tagger_options(run: Run, tagging_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precision and decoding are those of the command line, as for the command ``tag``."""
+    taggers: list[Tagger] = []
+
+    def keep(tag: Tagger, *args: object, **options: object) -> None:
+        taggers.append(tag)
+
+    monkeypatch.setattr("xner.serve.application.make_application", keep)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *args, **options: None)
+    monkeypatch.setattr("signal.signal", lambda *args: None)
+    for args in ([], ["--precision", "bfloat16", "--decoding", "viterbi"]):
+        outcome = run("serve", "--model", tagging_model, "--port", 0, *args)
+        assert outcome.code == 0, outcome
+    networks = [tagger.network for tagger in taggers]
+    assert [network.evaluation_precision for network in networks] == [None, "bfloat16"]
+    assert [network.decoder is None for network in networks] == [True, False]
