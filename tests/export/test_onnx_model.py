@@ -118,3 +118,26 @@ def test_int8(exported: Path, tmp_path: Path) -> None:
     inputs = {"input_ids": pieces, "attention_mask": np.ones_like(pieces)}
     one, other = (OnnxNetwork(each).session.run(None, inputs)[0] for each in (exported, tmp_path / "small.onnx"))
     assert 0 < np.abs(one - other).max() < 0.5 * np.abs(one).max()
+
+
+def test_weights_in_a_file_of_their_own(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that a protobuf cannot hold lie beside the model, in float and in int8, and move with it."""
+    monkeypatch.setattr("xner.export.onnx_model._LARGEST_FILE", 100_000)
+    network = load_network(model).network
+    (tmp_path / "part").mkdir()
+    write_onnx(network, tmp_path / "part" / "model.onnx", 20)
+    quantise(tmp_path / "part" / "model.onnx", tmp_path / "part" / "small.onnx")
+    folder = (tmp_path / "part").rename(tmp_path / "whole")
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "model.onnx",
+        "model.onnx.data",
+        "small.onnx",
+        "small.onnx.data",
+    ]
+    weights = sum(each.nbytes for each in network.state_dict().values())
+    assert 0.8 * weights < (folder / "model.onnx.data").stat().st_size < bytes_of(folder / "model.onnx")
+    assert_same_logits(network, folder / "model.onnx")
+    pieces = np.arange(5, 45).reshape(2, 20)
+    inputs = {"input_ids": pieces, "attention_mask": np.ones_like(pieces)}
+    one, other = (OnnxNetwork(folder / each).session.run(None, inputs)[0] for each in ("model.onnx", "small.onnx"))
+    assert 0 < np.abs(one - other).max() < 0.5 * np.abs(one).max()
