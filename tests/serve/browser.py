@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -60,7 +61,7 @@ class Browser:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
         while b"\0" not in self._rest:
-            part = self._process.stdout.read1()
+            part = os.read(self._process.stdout.fileno(), 1 << 16)
             assert part, "the browser has ended"
             self._rest += part
         message, _, self._rest = self._rest.partition(b"\0")
