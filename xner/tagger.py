@@ -73,10 +73,6 @@ class Tagged(NamedTuple):
         return cls(text, words, tags, entities)
 
 
-_BUDGET = 4096
-"""Pieces per batch."""
-
-
 class Tagger:
     """Tag raw texts with a network.
 
@@ -230,18 +226,17 @@ class Tagger:
         import numpy as np
         import torch
 
-        from xner.data.packing import RowDataset
-        from xner.data.sampler import EvaluationSampler
+        from xner.data.packing import padded_batches
 
         encoded = _by_window(encoded)
-        rows = RowDataset(encoded, padding_id=self.padding_id)
         labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
         scores = np.zeros(len(encoded.word_piece))
-        for share in EvaluationSampler(encoded.sentence_pieces, budget=_BUDGET):
-            batch = rows[share].to(self.network.model.device)
+        for batch in padded_batches(encoded, self.padding_id):
             with torch.inference_mode():
-                predicted, score = self.network.predict_scored(batch, self.network.temperature)
-            places, _ = encoded.words_of(share.sentences)
+                predicted, score = self.network.predict_scored(
+                    batch.to(self.network.model.device), self.network.temperature
+                )
+            places, _ = encoded.words_of(batch.sentences.numpy())
             labels[places] = predicted.cpu().numpy()
             scores[places] = score.cpu().numpy()
         return labels, scores

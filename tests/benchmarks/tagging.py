@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import pipeline
@@ -19,6 +19,7 @@ from tests.benchmarks.command import run_as_command, write_figures
 from tests.benchmarks.machine import this_machine
 from xner.data.sources import Split
 from xner.errors import UserError
+from xner.model.decoding import Decoding
 from xner.tagger import Tagged, Tagger
 from xner.words import join_words
 
@@ -65,6 +66,7 @@ def tagging(
     rounds: int = 3,
     batch_sizes: Sequence[int] = (1, 8, 32, 128),
     precisions: Sequence[str] = ("float32",),
+    decodings: Sequence[str] = ("greedy",),
     threads: int | None = None,
     output: str | None = None,
 ) -> None:
@@ -78,15 +80,17 @@ def tagging(
         sentences: Number of sentences, the first of the split.
         rounds: Runs of each side.
         batch_sizes: Batch sizes of the pipeline, of which the fastest on a tenth of the sentences is used.
-        precisions: float32 and bfloat16; both sides have the same.
+        precisions: float32 and bfloat16; each side is measured in all of them.
+        decodings: greedy and viterbi, of xner; the pipeline has no other than the first.
         threads: Threads of torch; those it chooses by itself unless given.
         output: JSON file for all figures.
     """
     for name, value in (("sentences", sentences), ("rounds", rounds), *(("batch_sizes", each) for each in batch_sizes)):
         if value < 1:
             raise UserError(f"{name}={value} is not positive; use 1 or more")
-    if unknown := {*precisions} - {*DTYPES}:
-        raise UserError(f"precisions has {sorted(unknown)}; use {' and '.join(DTYPES)}")
+    for name, values, known in (("precisions", precisions, DTYPES), ("decodings", decodings, get_args(Decoding))):
+        if not values or not {*values} <= {*known}:
+            raise UserError(f"{name}={[*values]} is not possible; use {' and '.join(known)}")
     if threads:
         torch.set_num_threads(threads)
     transformers_logging.set_verbosity_error()
@@ -101,22 +105,22 @@ def tagging(
         gold.extend(spans_of_tagger([Tagged.of(text, places, tags, [1.0] * len(tags))]))
     sides: dict[str, Callable[[Sequence[str]], Spans]] = {}
     chosen: dict[str, int] = {}
+    part = texts[: max(1, len(texts) // 10)]
     for precision in precisions:
-        pipe, tagger = make_pipeline(model, precision), Tagger.from_pretrained(model, precision=precision)
+        pipe = make_pipeline(model, precision)
 
         def by_pipeline(some: Sequence[str], size: int = 1, pipe: Callable[..., Any] = pipe) -> Spans:
             return spans_of_pipeline(pipe([*some], batch_size=size))
 
-        def by_tagger(some: Sequence[str], tagger: Tagger = tagger) -> Spans:
-            return spans_of_tagger(tagger(some))
-
-        part = texts[: max(1, len(texts) // 10)]
         by_pipeline(part)  # warms up
-        by_tagger(part)
         speeds = {size: _timed(lambda some, size=size: by_pipeline(some, size), part)[0] for size in batch_sizes}
         size = chosen[precision] = min(speeds, key=lambda each: speeds[each])
         sides[f"pipeline, {precision}"] = lambda some, size=size, run=by_pipeline: run(some, size)
-        sides[f"xner, {precision}"] = by_tagger
+        for decoding in decodings:
+            tagger = Tagger.from_pretrained(model, precision=precision, decoding=decoding)
+            tagger(part)
+            name = ", ".join(["xner", precision] + [decoding] * (decoding != "greedy"))
+            sides[name] = lambda some, tagger=tagger: spans_of_tagger(tagger(some))
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     scores: dict[str, float] = {}
     for _ in range(rounds):
@@ -130,9 +134,14 @@ def tagging(
     for side in sides:
         low, high = min(speed[side]), max(speed[side])
         print(f"| {side} | {median(speed[side]):.1f} ({low:.1f} to {high:.1f}) | {scores[side]:.4f} |")
-    ratios = {each: median(speed[f"xner, {each}"]) / median(speed[f"pipeline, {each}"]) for each in precisions}
-    for precision, ratio in ratios.items():
-        print(f"| xner / pipeline, {precision} | **{ratio:.2f}** | |")
+    ratios = {
+        f"{ours} / {theirs}": median(speed[ours]) / median(speed[theirs])
+        for ours in sides
+        for theirs in sides
+        if ours.startswith("xner") and theirs.startswith("pipeline")
+    }
+    for both, ratio in ratios.items():
+        print(f"| {both} | **{ratio:.2f}** | |")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     machine = this_machine(device=device, threads=torch.get_num_threads())
     print(f"\nMeasured on: {machine}.")

@@ -12,17 +12,24 @@ from xner.errors import UserError
 
 
 def test_tagging(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both sides tag the same sentences, and their speed, ratio and F1 are printed and written."""
+    """All sides tag the same sentences, and their speed, ratio and F1 are printed and written."""
     model = pretrained_backbone(tmp_path / "model")
     output = tmp_path / "it.json"
-    tagging(str(model), str(SAMPLE), sentences=12, rounds=2, batch_sizes=[2, 4], output=str(output))
+    decodings = ("greedy", "viterbi")
+    tagging(
+        str(model), str(SAMPLE), sentences=12, rounds=2, batch_sizes=[2, 4], decodings=decodings, output=str(output)
+    )
     figures = json.loads(output.read_text(encoding="utf-8"))
     speeds = figures["sentences_per_second"]
-    assert {side: len(each) for side, each in speeds.items()} == {"pipeline, float32": 2, "xner, float32": 2}
+    ours = ["xner, float32", "xner, float32, viterbi"]
+    assert {side: len(each) for side, each in speeds.items()} == dict.fromkeys(["pipeline, float32", *ours], 2)
+    assert figures["f1"][ours[0]] != figures["f1"][ours[1]]
     assert figures["batch_sizes"]["float32"] in (2, 4)
     mean = {side: sum(each) / 2 for side, each in speeds.items()}  # the median of two
-    assert figures["ratios"]["float32"] == pytest.approx(mean["xner, float32"] / mean["pipeline, float32"])
-    assert "| xner / pipeline, float32 | **" in capsys.readouterr().out
+    for side in ours:
+        ratio = figures["ratios"][f"{side} / pipeline, float32"]
+        assert ratio == pytest.approx(mean[side] / mean["pipeline, float32"])
+    assert "| xner, float32, viterbi / pipeline, float32 | **" in capsys.readouterr().out
 
 
 def test_f1_by_characters() -> None:
@@ -34,7 +41,17 @@ def test_f1_by_characters() -> None:
     assert character_f1([set(), set()], [set(), set()]) == 0
 
 
-@pytest.mark.parametrize("options", [{"sentences": 0}, {"rounds": 0}, {"precisions": ["int8"]}, {"batch_sizes": [0]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sentences": 0},
+        {"rounds": 0},
+        {"precisions": ["int8"]},
+        {"precisions": []},
+        {"decodings": ["beam"]},
+        {"batch_sizes": [0]},
+    ],
+)
 def test_mistakes(options: dict[str, object]) -> None:
     """An option that makes no sense is one line that names it."""
     with pytest.raises(UserError, match=next(iter(options))):

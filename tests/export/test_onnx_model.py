@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 from tests.backbones import make
 from tests.model.tiny import pretrained_backbone, quiet_trainer
@@ -107,14 +107,40 @@ def test_long_sentences(model: str, exported: Path) -> None:
     assert other[-1] == 0
 
 
-def test_int8(exported: Path, tmp_path: Path) -> None:
+def test_int8(model: str, exported: Path, tmp_path: Path) -> None:
     """The quantised model is smaller, has integer weights, and scores the labels much as before."""
     quantise(exported, tmp_path / "small.onnx")
     assert bytes_of(tmp_path / "small.onnx") < 0.6 * bytes_of(exported)
     weights = [each for each in onnx.load(tmp_path / "small.onnx").graph.initializer if np.prod(each.dims) > 999]
-    # Of the embedding, and of the linear layers.
-    assert {each.data_type for each in weights} == {onnx.TensorProto.UINT8, onnx.TensorProto.INT8}
+    # Of the embedding, and of the linear layers but the second one of each feed-forward layer.
+    kinds, config = onnx.TensorProto, AutoConfig.from_pretrained(model)
+    assert {each.data_type for each in weights} == {kinds.UINT8, kinds.INT8, kinds.FLOAT}
+    narrowing = [config.intermediate_size, config.hidden_size]
+    assert [[*each.dims] for each in weights if each.data_type == kinds.FLOAT] == [narrowing] * config.num_hidden_layers
     pieces = np.arange(5, 45).reshape(2, 20)
     inputs = {"input_ids": pieces, "attention_mask": np.ones_like(pieces)}
     one, other = (OnnxNetwork(each).session.run(None, inputs)[0] for each in (exported, tmp_path / "small.onnx"))
+    assert 0 < np.abs(one - other).max() < 0.5 * np.abs(one).max()
+
+
+def test_weights_in_a_file_of_their_own(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that a protobuf cannot hold lie beside the model, in float and in int8, and move with it."""
+    monkeypatch.setattr("xner.export.onnx_model._LARGEST_FILE", 100_000)
+    network = load_network(model).network
+    (tmp_path / "part").mkdir()
+    write_onnx(network, tmp_path / "part" / "model.onnx", 20)
+    quantise(tmp_path / "part" / "model.onnx", tmp_path / "part" / "small.onnx")
+    folder = (tmp_path / "part").rename(tmp_path / "whole")
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "model.onnx",
+        "model.onnx.data",
+        "small.onnx",
+        "small.onnx.data",
+    ]
+    weights = sum(each.nbytes for each in network.state_dict().values())
+    assert 0.8 * weights < (folder / "model.onnx.data").stat().st_size < bytes_of(folder / "model.onnx")
+    assert_same_logits(network, folder / "model.onnx")
+    pieces = np.arange(5, 45).reshape(2, 20)
+    inputs = {"input_ids": pieces, "attention_mask": np.ones_like(pieces)}
+    one, other = (OnnxNetwork(folder / each).session.run(None, inputs)[0] for each in ("model.onnx", "small.onnx"))
     assert 0 < np.abs(one - other).max() < 0.5 * np.abs(one).max()

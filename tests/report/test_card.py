@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_eval_result, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
@@ -98,6 +100,42 @@ def test_hub_reads_the_metadata(tmp_path: Path, write_run: Callable[..., Path]) 
     [ours] = [each for each in index[0]["results"] if each["dataset"]["config"] == "PAN-X.tr"]
     [first] = [each for each in ours["metrics"] if each["type"] == "f1"]
     assert {**ours, "metrics": [{**first, "verified": False}]} == as_the_hub_writes
+
+
+def test_hub_is_asked_to_validate(
+    tmp_path: Path, write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``ModelCard.validate`` sends the card as it is, with what the hub's schema of scores requires."""
+    stage = write_run(tmp_path / "run") / "stages" / "progressive-tr-1000-seed42"
+    result = read_result(stage)
+    assert result
+    shown = facts(episode(), license="mit", types=result["types"], measured=measure(stage, result))
+    write_card(folder_with(tmp_path / "model"), shown)
+    sent: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(200 if len(sent) == 1 else 400, text="a reason")
+
+    client = httpx2.Client(transport=httpx2.MockTransport(answer))
+    monkeypatch.setattr("huggingface_hub.repocard.get_session", lambda: client)
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    card.validate()
+    with pytest.raises(ValueError, match="a reason"):
+        card.validate()
+    body = json.loads(sent[0].content)
+    assert (sent[0].method, sent[0].url.path, body["repoType"]) == ("POST", "/api/validate-yaml", "model")
+    assert body["content"] == (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    _, block, text = body["content"].split("---\n", 2)
+    assert text.lstrip().startswith("# it\n")
+    data = yaml.safe_load(block)
+    assert data["license"] == "mit"
+    assert len(data["model-index"][0]["results"]) == len(result["evaluations"])
+    for each in data["model-index"][0]["results"]:
+        assert {"type", "name"} <= each["task"].keys()
+        assert {"type", "name", "config", "split"} <= each["dataset"].keys()
+        assert re.fullmatch(r"[\w-]+/[\w-]+", each["dataset"]["type"])
+        assert all(isinstance(metric["type"], str) and 0 <= metric["value"] <= 1 for metric in each["metrics"])
 
 
 def test_intervals_are_those_of_the_report(tmp_path: Path, write_run: Callable[..., Path]) -> None:

@@ -22,6 +22,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.commands import Run, assert_one_line
+from tests.serve.browser import Browser
 from xner.serve.application import make_application
 from xner.serve.openapi import Limits, describe_api
 from xner.serve.tag_queue import TagQueue
@@ -282,29 +283,35 @@ def test_process(tagging_model: str, tagger: Tagger) -> None:
 
 
 def test_browser(tagging_model: str, tagger: Tagger, tmp_path: Path) -> None:
-    """A browser shows the entities of the text in the address; Ctrl-C ends the server."""
+    """A browser shows the entities of the text in the address and of a dropped file; Ctrl-C ends the server."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed")
+    texts = {"address": [TURING, "<b>Ankara</b>"], "file": ["Vardar Kapısı'ndan çıkarken baktı.", TURING]}
+    found = {name: [each for tagged in tagger(some) for each in tagged.entities] for name, some in texts.items()}
+    assert all(found.values())
+    (tmp_path / "texts.txt").write_text("\n".join(texts["file"]), encoding="utf-8")
+    (tmp_path / "latin.txt").write_bytes("Kapısı'ndan".encode("iso-8859-9"))
     server = Server(tagging_model)
     try:
-        page = subprocess.run(
-            [
-                *(chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
-                *("--virtual-time-budget=20000", "--dump-dom"),
-                f"{server.address}/#text={quote(TURING + chr(10) + '<b>Ankara</b>')}",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
+        with Browser(chromium, tmp_path / "profile") as browser:
+            for name, some in texts.items():
+                if name == "file":
+                    browser.drop(tmp_path / "texts.txt")
+                else:
+                    browser.open(f"{server.address}/#text={quote(chr(10).join(some))}")
+                count = len(found[name])
+                said = f"{count} {'entity' if count == 1 else 'entities'} in 2 of 2 texts"
+                browser.wait_for(f"document.querySelector('#text').value === {json.dumps(chr(10).join(some))}")
+                browser.wait_for(f"document.querySelector('#status').textContent === {json.dumps(said)}")
+                marks = browser.evaluate("[...document.querySelectorAll('#results mark')].map(m => m.firstChild.data)")
+                assert marks == [entity.text for entity in found[name]]
+            browser.drop(tmp_path / "latin.txt")
+            browser.wait_for(
+                "document.querySelector('#status').textContent === 'latin.txt is not a text file in UTF-8.'"
+            )
     finally:
         code, errors = server.end(signal.SIGINT)
-    found = [entity for tagged in tagger([TURING, "<b>Ankara</b>"]) for entity in tagged.entities]
-    results = page.partition('<section id="results"')[2].partition("</section>")[0]
-    assert results.count("<mark") == len(found) > 0
-    assert all(f"{entity.text.replace('<', '&lt;').replace('>', '&gt;')}<small>" in results for entity in found)
-    assert f"{len(found)} entities in 2 of 2 texts" in page or f"{len(found)} entity in 2 of 2 texts" in page
     assert (code, errors.splitlines()[-1]) == (130, "xner: error: interrupted")
 
 
@@ -333,3 +340,21 @@ def test_open_host(run: Run, tagging_model: str, monkeypatch: pytest.MonkeyPatch
     outcome = run("serve", "--model", tagging_model, "--host", "0.0.0.0", "--port", 0)
     assert "There is no login: everyone who reaches port" in outcome.out
     assert "no login" not in run("serve", "--model", tagging_model, "--port", 0).out
+
+
+def test_tagger_options(run: Run, tagging_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precision and decoding are those of the command line, as for the command ``tag``."""
+    taggers: list[Tagger] = []
+
+    def keep(tag: Tagger, *args: object, **options: object) -> None:
+        taggers.append(tag)
+
+    monkeypatch.setattr("xner.serve.application.make_application", keep)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *args, **options: None)
+    monkeypatch.setattr("signal.signal", lambda *args: None)
+    for args in ([], ["--precision", "bfloat16", "--decoding", "viterbi"]):
+        outcome = run("serve", "--model", tagging_model, "--port", 0, *args)
+        assert outcome.code == 0, outcome
+    networks = [tagger.network for tagger in taggers]
+    assert [network.evaluation_precision for network in networks] == [None, "bfloat16"]
+    assert [network.decoder is None for network in networks] == [True, False]

@@ -29,6 +29,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="model folder, as fit writes it to <root>/model, or hub name")
 
 
+def add_tagger_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``Tagger`` that say how it predicts."""
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="precision of matrix products; bfloat16 is faster on a GPU and on a CPU with avx512_bf16 or amx_bf16",
+    )
+    parser.add_argument(
+        "--decoding",
+        choices=["greedy", "viterbi"],
+        default="greedy",
+        help="predict each word's best tag, or each text's best legal IOB2 sequence",
+    )
+
+
 def add_source(
     parser: argparse.ArgumentParser,
     languages: Sequence[str] | None = ("en", "tr"),

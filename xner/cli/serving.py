@@ -9,7 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 from xner.cli.output import configure_logging, say
-from xner.cli.parsing import ToolParser, add_model
+from xner.cli.parsing import ToolParser, add_model, add_tagger_options
 from xner.errors import RunError, Stopped, UserError
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -37,6 +37,7 @@ def serve(args: Sequence[str]) -> None:
         help="further names of this machine, without port, in the addresses that browsers open, such as "
         "ner.example.org; requests to other names are refused",
     )
+    add_tagger_options(parser)
     options = parser.parse_args(args)
     _check(options)
     try:
@@ -49,7 +50,7 @@ def serve(args: Sequence[str]) -> None:
         from xner.tagger import Tagger
 
         configure_logging()
-        tagger = Tagger.from_pretrained(options.model)
+        tagger = Tagger.from_pretrained(options.model, precision=options.precision, decoding=options.decoding)
         host = f"[{options.host}]" if ":" in options.host else options.host
         hosts = [*_LOCAL, host, socket.gethostname(), *options.allowed_hosts]
         config = uvicorn.Config(

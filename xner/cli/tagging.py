@@ -21,7 +21,7 @@ from tqdm import tqdm
 from xner.backbone import check_head
 from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
 from xner.cli.output import escaped_lines, interlinear
-from xner.cli.parsing import ToolParser, add_model
+from xner.cli.parsing import ToolParser, add_model, add_tagger_options
 from xner.errors import RunError, UserError, options_called, quoted
 from xner.serve.marking import html_line
 
@@ -78,18 +78,7 @@ def tag(args: Sequence[str]) -> None:
         help="continue an interrupted run with the same texts: what OUTPUT has is kept, but for an incomplete end",
     )
     parser.add_argument("--processes", type=int, default=1, help="number of processes, which share the processor cores")
-    parser.add_argument(
-        "--precision",
-        choices=["float32", "bfloat16"],
-        default="float32",
-        help="precision of matrix products; bfloat16 is faster on a GPU and on a CPU with avx512_bf16 or amx_bf16",
-    )
-    parser.add_argument(
-        "--decoding",
-        choices=["greedy", "viterbi"],
-        default="greedy",
-        help="predict each word's best tag, or each text's best legal IOB2 sequence",
-    )
+    add_tagger_options(parser)
     options = parser.parse_intermixed_args(args)
     _check(options)
     from transformers.utils import logging

@@ -4,7 +4,7 @@ PAN-X sentences have 14 pieces on average and vary much in length, so most of a 
 holds several windows; their numbers and positions are part of the batch, so that the model keeps them separate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from xner.batch import Batch
 from xner.data.encode import Encoded, offsets
-from xner.data.sampler import BatchIndices, LengthBuckets
+from xner.data.sampler import BatchIndices, EvaluationSampler, LengthBuckets
 from xner.tags import IGNORE
 
 Int64 = npt.NDArray[np.int64]
@@ -126,6 +126,19 @@ class RowDataset(Dataset[Batch]):
             width *= 2
         starts, rows = fit_rows(lengths.tolist(), width)
         return starts, _round_up(rows, 4), width
+
+
+def padded_batches(encoded: Encoded, padding_id: int, budget: int = 4096) -> Iterator[Batch]:
+    """Yield all sentences in batches of similar length, each window in a row of its own, the longest first.
+
+    Args:
+        encoded: The sentences.
+        padding_id: The piece id of padding.
+        budget: Maximum number of pieces per batch, padding included; a longer sentence is a batch of its own.
+    """
+    rows = RowDataset(encoded, padding_id=padding_id)
+    for chosen in EvaluationSampler(encoded.sentence_pieces, budget=budget):
+        yield rows[chosen]
 
 
 def _round_up(number: int, step: int) -> int:

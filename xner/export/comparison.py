@@ -1,7 +1,7 @@
 """Compare an exported model with the network that it was made of: logits, F1 and speed."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -9,16 +9,12 @@ from torch import Tensor
 
 from xner.backbone import load_config, load_tokenizer
 from xner.batch import Batch
-from xner.data.encode import Encoded, encode
-from xner.data.packing import RowDataset
-from xner.data.sampler import EvaluationSampler
+from xner.data.encode import encode
+from xner.data.packing import padded_batches
 from xner.data.sources import Sentence
 from xner.model.metrics import SpanF1
 from xner.model.network import Network
 from xner.tags import TagSet
-
-_BUDGET = 4096
-"""Pieces per batch."""
 
 
 class Contender(NamedTuple):
@@ -56,6 +52,16 @@ class Contender(NamedTuple):
 
         return cls(name, folder, size, network.tag_set, network, predict)
 
+    def batches(self, sentences: Iterable[Sentence], window: int) -> list[Batch]:
+        """Encode sentences as ``Tagger`` does, and collate them.
+
+        Args:
+            sentences: The sentences.
+            window: Maximum number of pieces per window.
+        """
+        encoded = encode(sentences, load_tokenizer(self.folder), window, self.tag_set)
+        return [*padded_batches(encoded, load_config(self.folder).pad_token_id)]
+
 
 class SplitScore(NamedTuple):
     """The F1 and the speed of a model on a split.
@@ -81,7 +87,7 @@ def largest_difference(one: Contender, other: Contender, sentences: Iterable[Sen
         window: Maximum number of pieces per window.
     """
     largest = 0.0
-    sides = ([*_batches(_encoded(each, sentences, window), each.folder)] for each in (one, other))
+    sides = (each.batches(sentences, window) for each in (one, other))
     with torch.inference_mode():
         for left, right in zip(*sides, strict=True):
             difference = (one.logits(left) - other.logits(right)).abs().amax(dim=-1)
@@ -98,7 +104,7 @@ def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) 
         window: Maximum number of pieces per window.
     """
     metric, predicted, seconds = SpanF1(model.tag_set), [], 0.0
-    batches = [*_batches(_encoded(model, sentences, window), model.folder)]
+    batches = model.batches(sentences, window)
     with torch.inference_mode():
         model.predict(batches[-1])  # the first call prepares what others reuse
         for batch in batches:
@@ -108,14 +114,3 @@ def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) 
             metric.update(labels, batch.word_label, batch.word_sentence)
             predicted.append(labels)
     return SplitScore(float(metric.compute()["f1"]), seconds, torch.cat(predicted))
-
-
-def _encoded(model: Contender, sentences: Iterable[Sentence], window: int) -> Encoded:
-    return encode(sentences, load_tokenizer(model.folder), window, model.tag_set)
-
-
-def _batches(encoded: Encoded, folder: str) -> Iterator[Batch]:
-    """Yield all sentences in batches of similar length, each window in a row of its own."""
-    rows = RowDataset(encoded, padding_id=load_config(folder).pad_token_id)
-    for chosen in EvaluationSampler(encoded.sentence_pieces, budget=_BUDGET):
-        yield rows[chosen]
