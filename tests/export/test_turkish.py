@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.model.tiny import SAMPLE_BACKBONE, fit, quiet_trainer
-from xner.backbone import load_network
+from xner.backbone.weights import load_network
 from xner.data.datamodule import PanxDataModule
 from xner.data.encode import offsets
 from xner.data.sources import Split

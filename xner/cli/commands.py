@@ -13,8 +13,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xner.backbone import check_head, check_types
 from xner.cli.callbacks import Validations, check_monitored, monitoring
+from xner.cli.configuration import named
 from xner.cli.interrupts import exit_at_interrupt
-from xner.cli.lightning import XnerCLI, check_interval, check_training, config_yaml, named, parse_command
+from xner.cli.lightning import XnerCLI, config_yaml, parse_command
+from xner.cli.limits import check_interval, check_training
 from xner.cli.output import say
 from xner.cli.predictions import output_files, write_predictions
 from xner.cli.processes import check_lost, leave_group

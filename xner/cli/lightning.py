@@ -1,24 +1,18 @@
 """LightningCLI for xner: parses the options of a command and instantiates what they describe."""
 
-import difflib
 import gc
 import importlib
 import inspect
-import json
-import math
 import os
-import re
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning.pytorch as pl
-import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -26,14 +20,22 @@ from lightning.pytorch.loggers import CSVLogger
 
 from xner.cli import COMMANDS, TOOLS
 from xner.cli.callbacks import check_callbacks, monitoring, own_callbacks
-from xner.cli.errors import brief
+from xner.cli.configuration import (
+    GROUPS,
+    Parser,
+    as_json,
+    check_values,
+    class_path_in,
+    named,
+    options_of,
+    resolved_yaml,
+)
 from xner.cli.output import configure_logging
 from xner.cli.predictions import PredictOptions
 from xner.cli.processes import check_strategy, end_with_parent
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError, quoted
-from xner.files import is_unicode
 from xner.lineage.callback import LineageCallback
 from xner.lineage.checkpoint import check_checkpoint
 from xner.model.averaging import EpochAverage
@@ -42,14 +44,6 @@ from xner.report.card import CardOptions
 from xner.transfer.options import Select, TransferOptions
 from xner.transfer.resume import AtomicCheckpointIO, read_best
 from xner.transfer.stage import Parts, StageOptions, no_best
-
-RESOLVED = """\
-# The resolved configuration of an xner run: every option, given or not.
-# The command adds these callbacks to trainer.callbacks: progress (unless trainer.enable_progress_bar is false), and two
-# that cannot be left out: LineageCallback, the record of what the weights were trained on, and in transfer
-# ResumeCheckpoint, from which an interrupted stage resumes.
-"""
-"""The first lines of a run's own config.yaml."""
 
 SET_BY_TRANSFER = {
     "data.languages": "--source and --target",
@@ -61,29 +55,6 @@ SET_BY_TRANSFER = {
     "trainer.enable_checkpointing": "--keep",
 }
 """Options that ``transfer`` sets for each stage, and the options of an experiment to use instead."""
-
-GROUPS = ("model", "data", "trainer")
-"""The groups of options."""
-
-_MOST_NODES = 100_000
-"""Number of values of a configuration, aliases written out, above which it is an attack or an accident."""
-
-_MOST_CHARACTERS = 1_000_000
-"""Number of characters of a configuration above which reading it would take seconds."""
-
-_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
-_NO_SUBTYPE = re.compile(
-    r'Parser key "([\w.]+)": Does not validate .*? Subtypes: (\[.*?NoneType.*?\]) Errors: .* Given value: (.+)'
-)
-_KINDS = {
-    "Sequence": "a list, such as [a, b],",
-    "Mapping": "a mapping, such as {a: b},",
-    "dict": "a mapping, such as {a: b},",
-    "int": "an integer",
-    "float": "a number",
-}
-"""How an error describes the types of Python that an option may have."""
-_NOT_A_LIST = re.compile(r'Parser key "([\w.]+)": Expected a <class \'collections.abc.Sequence\'>. Got value: (.+)')
 
 
 class Trainer(pl.Trainer):
@@ -132,46 +103,6 @@ class Trainer(pl.Trainer):
     def transfer(self, model: TokenClassifier, datamodule: PanxDataModule) -> None:
         """Fine-tune on a source language, evaluate zero-shot on a target language, and adapt with its sentences."""
         raise TypeError("transfer builds a trainer for every stage; use the command line")
-
-
-class Parser(LightningArgumentParser):
-    """A parser that reports each error in one line and ignores the options of other commands in a configuration.
-
-    Attributes:
-        of_other_commands: Options of other commands, which a configuration may hold as well.
-        not_given: Options that a run's own config.yaml holds although nobody gave them.
-        class_path: The class of the model, where it is not ``TokenClassifier``.
-    """
-
-    of_other_commands: Collection[str] = ()
-    not_given: Collection[str] = ()
-    class_path: str | None = None
-
-    def parse_string(self, content: str, *args: Any, **options: Any) -> Namespace:  # noqa: ANN401 - as in the base class
-        """Parse a configuration without the options that are not for this command."""
-        names = {*self.of_other_commands, *(self.not_given if content.startswith(RESOLVED) else ())}
-        parsed: Namespace = super().parse_string(_prepare(content, names), *args, **options)
-        return parsed
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise an error of one line, with a suggestion where an option is unknown.
-
-        Raises:
-            UserError: Always.
-        """
-        line = " ".join(str(message).split())
-        if unknown := _UNKNOWN.search(line):
-            names = [name for name in _options(self) if name not in GROUPS]
-            near = difflib.get_close_matches(unknown[1], names, n=1)
-            line += "".join(f": did you mean --{name}?" for name in near)
-        if wrong := _NOT_A_LIST.search(line):
-            line = f'{wrong[1]}={wrong[2]} is not a list; use "[{wrong[2]}]"'
-        if wrong := _NO_SUBTYPE.search(line):
-            outer = re.sub(r"\[[^\[\]]*\]", "", wrong[2][1:-1])  # without the types of elements
-            use = [text for kind, text in _KINDS.items() if re.search(rf"\b{kind}\b", outer)]
-            if use and "Literal" not in outer:
-                line = f"{wrong[1]}={wrong[3]} is not valid; use {' or '.join(dict.fromkeys([*use, 'null']))}"
-        raise UserError(line) from ex
 
 
 class XnerCLI(LightningCLI):
@@ -254,7 +185,7 @@ class XnerCLI(LightningCLI):
             for each in (CardOptions, TransferOptions, PredictOptions)
             for name in inspect.signature(each).parameters
         )
-        parser.of_other_commands = {*own} - {*_options(parser)}
+        parser.of_other_commands = {*own} - {*options_of(parser)}
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401 - as in the base class
@@ -297,7 +228,7 @@ class XnerCLI(LightningCLI):
         self.options: Namespace = self.config[command]
         parser = self._parser(command)
         assert isinstance(parser, Parser)
-        _check_values(named(parser, self.options))
+        check_values(named(parser, self.options))
         if self.options.trainer.default_root_dir is None:
             self.options.trainer.default_root_dir = f"runs/{command}"
         self.root = Path(self.options.trainer.default_root_dir)
@@ -405,63 +336,6 @@ def config_yaml(cli: XnerCLI) -> str:
     return resolved_yaml(cli.build.parser, options)
 
 
-def resolved_yaml(parser: Parser, options: Namespace) -> str:
-    """Return the text of a configuration with all options, and with the class of the model if it is another."""
-    text = str(parser.dump(options, skip_none=False))
-    if parser.class_path:
-        content = yaml.safe_load(text)
-        content["model"] = {"class_path": parser.class_path, "init_args": content["model"]}
-        text = yaml.safe_dump(content, sort_keys=False)
-    return RESOLVED + text
-
-
-def as_json(parser: Parser, options: Namespace) -> dict[str, Any]:
-    """Return all options of a command by group and name, as JSON values."""
-    found: dict[str, Any] = json.loads(parser.dump(options, skip_none=False, skip_link_targets=False, format="json"))
-    found["model"]["class_path"] = parser.class_path or "xner.TokenClassifier"
-    return found
-
-
-def named(parser: Parser, options: Namespace) -> dict[str, Any]:
-    """Return all options of a command by their name on the command line, such as ``data.languages``."""
-    found = as_json(parser, options)
-    grouped = {f"{group}.{name}": value for group in GROUPS for name, value in found[group].items()}
-    return {**grouped, **{name: value for name, value in found.items() if name not in GROUPS}}
-
-
-def _check_values(values: Mapping[str, Any]) -> None:
-    """Check the values that have the type of their option, but that no option can have.
-
-    Args:
-        values: The values of all options, by name.
-
-    Raises:
-        UserError: If there is one.
-    """
-    inner = {
-        f"{name}.{key}": each
-        for name, group in values.items()
-        if isinstance(group, dict)
-        for key, each in group.items()
-    }
-    for name, value in {**values, **inner}.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{name}={value} is not finite; use a finite number, or leave the option out")
-        most = 2**31 if name in ("trainer.devices", "trainer.num_nodes") else 2**63
-        is_number = isinstance(value, int) or (name == "trainer.devices" and str(value).isdecimal())
-        if is_number and abs(int(value)) >= most:
-            raise UserError(f"{name}={quoted(int(value))} is out of range; use a smaller number")
-        # A configuration may have them as escapes.
-        if isinstance(value, str) and not is_unicode(value):
-            raise UserError(f"{name}={quoted(value)} is not UTF-8 without NUL; use other characters")
-    for name in ("trainer.val_check_interval", "trainer.check_val_every_n_epoch"):
-        if isinstance(values[name], int | float) and values[name] <= 0:
-            raise UserError(f"{name}={values[name]} is not positive; use 1 or more, or trainer.limit_val_batches=0")
-    for name in ("min_epochs", "min_steps", "log_every_n_steps", "gradient_clip_val"):
-        if (value := values[f"trainer.{name}"]) is not None and value < 0:
-            raise UserError(f"trainer.{name}={value} is negative; use 0 or more")
-
-
 def parse_command(args: Sequence[str]) -> XnerCLI:
     """Parse a command whose model may be a subclass of ``TokenClassifier``.
 
@@ -483,56 +357,11 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
             del words[:taken]
             continue
         if name in ("--config", "-c"):
-            class_path = _class_path_in(value) or class_path
+            class_path = class_path_in(value) or class_path
         elif name.removeprefix("--") in GROUPS and Path(value).is_file():
-            _class_path_in(value, name.removeprefix("--"))
+            class_path_in(value, name.removeprefix("--"))
         rest.append(words.pop(0))
     return XnerCLI(rest, _model_class(class_path) if class_path else TokenClassifier)
-
-
-def _class_path_in(config: str, option: str = "config") -> str | None:
-    """Read the class of the model from a configuration, a file or its text; ``None`` where it names none."""
-    try:
-        file = Path(config)
-        text = file.read_text(encoding="utf-8") if file.is_file() else config
-    except UnicodeDecodeError as error:
-        raise UserError(f"{option}={config} is not UTF-8 ({error.reason}); use a YAML file") from error
-    except OSError:  # the text of a configuration is too long for a name; a file that is missing is left to the parser
-        text = config
-    content = _read_yaml(f"{option}={config}", text)
-    if text is not config and not isinstance(content, dict):
-        example = "model: {learning_rate: 2e-5}" if option == "config" else "{name: value}"
-        raise UserError(f"{option}={config} is not a mapping of options; use YAML such as {example}")
-    model = content.get("model") if isinstance(content, dict) else None
-    return model.get("class_path") if isinstance(model, dict) else None
-
-
-def _read_yaml(given: str, text: str) -> Any:  # noqa: ANN401 - whatever the text is
-    """Read a configuration whose aliases neither contain themselves nor repeat too much."""
-    if len(text) > _MOST_CHARACTERS:
-        raise UserError(f"{brief(given)} has more than {_MOST_CHARACTERS:,} characters; use fewer")
-    try:
-        size = _size_of(yaml.compose(text, yaml.SafeLoader), {}) if text else 0
-        if size > _MOST_NODES:
-            raise UserError(
-                f"{given} has more than {_MOST_NODES:,} values with its aliases written out, or an alias that "
-                "contains itself; use fewer"
-            )
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{given} is not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise UserError(f"{given} is nested too deeply; use fewer levels") from error
-
-
-def _size_of(node: yaml.Node | None, sizes: dict[int, float]) -> float:
-    """Count the values of a YAML text with each alias written out; infinite where one contains itself."""
-    if id(node) not in sizes:
-        sizes[id(node)] = math.inf  # until all that it contains is counted
-        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
-        nodes = chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner
-        sizes[id(node)] = 1 + sum(_size_of(each, sizes) for each in nodes)
-    return sizes[id(node)]
 
 
 def _model_class(class_path: str) -> type[TokenClassifier]:
@@ -549,96 +378,3 @@ def _model_class(class_path: str) -> type[TokenClassifier]:
     if not (isinstance(found, type) and issubclass(found, TokenClassifier)):
         raise UserError(f"model={class_path} is not a subclass of TokenClassifier; use one")
     return found
-
-
-def _prepare(content: str, names: Collection[str]) -> str:
-    """Remove some options and the class of the model from a YAML text, and leave the rest as it is written."""
-    try:
-        root = yaml.compose(content)
-    except yaml.YAMLError:
-        return content
-    if not isinstance(root, yaml.MappingNode):
-        return content
-    whole = len(root.value)
-    root.value = [(key, value) for key, value in root.value if key.value not in names]
-    changed = len(root.value) < whole
-    for group, node in root.value:
-        if isinstance(node, yaml.MappingNode):
-            entries = {key.value: value for key, value in node.value}
-            if group.value == "model" and "class_path" in entries:
-                node.value = entries["init_args"].value if "init_args" in entries else []
-                changed = True
-            whole = len(node.value)
-            node.value = [(key, value) for key, value in node.value if f"{group.value}.{key.value}" not in names]
-            changed |= len(node.value) < whole
-    return str(yaml.serialize(root)) if changed else content
-
-
-def _options(parser: ArgumentParser) -> Iterator[str]:
-    """Yield the names of a parser's options and of those of its commands."""
-    for action in parser._actions:  # argparse has no other way to ask
-        yield from (option.removeprefix("--") for option in action.option_strings if option.startswith("--"))
-        if isinstance(action.choices, dict):
-            for command in action.choices.values():
-                yield from _options(command)
-
-
-def limits(options: Namespace) -> tuple[float, float]:
-    """Return the maximum numbers of epochs and of optimizer steps of a training; infinity stands for no limit."""
-    epochs, steps = options.trainer.max_epochs, options.trainer.max_steps
-    if epochs is None:
-        epochs = 1000 if steps in (None, -1) else -1
-    return math.inf if epochs == -1 else epochs, math.inf if steps in (None, -1) else steps
-
-
-def check_training(options: Namespace) -> None:
-    """Check that a command trains at least one step, and can select the weights that it is to end with.
-
-    Raises:
-        UserError: If it does not.
-    """
-    trainer = options.trainer
-    for name in ("max_epochs", "max_steps", "limit_train_batches"):
-        if trainer[name] == 0:
-            raise UserError(f"trainer.{name}=0 trains nothing; use 1 or more, or leave the option out")
-    if options.select == "average" and options.model.lora:
-        raise UserError(
-            "select=average is not possible with model.lora, because the average of adapters is not that of the "
-            "weights they stand for; use select=last or best"
-        )
-    if options.select in ("best", "oracle"):
-        every, epochs = trainer.check_val_every_n_epoch or 1, limits(options)[0]
-        if every > epochs:
-            raise UserError(
-                f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}, but "
-                f"select={options.select} needs F1 on validation; use a smaller number"
-            )
-        if trainer.limit_val_batches == 0:
-            raise UserError(
-                f"trainer.limit_val_batches=0 skips validation, which select={options.select} needs; leave it out"
-            )
-
-
-def check_interval(trainer: pl.Trainer, sentences: int, data: PanxDataModule, where: str = "") -> None:
-    """Check that an epoch has as many batches as validation waits for.
-
-    Args:
-        trainer: The trainer.
-        sentences: Number of training sentences.
-        data: The data module.
-        where: The beginning of the error's text.
-
-    Raises:
-        UserError: If it has fewer.
-    """
-    every, limit = trainer.val_check_interval, trainer.limit_train_batches
-    if not isinstance(every, int) or trainer.check_val_every_n_epoch is None or not trainer.limit_val_batches:
-        return
-    batches = -(-sentences // (data.batch_size * trainer.world_size))
-    # To Lightning, 1.0 is all batches and 1 is one batch.
-    batches = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
-    if every > batches:
-        raise UserError(
-            f"{where}trainer.val_check_interval={every} is more than the {batches} batches of an epoch; use a smaller "
-            "number, or trainer.check_val_every_n_epoch=null to count batches over epochs"
-        )

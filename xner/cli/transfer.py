@@ -17,17 +17,9 @@ from tqdm import tqdm
 
 from xner.backbone import check_masked, has_head, load_config
 from xner.cli.callbacks import check_monitored
-from xner.cli.lightning import (
-    SET_BY_TRANSFER,
-    XnerCLI,
-    check_interval,
-    check_training,
-    config_yaml,
-    limits,
-    named,
-    parse_command,
-    resolved_yaml,
-)
+from xner.cli.configuration import named, resolved_yaml
+from xner.cli.lightning import SET_BY_TRANSFER, XnerCLI, config_yaml, parse_command
+from xner.cli.limits import check_interval, check_training, limits
 from xner.cli.output import Cell, duration, say, table
 from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.data.datamodule import PanxDataModule
