@@ -158,7 +158,7 @@ def test_few_shot_settings(run: Run, four: Path, sample_backbone: str, tmp_path:
         ("--few_shot.min_steps=0", "few_shot.min_steps=0 is not positive"),
         ("--few_shot.max_epochs=-1", "few_shot.max_epochs=-1 is not positive"),
         ("--few_shot.learning_rate=-1", "few_shot.learning_rate=-1.0 is not a positive number"),
-        ("--few_shot.learning_rate=.inf", "few_shot.learning_rate=inf is not a positive number"),
+        ("--few_shot.learning_rate=.inf", "few_shot.learning_rate=inf is not finite"),
         ("--few_shot.steps=3", "few_shot.steps"),
     ],
 )

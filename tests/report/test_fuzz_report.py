@@ -1,6 +1,5 @@
 """Whatever names and scores a run's results have, its report is a page in which every name is text."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.commands import change_result
 from tests.report.conftest import WORDS, write_run
 from tests.report.test_page import report
 from xner.files import is_name, is_unicode
@@ -33,8 +33,8 @@ def test_any_names_and_scores(
     monkeypatch.setitem(WORDS, language, f"<u>a</u> b{text.replace(' ', '')}")
     shutil.rmtree(tmp_path)
     run = write_run(tmp_path / folder, targets=(language,), sizes=(250,), sentences=8)
-    for path in run.glob("stages/*/result.json"):
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+
+    def change(result: dict[str, Any]) -> None:
         result |= {"start_from": f"<u>{text}", "seconds": score, "versions": {text: f"<u>{text}"}}
         result["types"][0] = f"<u>{kind}"
         for each in result["evaluations"]:
@@ -43,7 +43,9 @@ def test_any_names_and_scores(
             each["f1_by_type"] = {name: score for name in result["types"]}
         for episode in result["lineage"]["episodes"]:
             episode |= {"source": f"<u>{text}", "types": result["types"], "map_types": {text: kind}}
-        path.write_text(json.dumps(result), encoding="utf-8")
+
+    for path in run.glob("stages/*/result.json"):
+        change_result(path, change)
     content, page = report(tmp_path, run)
     assert "u" not in page.names
     assert "<u>" not in content
