@@ -34,7 +34,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 from tests.commands import Outcome, Run  # noqa: E402
 from tests.model.tiny import pretrained_backbone  # noqa: E402
 from tests.sources import write_source  # noqa: E402
-from xner.backbone import save_tokenizer  # noqa: E402
+from xner.backbone.tokenizer import save_tokenizer  # noqa: E402
 from xner.backbone.weights import load_network, new_backbone, save_network  # noqa: E402
 from xner.cli.main import main  # noqa: E402
 from xner.data.sources import SAMPLE  # noqa: E402

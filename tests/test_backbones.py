@@ -15,7 +15,8 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 from tests.backbones import FAMILIES, make
 from tests.model.tiny import fit, loaded, pretrained_backbone
 from tests.weights import determined
-from xner.backbone import load_config, load_tokenizer, position_start, save_tokenizer, tokenizer_digest
+from xner.backbone import load_config, position_start
+from xner.backbone.tokenizer import load_tokenizer, save_tokenizer, tokenizer_digest
 from xner.backbone.weights import load_network
 from xner.cli.main import main
 from xner.data.encode import encode

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Run, assert_one_line, options
-from xner.backbone import head_tags, load_config, load_tokenizer
+from xner.backbone import head_tags, load_config
+from xner.backbone.tokenizer import load_tokenizer
 from xner.backbone.weights import load_network
 from xner.errors import RunError, UserError
 

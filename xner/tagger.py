@@ -128,7 +128,8 @@ class Tagger:
         """
         import torch
 
-        from xner.backbone import check_head, load_tokenizer
+        from xner.backbone import check_head
+        from xner.backbone.tokenizer import load_tokenizer
         from xner.model.network import Network
 
         if precision not in ("float32", "bfloat16"):
@@ -207,7 +208,7 @@ class Tagger:
         return labels.tolist(), scores.tolist()
 
     def _encode(self, sentences: Sequence[Sequence[str]]) -> "Encoded":
-        from xner.backbone import check_pieces
+        from xner.backbone.tokenizer import check_pieces
         from xner.data.encode import encode
         from xner.data.sources import Sentences
 

@@ -20,7 +20,7 @@ import numpy as np
 from transformers.utils import logging as transformers_logging
 
 from tests.reference.trainer import encode
-from xner.backbone import load_tokenizer, save_tokenizer
+from xner.backbone.tokenizer import load_tokenizer, save_tokenizer
 from xner.backbone.weights import load_network, new_backbone
 from xner.data.encode import Encoded, encode_split
 from xner.data.sources import Sentences, Split

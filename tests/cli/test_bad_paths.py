@@ -117,7 +117,7 @@ def test_no_permission(run: Run, words: Words, kind: str, tmp_path: Path, closed
     "content", ["data:\r\n  batch_size: 7\r\n", "\ufeffdata: {batch_size: 7}\n", "data: {batch_size: 7}"]
 )
 def test_odd_configurations(run: Run, source: Path, tiny_backbone: str, tmp_path: Path, content: str) -> None:
-    """Windows line ends, a byte-order mark are read."""
+    """Configurations with Windows line ends, a byte-order mark, or no line end are read."""
     (tmp_path / "config.yaml").write_text(content, encoding="utf-8", newline="")
     command = ["fit", f"--config={tmp_path / 'config.yaml'}", *options(source, tiny_backbone, tmp_path / "run")]
     outcome = run(*command, "--print_config")

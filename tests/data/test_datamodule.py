@@ -11,7 +11,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from tests.sources import as_tsv, random_sentences, write_source
-from xner.backbone import check_types, load_tokenizer
+from xner.backbone import check_types
+from xner.backbone.tokenizer import load_tokenizer
 from xner.batch import Batch
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import Sentences

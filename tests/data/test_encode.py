@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.sources import FORMATS, random_sentences
-from xner.backbone import load_tokenizer
+from xner.backbone.tokenizer import load_tokenizer
 from xner.data import encode as encode_module
 from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join, span_hashes
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sources import random_sentences
-from xner.backbone import load_tokenizer
+from xner.backbone.tokenizer import load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode
 from xner.data.packing import RowDataset, fit_rows

@@ -12,7 +12,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrai
 
 from tests.backbones import make
 from tests.model.tiny import pretrained_backbone
-from xner.backbone import load_tokenizer
+from xner.backbone.tokenizer import load_tokenizer
 from xner.data.sources import Split
 from xner.errors import UserError
 from xner.export.vocabulary_trimming import (

@@ -28,7 +28,8 @@ from transformers import (
 
 from tests.model.tiny import fit, loaded, make_backbone, pretrained_backbone
 from tests.weights import assert_close_weights
-from xner.backbone import load_config, load_tokenizer, packable
+from xner.backbone import load_config, packable
+from xner.backbone.tokenizer import load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode
 from xner.data.packing import RowDataset

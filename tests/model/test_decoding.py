@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.model.tiny import pretrained_backbone, quiet_trainer
 from xner import PanxDataModule, TagSet, TokenClassifier, run_test
-from xner.backbone import load_tokenizer
+from xner.backbone.tokenizer import load_tokenizer
 from xner.cli.main import main
 from xner.data.encode import encode
 from xner.data.packing import RowDataset

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.model.tiny import pretrained_backbone
-from xner.backbone import check_types, head_tags, load_tokenizer
+from xner.backbone import check_types, head_tags
+from xner.backbone.tokenizer import load_tokenizer
 from xner.backbone.weights import load_network
 from xner.data.encode import encode
 from xner.data.packing import RowDataset

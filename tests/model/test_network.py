@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.model.tiny import fit, pretrained_backbone
-from xner.backbone import load_config, load_tokenizer
+from xner.backbone import load_config
+from xner.backbone.tokenizer import load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import encode
 from xner.data.packing import RowDataset

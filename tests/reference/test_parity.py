@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tests.model.tiny import Fitted, fit, pretrained_backbone, quiet_trainer, write_split
 from tests.reference.trainer import Outcome, Sentences, train_and_evaluate
-from xner.backbone import load_tokenizer
+from xner.backbone.tokenizer import load_tokenizer
 from xner.backbone.weights import new_backbone
 from xner.batch import Batch
 from xner.data.encode import encode

@@ -25,7 +25,7 @@ from tests.cli.fits import assert_equal_weights, assert_other_weights, weights
 from tests.commands import Run, assert_one_line, result_of, results
 from tests.sources import write_source
 from tests.transfer.test_restart import REPOSITORY, assert_same_run, run, transfer
-from xner.backbone import load_tokenizer
+from xner.backbone.tokenizer import load_tokenizer
 from xner.batch import Batch
 from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule

@@ -1,9 +1,6 @@
-"""A backbone: its configuration, tokenizer and weights, from the hub or from a folder in Hugging Face layout."""
+"""A backbone from the hub or from a folder in Hugging Face layout: its configuration and the tags of its head."""
 
-import hashlib
-import json
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,16 +12,10 @@ from xner.errors import RunError, UserError, quoted
 from xner.tags import TagSet
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    from transformers import PreTrainedConfig, PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig
 
 _ROBERTA = ("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl")
 _BERT = ("bert", "electra", "ernie", "rembert")
-_TOKENIZER_FILES = (
-    "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json sentencepiece.bpe.model spm.model "
-    "spiece.model vocab.txt vocab.json merges.txt"
-).split()
 
 
 def folder_of(backbone: str) -> Path:
@@ -152,126 +143,6 @@ def no_head(backbone: str) -> UserError:
         f"model.backbone={backbone!r} has no trained head for tags; train it with fit, and use the model folder that "
         "fit writes"
     )
-
-
-@cache
-def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
-    """Load a backbone's tokenizer.
-
-    Raises:
-        UserError: If the folder holds none, or one that is not fast.
-        RunError: If a file is damaged, or the hub cannot be reached or does not know the name.
-    """
-    from transformers import AutoTokenizer
-
-    if folder_of(backbone).is_dir() and not any((folder_of(backbone) / name).is_file() for name in _TOKENIZER_FILES):
-        raise UserError(f"model.backbone={backbone!r} has no tokenizer; add tokenizer.json and tokenizer_config.json")
-    try:
-        # transformers warns about an unknown model type, which a tokenizer may not need.
-        with errors_only():
-            tokenizer = from_pretrained(AutoTokenizer, backbone, add_prefix_space=True)
-    except Exception:  # the errors of tokenizers have no other type
-        _check_tokenizer_files(folder_of(backbone))
-        raise
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"model.backbone={backbone!r} has no fast tokenizer (tokenizer.json); save one with save_pretrained"
-        )
-    return tokenizer  # type: ignore[no-any-return]
-
-
-def _check_tokenizer_files(folder: Path) -> None:
-    """Find the file that a tokenizer cannot be loaded from.
-
-    Raises:
-        RunError: If one is damaged.
-    """
-    from tokenizers import Tokenizer
-
-    for path in [folder / name for name in _TOKENIZER_FILES if name.endswith(".json")]:
-        try:
-            if path.is_file() and not isinstance(json.loads(path.read_bytes()), dict):
-                raise TypeError("it is not a JSON object")
-            if path.is_file() and path.name == "tokenizer.json":
-                Tokenizer.from_file(str(path))
-        except Exception as error:  # as above
-            raise RunError(f"{path} is damaged ({error}); restore it from the original backbone") from error
-
-
-def check_pieces(backbone: str, pieces: "npt.NDArray[np.int32]") -> None:
-    """Check that a backbone's embedding has a row for each piece of some text.
-
-    Raises:
-        RunError: If its tokenizer is that of a backbone with more pieces.
-    """
-    rows, largest = getattr(load_config(backbone), "vocab_size", None), int(pieces.max())
-    if rows and largest >= rows:
-        raise RunError(
-            f"{folder_of(backbone) / 'tokenizer.json'} has a subword {largest}, but the embedding of the model has "
-            f"only {rows} rows; restore the tokenizer that belongs to it"
-        )
-
-
-def check_masked(backbone: str) -> None:
-    """Check that a backbone can be trained by masked-language modelling, without loading its weights.
-
-    Raises:
-        UserError: If it cannot.
-    """
-    from transformers import MODEL_FOR_MASKED_LM_MAPPING
-
-    config = load_config(backbone)
-    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or not getattr(config, "tie_word_embeddings", True):
-        raise UserError(
-            f"model.backbone={backbone!r} ({config.model_type}) is not a masked language model whose head is tied to "
-            "its embeddings; use another one, or adapt_backbone=null"
-        )
-    if load_tokenizer(backbone).mask_token_id is None:
-        raise UserError(f"model.backbone={backbone!r} has no mask token; use another one, or adapt_backbone=null")
-
-
-def save_tokenizer(backbone: str, folder: Path) -> None:
-    """Write a backbone's tokenizer into a model folder without changing its digest.
-
-    The files are copied. A missing tokenizer.json, as in mDeBERTa's folder, is made, which takes seconds.
-    """
-    if (folder_of(backbone) / "tokenizer.json").is_file():
-        for name in _TOKENIZER_FILES:
-            if (folder_of(backbone) / name).is_file():
-                shutil.copyfile(folder_of(backbone) / name, folder / name)
-    else:
-        load_tokenizer(backbone).save_pretrained(folder)
-
-
-@cache
-def backbone_digest(backbone: str) -> str:
-    """Compute a key that changes with a backbone's weights, tokenizer and lineage, but not with its path.
-
-    For a hub name, it is the name and the revision in use.
-    """
-    folder = folder_of(backbone)
-    if not folder.is_dir():
-        return f"{backbone}@{getattr(load_config(backbone), '_commit_hash', None)}"
-    return folder_digest(folder)
-
-
-def folder_digest(folder: Path) -> str:
-    """Compute the SHA-256 of a model folder's weights, configuration, tokenizer and lineage."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.json")]):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
-    digest.update(tokenizer_digest(str(folder)).encode())
-    return digest.hexdigest()
-
-
-def tokenizer_digest(backbone: str) -> str:
-    """Compute a key that changes with the tokenizer, without loading it if possible."""
-    path = folder_of(backbone) / "tokenizer.json"
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    # The text that save_tokenizer writes.
-    return hashlib.sha256(load_tokenizer(backbone).backend_tokenizer.to_str(pretty=True).encode()).hexdigest()
 
 
 def packable(config: "PreTrainedConfig") -> bool:

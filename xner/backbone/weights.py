@@ -1,8 +1,10 @@
-"""The weights of a backbone: loaded under a head, saved, and made at random."""
+"""The weights of a backbone: loaded under a head, saved, made at random, and known by a digest."""
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,9 +16,8 @@ from xner.backbone import (
     head_labels,
     head_tags,
     load_config,
-    load_tokenizer,
-    save_tokenizer,
 )
+from xner.backbone.tokenizer import load_tokenizer, save_tokenizer, tokenizer_digest
 from xner.errors import RunError, UserError, options_called, quoted
 from xner.files import folder_atomically
 from xner.tags import PANX, TagSet
@@ -81,6 +82,24 @@ def load_network(
     encoder = f"{network.base_model_prefix}."
     head_is_new = new_head or any(not name.startswith(encoder) for name in info["missing_keys"])
     return Loaded(network, tag_set, head_is_new)
+
+
+def check_masked(backbone: str) -> None:
+    """Check that a backbone can be trained by masked-language modelling, without loading its weights.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+    config = load_config(backbone)
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or not getattr(config, "tie_word_embeddings", True):
+        raise UserError(
+            f"model.backbone={backbone!r} ({config.model_type}) is not a masked language model whose head is tied to "
+            "its embeddings; use another one, or adapt_backbone=null"
+        )
+    if load_tokenizer(backbone).mask_token_id is None:
+        raise UserError(f"model.backbone={backbone!r} has no mask token; use another one, or adapt_backbone=null")
 
 
 def load_masked(backbone: str) -> "PreTrainedModel":
@@ -204,6 +223,28 @@ def save_network(network: "PreTrainedModel", folder: Path) -> None:
         if found := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
         raise RunError(f"{folder.parent}: the weights cannot be written ({error}); repeat the command") from error
+
+
+@cache
+def backbone_digest(backbone: str) -> str:
+    """Compute a key that changes with a backbone's weights, tokenizer and lineage, but not with its path.
+
+    For a hub name, it is the name and the revision in use.
+    """
+    folder = folder_of(backbone)
+    if not folder.is_dir():
+        return f"{backbone}@{getattr(load_config(backbone), '_commit_hash', None)}"
+    return folder_digest(folder)
+
+
+def folder_digest(folder: Path) -> str:
+    """Compute the SHA-256 of a model folder's weights, configuration, tokenizer and lineage."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.json")]):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
+    digest.update(tokenizer_digest(str(folder)).encode())
+    return digest.hexdigest()
 
 
 def new_backbone(

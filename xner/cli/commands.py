@@ -42,7 +42,7 @@ _LESS_MEMORY = (
     "model.gradient_checkpointing=true, trainer.precision=bf16-mixed or, where it was evaluated, a lower "
     "data.evaluation_pieces"
 )
-"""What lowers the memory of a command. The first one changes no result but for dropout."""
+"""Advice for a command that runs out of memory. Smaller, accumulated batches change results by dropout alone."""
 
 
 def run_command(args: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ def _run(cli: XnerCLI) -> None:
         # Each process has memory of its own, and so a line of its own.
         raise RunError(f"{str(error).partition('. ')[0]}; {_LESS_MEMORY}") from error
     except RuntimeError as error:
-        if "DefaultCPUAllocator" in str(error):
+        if "DefaultCPUAllocator" in str(error):  # torch has no exception of its own for it
             raise RunError(f"out of memory ({error}); {_LESS_MEMORY}") from error
         continues = cli.subcommand == "transfer"
         check_lost(error, cli.trainer, "the same command continues from here" if continues else "repeat the command")

@@ -146,8 +146,16 @@ def check_values(values: Mapping[str, Any]) -> None:
             raise UserError(f"trainer.{name}={value} is negative; use 0 or more")
 
 
-def class_path_in(config: str, option: str = "config") -> str | None:
-    """Read the class of the model from a configuration, a file or its text; ``None`` where it names none."""
+def read_configuration(config: str, option: str = "config") -> Any:  # noqa: ANN401 - whatever a text of YAML is
+    """Read and check a configuration: a mapping where it is a file, anything where it is the text itself.
+
+    Args:
+        config: A file or its text.
+        option: What the configuration is called in an error.
+
+    Raises:
+        UserError: If it is not UTF-8, not YAML, not a mapping, or too large.
+    """
     try:
         file = Path(config)
         text = file.read_text(encoding="utf-8") if file.is_file() else config
@@ -159,8 +167,7 @@ def class_path_in(config: str, option: str = "config") -> str | None:
     if text is not config and not isinstance(content, dict):
         example = "model: {learning_rate: 2e-5}" if option == "config" else "{name: value}"
         raise UserError(f"{option}={config} is not a mapping of options; use YAML such as {example}")
-    model = content.get("model") if isinstance(content, dict) else None
-    return model.get("class_path") if isinstance(model, dict) else None
+    return content
 
 
 def _read_yaml(given: str, text: str) -> Any:  # noqa: ANN401 - whatever the text is

@@ -257,7 +257,7 @@ def _trim(whole: "Contender", text: _Text, folder: Path, sentences: Sentences, w
 
 
 def _write_safetensors(model: str, folder: Path) -> None:
-    from xner.backbone import save_tokenizer
+    from xner.backbone.tokenizer import save_tokenizer
     from xner.backbone.weights import load_network, save_network
     from xner.export.vocabulary_trimming import copy_lineage
 
@@ -270,7 +270,7 @@ def _write_onnx(
     reference: "Contender", options: argparse.Namespace, folder: Path, sentences: Sentences, window: int, note: Note
 ) -> list["Contender"]:
     """Write the ONNX model and, if asked for, its quantised form; check both, and return them."""
-    from xner.backbone import save_tokenizer
+    from xner.backbone.tokenizer import save_tokenizer
     from xner.backbone.weights import load_network
     from xner.export.onnx_model import OnnxNetwork, bytes_of, quantise, write_onnx
     from xner.export.vocabulary_trimming import copy_lineage

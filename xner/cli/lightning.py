@@ -25,9 +25,9 @@ from xner.cli.configuration import (
     Parser,
     as_json,
     check_values,
-    class_path_in,
     named,
     options_of,
+    read_configuration,
     resolved_yaml,
 )
 from xner.cli.output import configure_logging
@@ -357,11 +357,17 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
             del words[:taken]
             continue
         if name in ("--config", "-c"):
-            class_path = class_path_in(value) or class_path
+            class_path = _class_path(read_configuration(value)) or class_path
         elif name.removeprefix("--") in GROUPS and Path(value).is_file():
-            class_path_in(value, name.removeprefix("--"))
+            read_configuration(value, name.removeprefix("--"))  # checks it
         rest.append(words.pop(0))
     return XnerCLI(rest, _model_class(class_path) if class_path else TokenClassifier)
+
+
+def _class_path(configuration: object) -> str | None:
+    """Return the class of the model that a configuration names, if any."""
+    model = configuration.get("model") if isinstance(configuration, dict) else None
+    return model.get("class_path") if isinstance(model, dict) else None
 
 
 def _model_class(class_path: str) -> type[TokenClassifier]:

@@ -39,6 +39,7 @@ _CHARACTERS = 500_000
 """Characters after which no further text is tagged at once."""
 
 _MOST_PROCESSES = 1024
+"""Number of processes above which the option is a mistake."""
 
 LONGEST = 1_000_000
 """Characters of a line above which it is tagged in parts, so that the memory it needs is bounded."""

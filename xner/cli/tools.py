@@ -153,7 +153,7 @@ def show_data(
     _show("Entities (B- tags) by type", entities_table(splits, tag_set))
 
     # The tokenizer comes last, since it may have to be downloaded.
-    from xner.backbone import load_tokenizer
+    from xner.backbone.tokenizer import load_tokenizer
 
     backbone = tokenizer or ("sample" if source == "sample" else BACKBONE)
     loaded = load_tokenizer(backbone)

@@ -15,7 +15,8 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from xner.backbone import check_masked, has_head, load_config
+from xner.backbone import has_head, load_config
+from xner.backbone.weights import check_masked
 from xner.cli.callbacks import check_monitored
 from xner.cli.configuration import named, resolved_yaml
 from xner.cli.lightning import SET_BY_TRANSFER, XnerCLI, config_yaml, parse_command

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from xner.backbone import check_pieces, head_tags, load_config, load_tokenizer, longest_window, packable
+from xner.backbone import head_tags, load_config, longest_window, packable
+from xner.backbone.tokenizer import check_pieces, load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode_split, join
 from xner.data.masking import MaskedSampler, Masking, mask_pieces

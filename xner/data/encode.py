@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from xner.backbone import load_tokenizer, tokenizer_digest
+from xner.backbone.tokenizer import load_tokenizer, tokenizer_digest
 from xner.data.duplicates import normalise_words
 from xner.data.sources import Sentence, Sentences, Split, content_of, escaped_words
 from xner.errors import UserError

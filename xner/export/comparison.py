@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from xner.backbone import load_config, load_tokenizer
+from xner.backbone import load_config
+from xner.backbone.tokenizer import load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import encode
 from xner.data.packing import padded_batches

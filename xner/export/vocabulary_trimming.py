@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xner.backbone import folder_of, load_tokenizer
+from xner.backbone import folder_of
+from xner.backbone.tokenizer import load_tokenizer
 from xner.backbone.weights import load_network, save_network
 from xner.errors import RunError, UserError, quoted
 from xner.lineage import FILE, SEEN_FILE

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from xner.backbone import folder_of, load_config, no_head, packable, position_start, save_tokenizer
+from xner.backbone import folder_of, load_config, no_head, packable, position_start
+from xner.backbone.tokenizer import save_tokenizer
 from xner.backbone.weights import Loaded, first_not_finite, load_network, save_network
 from xner.batch import Batch
 from xner.errors import UserError

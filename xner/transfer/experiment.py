@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from xner.backbone import backbone_digest
+from xner.backbone.weights import backbone_digest
 from xner.data.datamodule import PanxDataModule
 from xner.transfer.options import FewShot, Keep, TransferOptions, TransferSelect
 from xner.transfer.plan import Stage

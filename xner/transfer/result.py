@@ -97,7 +97,7 @@ class Result(TypedDict):
     source or adapted stage), of which self-training may leave some out (``left_out``), ``shots`` its entities per type
     where these were asked for; of a soup, they are those of the first stage that it averages. ``types`` are the entity
     types, in the order of their labels. An ``adapted`` stage, which has no head, has a ``perplexity`` and no
-    evaluations. ``model`` is the digest of the model folder, see ``xner.backbone.folder_digest``.
+    evaluations. ``model`` is the digest of the model folder, see ``xner.backbone.weights.folder_digest``.
     """
 
     stage: str

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from xner.backbone import folder_digest
+from xner.backbone.weights import folder_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, Stopped, UserError
 from xner.files import remove_folder, remove_parts, write_atomically

@@ -17,8 +17,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from xner.backbone import folder_digest
-from xner.backbone.weights import load_network
+from xner.backbone.weights import folder_digest, load_network
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError
 from xner.files import folder_atomically
