@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from seqeval.metrics import f1_score
+from transformers import AutoModelForTokenClassification
 
 from tests.sources import as_tsv, write_source
 from xner.cli.main import main
@@ -185,6 +186,22 @@ def test_lineage_without_sentences(turkish: Path, tmp_path: Path, spoil: object)
         read_history(str(tmp_path / "model"))
     assert str(caught.value).startswith(f"{tmp_path / 'model' / SEEN_FILE} cannot be read")
     assert (tmp_path / "model" / FILE).is_file()
+
+
+def test_weights_of_another_tool(turkish: Path, tmp_path: Path) -> None:
+    """Weights that were trained further and saved into the same folder have not the lineage that lies there."""
+    folder = Path(shutil.copytree(turkish, tmp_path / "model"))
+    network = AutoModelForTokenClassification.from_pretrained(folder)
+    network.save_pretrained(folder)
+    assert read_history(str(folder)).lineage["episodes"], "the same weights, saved again"
+    network.classifier.bias.data += 0.1
+    network.save_pretrained(folder)
+    with pytest.raises(RunError, match="does not describe the weights beside it") as caught:
+        read_history(str(folder))
+    assert str(caught.value).startswith(str(folder / FILE))
+    (folder / FILE).unlink()
+    (folder / SEEN_FILE).unlink()
+    assert read_history(str(folder)).lineage["unrecorded"]
 
 
 def test_sentences_without_lineage(turkish: Path, tmp_path: Path) -> None:

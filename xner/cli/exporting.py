@@ -259,11 +259,11 @@ def _trim(whole: "Contender", text: _Text, folder: Path, sentences: Sentences, w
 def _write_safetensors(model: str, folder: Path) -> None:
     from xner.backbone.tokenizer import save_tokenizer
     from xner.backbone.weights import load_network, save_network
-    from xner.export.vocabulary_trimming import copy_lineage
+    from xner.lineage import copy_history
 
     save_network(load_network(model).network, folder)
     save_tokenizer(model, folder)
-    copy_lineage(model, folder)
+    copy_history(model, folder)
 
 
 def _write_onnx(
@@ -273,7 +273,7 @@ def _write_onnx(
     from xner.backbone.tokenizer import save_tokenizer
     from xner.backbone.weights import load_network
     from xner.export.onnx_model import OnnxNetwork, bytes_of, quantise, write_onnx
-    from xner.export.vocabulary_trimming import copy_lineage
+    from xner.lineage import copy_history
 
     (folder / "onnx").mkdir()
     network = load_network(reference.folder).network
@@ -281,7 +281,7 @@ def _write_onnx(
     write_onnx(network, paths["onnx"], options.opset)
     network.config.save_pretrained(folder)
     save_tokenizer(reference.folder, folder)
-    copy_lineage(reference.folder, folder)
+    copy_history(reference.folder, folder)
     found: list[Contender] = []
     for name in FORMATS[1 : FORMATS.index(options.format) + 1]:
         if name == "onnx-int8":

@@ -5,17 +5,15 @@ A few languages use a small part of a multilingual vocabulary, whose embedding i
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xner.backbone import folder_of
 from xner.backbone.tokenizer import load_tokenizer
 from xner.backbone.weights import load_network, save_network
 from xner.errors import RunError, UserError, quoted
-from xner.lineage import FILE, SEEN_FILE
+from xner.lineage import copy_history
 from xner.words import split_words
 
 if TYPE_CHECKING:
@@ -94,15 +92,8 @@ def trim_vocabulary(backbone: str, texts: Iterable[str], folder: Path) -> Trimme
     parameters = network.num_parameters()
     _slice_embedding(network, kept)
     save_network(network, folder)
-    copy_lineage(backbone, folder)
+    copy_history(backbone, folder)
     return Trimmed((rows, len(kept)), (parameters, network.num_parameters()))
-
-
-def copy_lineage(backbone: str, folder: Path) -> None:
-    """Copy a model folder's record of what it was trained on, if it has one, to another folder."""
-    for name in (FILE, SEEN_FILE):
-        if (folder_of(backbone) / name).is_file():
-            shutil.copyfile(folder_of(backbone) / name, folder / name)
 
 
 def kept_pieces(tokenizer: "PreTrainedTokenizerFast", texts: Iterable[str]) -> list[int]:

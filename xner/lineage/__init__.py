@@ -1,7 +1,8 @@
 """The record of the data that a model was trained on: episodes, and hashes of every sentence, word and entity.
 
 A model folder keeps both beside its weights, as ``lineage.json`` and ``seen.safetensors`` (about 0.1 MB per 10,000
-sentences). A zero-shot score is only as trustworthy as this record.
+sentences). A zero-shot score is only as trustworthy as this record, so ``lineage.json`` also has a digest of the
+weights it was written for: weights that another tool trained and saved into the same folder are refused.
 """
 
 import hashlib
@@ -122,18 +123,20 @@ def read_history(backbone: str) -> History:
     """Read everything that a model folder's weights were trained on; an encoder without a record counts as pretrained.
 
     Raises:
-        RunError: If one of the two files is missing or damaged.
+        RunError: If one of the two files is missing or damaged, or the weights are not those it was written for.
     """
     lineage, path = read_lineage(backbone), folder_of(backbone) / SEEN_FILE
     if lineage["episodes"]:
         try:
             arrays = load_file(path)
-            return History(lineage, **{name: arrays[name] for name in NOTHING_SEEN.hashes})
+            history = History(lineage, **{name: arrays[name] for name in NOTHING_SEEN.hashes})
         except (OSError, SafetensorError, KeyError) as error:
             raise RunError(
                 f"{path} cannot be read ({error!r}), although {FILE} beside it says that the weights were trained; "
                 "restore both from a backup of the model folder"
             ) from error
+        _check_weights(folder_of(backbone))
+        return history
     if path.is_file():
         raise RunError(
             f"{path} says that the weights were trained, but {FILE} beside it does not say on what; restore both from "
@@ -149,9 +152,39 @@ def read_history(backbone: str) -> History:
 
 
 def write_history(folder: Path, history: History) -> None:
-    """Write a history into a model folder."""
-    write_atomically(folder / FILE, json.dumps(history.lineage, ensure_ascii=False, indent=1) + "\n")
+    """Write a history into a model folder, after its weights."""
     write_atomically(folder / SEEN_FILE, save(history.hashes))
+    content = {**history.lineage, "safetensors": _safetensors_digest(folder)}
+    write_atomically(folder / FILE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def copy_history(backbone: str, folder: Path) -> None:
+    """Write a model folder's history, if it has one, into another folder, after weights that were made from its own."""
+    if (folder_of(backbone) / FILE).is_file():
+        write_history(folder, read_history(backbone))
+
+
+def _check_weights(folder: Path) -> None:
+    """Check that a model folder's weights and hashes are those that its lineage was written for.
+
+    Raises:
+        RunError: If they are not.
+    """
+    path = folder / FILE
+    if json.loads(path.read_text(encoding="utf-8")).get("safetensors") != _safetensors_digest(folder):
+        raise RunError(
+            f"{path} does not describe the weights beside it: they were damaged or replaced after it was written; "
+            f"restore the folder from a backup, or delete {FILE} and {SEEN_FILE} to use weights of unknown training"
+        )
+
+
+def _safetensors_digest(folder: Path) -> str:
+    """Compute the SHA-256 of the names and contents of a folder's safetensors files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def trained_further(history: History, data: PanxDataModule, seed: int | None) -> History:
