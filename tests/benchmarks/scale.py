@@ -1,7 +1,7 @@
 """Measure how time and memory grow with the data: ``python -m tests.benchmarks.scale --help``.
 
 Real sentences are repeated to the sizes asked for. Every measurement is a fresh process: encoding a training split,
-finding it in the cache, and ``xner tag`` over a file with a sentence per line.
+finding it in the cache, ``fit`` of some optimizer steps on it, and ``xner tag`` over a file with a sentence per line.
 """
 
 import json
@@ -24,6 +24,9 @@ from xner.data.sources import Split
 from xner.errors import UserError
 from xner.tags import PANX
 
+STEPS = 20
+"""Optimizer steps of ``fit``: enough for everything that grows with the data, which is prepared before the first."""
+
 
 class Reading(TypedDict):
     """One measurement of a process.
@@ -45,6 +48,18 @@ def encode_once(data: str, language: str, backbone: str, cache: str, output: str
     _write(output, time.perf_counter() - started)
 
 
+def fit_once(source: str, language: str, model: str, output: str) -> None:
+    """Run ``fit`` on an encoded training split for ``STEPS`` optimizer steps, and write a ``Reading``."""
+    from xner.cli.main import main
+
+    with tempfile.TemporaryDirectory(prefix="xner-scale-fit-") as root:
+        options = [f"--data.source={source}", f"--data.languages=[{language}]", f"--model.backbone={model}"]
+        options += [f"--trainer.default_root_dir={root}", f"--trainer.max_steps={STEPS}", "--trainer.logger=false"]
+        started = time.perf_counter()
+        main(["fit", *options, "--trainer.enable_progress_bar=false"])
+        _write(output, time.perf_counter() - started)
+
+
 def tag_once(model: str, texts: str, output: str) -> None:
     """Run ``xner tag --format jsonl`` with a file as standard input, and write a ``Reading``."""
     from xner.cli.main import main
@@ -58,6 +73,10 @@ def tag_once(model: str, texts: str, output: str) -> None:
 
 def _write(output: str, seconds: float) -> None:
     Path(output).write_text(json.dumps(Reading(seconds=seconds, peak_bytes=peak_memory("cpu"))), encoding="utf-8")
+
+
+def _as_tsv(words: Sequence[str], tags: Sequence[str]) -> str:
+    return "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True)) + "\n"
 
 
 def measure(function: str, arguments: Sequence[object], told: dict[str, str], folder: Path) -> Reading:
@@ -79,14 +98,14 @@ def scale(
     threads: int | None = None,
     output: str | None = None,
 ) -> None:
-    """Print time and memory of encoding, of loading what is cached, and of tagging, by the number of sentences.
+    """Print time and memory of encoding, of loading what is cached, of training and of tagging, by number of sentences.
 
     Args:
         data: Folder that holds <language>/train.tsv, or 'sample'.
         tokenizer: Folder with a tokenizer's files.
         language: Language whose sentences are repeated.
-        geometry: Size of the network that tags, of random weights: base, e5-small, mini or tiny.
-        sizes: Numbers of sentences to encode, ascending.
+        geometry: Size of the network, of random weights: base, e5-small, mini or tiny.
+        sizes: Numbers of sentences to encode and to train on, ascending.
         tagged: Numbers of sentences to tag, ascending.
         threads: Threads of torch; those it chooses by itself unless given.
         output: JSON file for all figures.
@@ -108,10 +127,13 @@ def scale(
             with path.open("w", encoding="utf-8") as file:
                 for some, tags in islice(cycle(zip(sentences.words, sentences.tags, strict=True)), size):
                     words += len(some)
-                    file.write("".join(f"{word}\t{tag}\n" for word, tag in zip(some, tags, strict=True)) + "\n")
+                    file.write(_as_tsv(some, tags))
+            few = islice(zip(sentences.words, sentences.tags, strict=True), 100)
+            path.with_name("validation.tsv").write_text("".join(_as_tsv(*each) for each in few), encoding="utf-8")
             arguments = (source, language, model, folder / "cache")
             for what in ("encode", "load from the cache"):
                 rows.append((what, size, words, measure("encode_once", arguments, told, folder)))
+            rows.append(("fit", size, words, measure("fit_once", arguments[:3], told, folder)))
         for size in tagged:
             texts, words = folder / "texts", 0
             with texts.open("w", encoding="utf-8") as file:
@@ -121,7 +143,7 @@ def scale(
             rows.append(("tag", size, words, measure("tag_once", (model, texts), told, folder)))
     print("| | sentences | words | seconds | peak memory, MB | bytes per further word |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    order = ("encode", "load from the cache", "tag")
+    order = ("encode", "load from the cache", "fit", "tag")
     rows.sort(key=lambda row: order.index(row[0]))
     for before, (what, size, words, reading) in pairwise([None, *rows]):
         further = ""

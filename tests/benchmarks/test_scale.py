@@ -14,7 +14,7 @@ SAMPLE_OF = {"data": str(SAMPLE), "tokenizer": str(SAMPLE / "backbone"), "thread
 
 @pytest.mark.slow
 def test_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each size is encoded, loaded from the cache and tagged, and its time and memory are measured."""
+    """Each size is encoded, loaded from the cache, trained on and tagged, and its time and memory are measured."""
     output = tmp_path / "scale.json"
     scale(**SAMPLE_OF, sizes=[100, 700], tagged=[20], output=str(output))
     readings = json.loads(output.read_text(encoding="utf-8"))["readings"]
@@ -23,6 +23,8 @@ def test_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("encode", 700),
         ("load from the cache", 100),
         ("load from the cache", 700),
+        ("fit", 100),
+        ("fit", 700),
         ("tag", 20),
     ]
     assert all(each["seconds"] > 0 and each["peak_bytes"] > 1e8 for each in readings)
