@@ -89,3 +89,17 @@ def listed(names: Iterable[object]) -> str:
     # A name may be as long as the file, and contain newlines.
     text = ", ".join(name if len(name) < 80 and name.isprintable() else quoted(name) for name in map(str, names))
     return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def check_seed(option: str, seed: int) -> None:
+    """Check that a seed is in the range that numpy accepts.
+
+    Args:
+        option: The option that has it.
+        seed: The seed.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{option}={quoted(seed)} is out of range; use 0 to {2**32 - 1}")

@@ -71,7 +71,7 @@ def test_regimes_sizes_and_seeds_multiply(sizes: list[int], regimes: list[str], 
         ({"sizes": [-1]}, "sizes=[-1] is not increasing from 1 or more; use increasing numbers of sentences"),
         ({"sizes": [250, 250]}, "sizes=[250, 250] has duplicates; use each value once"),
         ({"seeds": [1, 1]}, "seeds=[1, 1] has duplicates; use each value once"),
-        ({"seeds": [-1]}, "seeds=[-1] has a number out of range; use 0 to 4294967295"),
+        ({"seeds": [-1]}, "seeds=-1 is out of range; use 0 to 4294967295"),
         ({"regimes": ["joint", "joint"]}, "regimes=['joint', 'joint'] has duplicates; use each value once"),
         (
             {"regimes": ["progresive"]},

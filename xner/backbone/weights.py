@@ -18,7 +18,7 @@ from xner.backbone import (
     load_config,
 )
 from xner.backbone.tokenizer import load_tokenizer, save_tokenizer, tokenizer_digest
-from xner.errors import RunError, UserError, options_called, quoted
+from xner.errors import RunError, UserError, check_seed, options_called, quoted
 from xner.files import folder_atomically
 from xner.tags import PANX, TagSet
 
@@ -292,8 +292,7 @@ def new_backbone(
     if weights > _MOST_WEIGHTS:
         given = ", ".join(f"{option}={quoted(size)}" for option, size in sizes.items())
         raise UserError(f"{given}: these sizes give more than {_MOST_WEIGHTS:,} weights; use smaller ones")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed} is out of range; use 0 to 4294967295")
+    check_seed("seed", seed)
     if Path(output).exists():
         raise UserError(f"output={output!r} exists; use a new folder")
     with options_called({"model.backbone": "tokenizer"}):

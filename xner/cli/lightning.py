@@ -35,7 +35,7 @@ from xner.cli.predictions import PredictOptions
 from xner.cli.processes import check_strategy, end_with_parent
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
-from xner.errors import UserError, quoted
+from xner.errors import UserError, check_seed
 from xner.lineage.callback import LineageCallback
 from xner.lineage.checkpoint import check_checkpoint
 from xner.model.averaging import EpochAverage
@@ -214,8 +214,8 @@ class XnerCLI(LightningCLI):
         seed = self._get(self.config, "seed_everything")
         if seed is False:
             os.environ.pop("PL_GLOBAL_SEED", None)
-        elif seed is not True and not 0 <= seed < 2**32:
-            raise UserError(f"seed_everything={quoted(seed)} is out of range; use 0 to {2**32 - 1}")
+        elif seed is not True:
+            check_seed("seed_everything", seed)
         super()._set_seed()
 
     def instantiate_classes(self) -> None:

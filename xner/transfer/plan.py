@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from xner.errors import UserError
+from xner.errors import UserError, check_seed
 
 SIZES = (250, 500, 1000, 2000, 5000, 10000, 20000)
 """The default numbers of target-language training sentences."""
@@ -215,5 +215,5 @@ def _check(*, sizes: tuple[str, Sequence[int]], regimes: Sequence[str], seeds: S
     for regime in regimes:
         if regime not in REGIMES:
             raise UserError(f"regimes={list(regimes)}: {regime!r} is not a regime; use some of {', '.join(REGIMES)}")
-    if not all(0 <= seed < 2**32 for seed in seeds):
-        raise UserError(f"seeds={list(seeds)} has a number out of range; use 0 to 4294967295")
+    for seed in seeds:
+        check_seed("seeds", seed)
