@@ -1,17 +1,21 @@
 """A model folder whose configuration or tokenizer is damaged is one line that names the file."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.commands import Run, assert_one_line, options
 from xner.backbone import head_tags, load_config
 from xner.backbone.tokenizer import load_tokenizer
 from xner.backbone.weights import load_network
 from xner.errors import RunError, UserError
+from xner.model.network import Network
+from xner.tags import TagSet
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,7 @@ from xner.errors import RunError, UserError
         *(("max_position_embeddings", value) for value in (0, 10**12, "x")),
         *(("hidden_act", value) for value in ("x", 5)),
         ("layer_norm_eps", None),
+        *(("calibration_temperature", value) for value in (None, 0, -1, "x", math.nan, math.inf)),
         ("id2label", []),
     ],
 )
@@ -44,6 +49,42 @@ def test_no_configuration(scored_backbone: Path, tmp_path: Path, content: str) -
     (folder / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=str(folder)):
         head_tags(str(folder)) or load_config(str(folder))
+
+
+def test_missing_weights(scored_backbone: Path, tmp_path: Path) -> None:
+    """A file without all weights of the encoder is refused: transformers would draw random numbers for them."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if ".layer.0.attention.self.query" not in name}
+    assert len(weights) - len(kept) == 2
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        RunError, match=r"lacks 2 weights of its encoder, such as .*layer\.0\.attention\.self\.query\.bias"
+    ):
+        load_network(str(folder))
+
+
+def test_folder_written_again(scored_backbone: Path, tmp_path: Path) -> None:
+    """A folder that is rewritten within a process, as in a notebook, is read again."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "model"))
+    first = load_config(str(folder))
+    assert load_config(str(folder)) is first
+    tokenizer = load_tokenizer(str(folder))
+    turned = TagSet(("LOC", "ORG", "PER"))
+    Network(str(folder), turned).save(tmp_path / "turned")
+    shutil.copytree(tmp_path / "turned", folder, dirs_exist_ok=True)
+    assert head_tags(str(folder)) == turned
+    assert load_tokenizer(str(folder)) is not tokenizer
+
+
+def test_network_saved_where_it_came_from(scored_backbone: Path, tmp_path: Path) -> None:
+    """A network can be saved into the folder that it was loaded from."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "model"))
+    network = Network(str(folder))
+    network.temperature = 2.0
+    network.save(folder)
+    assert Network(str(folder)).temperature == 2.0
+    assert load_tokenizer(str(folder)).get_vocab() == load_tokenizer(str(scored_backbone)).get_vocab()
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])

@@ -80,5 +80,5 @@ def test_without_spacy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without spaCy, the error says what to install."""
     monkeypatch.delitem(sys.modules, "xner.spacy")
     monkeypatch.setitem(sys.modules, "spacy.language", None)
-    with pytest.raises(UserError, match=r'pip install "xner\[spacy\]"'):
+    with pytest.raises(UserError, match=r"pip install '\.\[spacy\]'"):
         __import__("xner.spacy")

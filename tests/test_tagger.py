@@ -1,5 +1,6 @@
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -182,6 +183,38 @@ def test_texts_that_are_none(tagger: Tagger, texts: object, message: str) -> Non
     with pytest.raises(TypeError) as caught:
         tagger(texts)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("sentences", "message"),
+    [
+        ("Ali gitti", "sentences is a string; use a list with the words of each sentence"),
+        (["Ali", "gitti"], "sentences[0] is of type str; use a sequence of words"),
+        ([["Ali", None]], "sentences[0][1] is of type NoneType; use a string"),
+    ],
+    ids=repr,
+)
+def test_words_that_are_none(tagger: Tagger, sentences: object, message: str) -> None:
+    """A text in place of words would be tagged letter by letter, so it is refused."""
+    with pytest.raises(TypeError) as caught:
+        tagger.tag_words(sentences)
+    assert str(caught.value) == message
+
+
+def test_words_with_a_lone_surrogate(tagger: Tagger) -> None:
+    """A word that UTF-8 cannot encode is tagged as it is in a text."""
+    assert tagger.tag_words([["Ali", "\ud800"]])[0].text == "Ali ?"
+
+
+def test_threads(tagger: Tagger) -> None:
+    """Several threads that share a tagger get what each would get alone."""
+    texts = [" ".join(words) for words in Split("sample", "tr", "test").sentences.words[:24]]
+    alone = [tagger(text) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            for found, expected in zip(pool.map(tagger, texts), alone, strict=True):
+                assert found.tags == expected.tags
+                assert [each[:4] for each in found.entities] == [each[:4] for each in expected.entities]
 
 
 def test_word_without_pieces_is_outside(tagger: Tagger) -> None:

@@ -48,6 +48,7 @@ def test_adjacent_entities_stay_apart() -> None:
     ("types", "expected"),
     [
         ((), "has 0 entity types; use 1 to 63"),
+        ("PER", "data.types='PER' is a string"),
         (tuple(f"T{number}" for number in range(64)), "has 64 entity types"),
         (("PER", "PER"), "names a type twice"),
         (("PER", "O"), "'O' is not an entity type"),

@@ -47,7 +47,8 @@ def options_called(names: Mapping[str, str]) -> Iterator[None]:
         text = str(error)
         for name, own in names.items():
             text = text.replace(f"--{name}", f"--{own}").replace(name, own)
-        raise type(error)(text) from error
+        error.args = (text,)
+        raise
 
 
 def did_you_mean(value: str, choices: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The spaCy component ``xner``, which sets the entities of a document (``pip install xner[spacy]``)."""
+"""The spaCy component ``xner``, which sets the entities of a document (``pip install '.[spacy]'``)."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -12,7 +12,7 @@ try:
     from spacy.tokens import Doc
     from spacy.util import filter_spans
 except ImportError as error:
-    raise UserError('the spaCy component needs spaCy; install it with pip install "xner[spacy]"') from error
+    raise UserError("the spaCy component needs spaCy; install it with pip install '.[spacy]'") from error
 
 
 @Language.factory("xner", assigns=["doc.ents", "token.ent_type", "token.ent_iob"])
@@ -27,6 +27,7 @@ class EntityComponent:
         name: The name of the component in it; given by spaCy.
         model: Model folder, or hub name.
         precision: Precision of matrix products, ``float32`` or ``bfloat16``.
+        decoding: ``greedy`` or ``viterbi``, as of ``Tagger.from_pretrained``.
 
     ::
 
@@ -34,10 +35,12 @@ class EntityComponent:
         nlp.add_pipe("xner", config={"model": "runs/tr-250/model"})
     """
 
-    def __init__(self, nlp: Language, name: str, model: str, precision: str = "float32") -> None:
+    def __init__(
+        self, nlp: Language, name: str, model: str, precision: str = "float32", decoding: str = "greedy"
+    ) -> None:
         self.name = name
         self.model = model
-        self.tagger = Tagger.from_pretrained(model, precision=precision)  # type: ignore[arg-type] # it checks the value
+        self.tagger = Tagger.from_pretrained(model, precision=precision, decoding=decoding)  # type: ignore[arg-type] # it checks the values
 
     def __call__(self, doc: Doc) -> Doc:
         """Set the entities of a document."""

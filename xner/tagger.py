@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from xner.errors import UserError, options_called
@@ -79,7 +80,8 @@ class Tagger:
     Words are those of ``split_words``, as the network was trained on them; in Chinese, Japanese and Thai they are
     single characters, as in PAN-X. A text longer than a window is tagged in windows that overlap by half, each word by
     the one in which it is farthest from the ends, with the context of about a quarter of a window or more on each side.
-    Texts never see each other, and are packed by length into batches.
+    Texts never see each other, and are packed by length into batches. Several threads may use one tagger; the network
+    works for one of them at a time.
 
     Args:
         network: A network with a trained head.
@@ -99,6 +101,8 @@ class Tagger:
         self.tokenizer = tokenizer
         self.padding_id: int = config.pad_token_id
         self.max_length = min(max_length, longest_window(config) or max_length)
+        # The accelerations keep the places and products of the batch in use with the network.
+        self._in_use = Lock()
 
     @classmethod
     def from_pretrained(
@@ -164,19 +168,27 @@ class Tagger:
         if isinstance(texts, str):
             [tagged] = self([texts])
             return tagged
-        texts = [text.encode(errors="replace").decode() for text in _checked(texts)]
+        texts = [_encodable(text) for text in _checked(texts, "texts", "a string or a sequence of strings")]
         return self._tag(texts, [split_words(text) for text in texts])
 
     def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[Tagged]:
         """Tag sentences that are split into words already, as those of a corpus.
 
         Args:
-            sentences: The words of each sentence.
+            sentences: The words of each sentence. Lone surrogates are replaced by question marks.
 
         Returns:
             The result for each sentence, whose text is its words with a space between them.
+
+        Raises:
+            TypeError: If a sentence is something else than words.
         """
-        joined = [join_words(sentence) for sentence in sentences]
+        if isinstance(sentences, str):
+            raise TypeError("sentences is a string; use a list with the words of each sentence")
+        joined = [
+            join_words([_encodable(word) for word in _checked(sentence, f"sentences[{number}]", "a sequence of words")])
+            for number, sentence in enumerate(sentences)
+        ]
         return self._tag([text for text, _ in joined], [words for _, words in joined])
 
     def _tag(self, texts: Sequence[str], words: Sequence[list[Word]]) -> list[Tagged]:
@@ -218,6 +230,7 @@ class Tagger:
             self.tokenizer,
             self.max_length,
             self.network.tag_set,
+            hashed=False,
         )
         check_pieces(self.network.backbone, encoded.pieces)
         return encoded
@@ -233,7 +246,7 @@ class Tagger:
         labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
         scores = np.zeros(len(encoded.word_piece))
         for batch in padded_batches(encoded, self.padding_id):
-            with torch.inference_mode():
+            with self._in_use, torch.inference_mode():
                 predicted, score = self.network.predict_scored(
                     batch.to(self.network.model.device), self.network.temperature
                 )
@@ -307,12 +320,23 @@ def _by_window(encoded: "Encoded") -> "Encoded":
     )
 
 
-def _checked(texts: object) -> list[str]:
-    """Check that an argument is a sequence of strings."""
-    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
-        raise TypeError(f"texts is of type {type(texts).__name__}; use a string or a sequence of strings")
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 cannot encode, by question marks."""
+    return text.encode(errors="replace").decode()
+
+
+def _checked(texts: object, name: str, advice: str) -> list[str]:
+    """Check that an argument is a sequence of strings.
+
+    Args:
+        texts: The argument.
+        name: What it is called in the error.
+        advice: What to use instead.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise TypeError(f"{name} is of type {type(texts).__name__}; use {advice}")
     texts = list(texts)
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"texts[{number}] is of type {type(text).__name__}; use a string")
+            raise TypeError(f"{name}[{number}] is of type {type(text).__name__}; use a string")
     return texts

@@ -60,6 +60,8 @@ class TagSet:
     types: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.types, str):
+            raise UserError(f"data.types={self.types!r} is a string; use a list of entity types")
         types = list(self.types)
         if not 1 <= len(types) <= MOST_TYPES:
             raise UserError(f"data.types={types} has {len(types)} entity types; use 1 to {MOST_TYPES}")

@@ -11,7 +11,7 @@ def check_type(value: object, kind: Any, name: str) -> None:  # noqa: ANN401 - a
 
     Args:
         value: The value.
-        kind: ``Any``, ``None``, a class, a union of types, a literal, a list, a dictionary or a
+        kind: ``Any``, a class, a union of types, a literal, a list, a dictionary or a
             ``TypedDict``.
         name: What the value is called in the error.
 
@@ -39,11 +39,16 @@ def check_type(value: object, kind: Any, name: str) -> None:  # noqa: ANN401 - a
     elif origin is Literal:
         if value not in inner:
             raise TypeError(f"{name} is {quoted(value)}, not one of {', '.join(map(repr, inner))}")
-    elif kind is not Any and not _is_one_of(value, inner if origin in (Union, types.UnionType) else (kind,)):
+    elif origin in (Union, types.UnionType):
+        if not any(_has_type(value, each) for each in inner):
+            raise TypeError(f"{name} is {quoted(value)}, not of type {kind}")
+    elif kind is not Any and type(value) is not kind and not (kind is float and type(value) is int):
         raise TypeError(f"{name} is {quoted(value)}, not of type {getattr(kind, '__name__', kind)}")
 
 
-def _is_one_of(value: object, kinds: tuple[Any, ...]) -> bool:
-    """Return whether a value is of one of some classes; an integer is a number, but a truth value is no integer."""
-    own = (int, float) if type(value) is int else (type(value),)
-    return any(each in kinds for each in own)
+def _has_type(value: object, kind: Any) -> bool:  # noqa: ANN401 - any type
+    try:
+        check_type(value, kind, "it")
+    except TypeError:
+        return False
+    return True

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Run, assert_one_line, options
-from xner.backbone import load_config
 
 LAUGH = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -59,7 +58,6 @@ def test_long_and_escaped_errors(run: Run, source: Path, scored_backbone: Path, 
     labels = {"\x1b[31mX": r"\x1b[31mX", "\x9b31mX": r"\x9b31mX", "a\u202eb": r"a\u202eb", "x" * 10**6: "xxx ... "}
     for label, shown in labels.items():
         (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": label}}), encoding="utf-8")
-        load_config.cache_clear()
         outcome = run("test", *options(source, folder, tmp_path / "run"))
         assert_one_line(outcome, 2, shown)
         assert len(outcome.err) < 3000

@@ -113,7 +113,7 @@ def test_missing_extra(run: Run, scored_backbone: Path, tmp_path: Path, monkeypa
     """Without the extra's packages, ONNX is refused in one line that names the extra; safetensors needs none."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     args = ["--model", scored_backbone, "--output", tmp_path / "out"]
-    assert_one_line(run("export", *args), 2, "pip install 'xner[export]'")
+    assert_one_line(run("export", *args), 2, "pip install '.[export]'")
     assert run("export", *args, "--format", "safetensors").code == 0
 
 

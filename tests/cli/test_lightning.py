@@ -196,7 +196,7 @@ class TestEvaluation:
         split = Split(str(source), "en", "test").sentences
         seen = int(re.search(r"of (\d+) test sentences", told)[1])
         assert 0 < seen < len(split.words)
-        [unscored] = re.findall(r"\npart of the split: (\d+) words have no score\n", told)
+        [unscored] = re.findall(r"\npart of the split, its longest sentences: (\d+) words have no score\n", told)
         assert 0 < int(unscored) < sum(map(len, split.words))
 
 
@@ -438,7 +438,7 @@ BAD_OPTIONS = [
     ("fit", ["--data.languages=en"], 2, 'data.languages=en is not a list; use "[en]"'),
     ("transfer", ["--sizes=10,20"], 2, 'sizes=10,20 is not a list; use "[10,20]"'),
     ("fit", ["--data.languages=[]"], 2, "data.languages=[] is empty"),
-    ("fit", ["--data.source=nowhere"], 2, "data.source='nowhere' is not a folder; use"),
+    ("fit", ["--data.source=nowhere"], 2, "data.source='nowhere' does not exist; use"),
     ("fit", ["--data.source=panx"], 1, "with --data.source FOLDER"),
     ("fit", ["--data.source=panx", "--data.languages=[tur]"], 2, "language 'tur' is not in PAN-X"),
     ("fit", ["--data.max_length=2"], 2, "data.max_length=2 leaves no room for a piece; use 3 or more"),

@@ -114,6 +114,23 @@ class TestLimits:
         assert_one_line(outcome, 2, "trainer.max_epochs=-1", "trainer.max_steps")
         assert run("fit", *flags, "--trainer.max_epochs=-1", "--trainer.max_steps=3").code == 0
 
+    @pytest.mark.parametrize("more", [[], ["--plan=true"]])
+    def test_transfer_without_end(self, run: Run, flags: Sequence[str], more: Sequence[str]) -> None:
+        """So do the stages of an experiment, before anything is run or planned."""
+        outcome = run("transfer", *flags, "--sizes=[10]", "--trainer.max_epochs=-1", *more)
+        assert_one_line(outcome, 2, "trainer.max_epochs=-1 has no end")
+
+    def test_plan_within_limits(self, run: Run, flags: Sequence[str]) -> None:
+        """The plan has the steps that the trainer's limits leave."""
+        command = ["transfer", *flags, "--sizes=[40]", "--trainer.max_epochs=2", "--plan=true"]
+        whole, limited, overfit = (
+            [line.split()[-1] for line in run(*command, *more).out.splitlines()[-2:]]
+            for more in ([], ["--trainer.limit_train_batches=2"], ["--trainer.overfit_batches=3"])
+        )
+        assert whole == ["10", "10"]
+        assert limited == ["4", "4"]
+        assert overfit == ["6", "6"]
+
     def test_nothing_tested(self, run: Run, flags: Sequence[str]) -> None:
         """A test of no batch has no scores to show."""
         outcome = run("test", *flags, "--trainer.limit_test_batches=0", "--data.test_languages=[en,tr]")

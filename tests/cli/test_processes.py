@@ -280,9 +280,9 @@ def test_killed_fit(source: Path, backbone: Path, tmp_path: Path, launcher: str,
 
 BUSY = """
 import os, subprocess, sys, time
-from xner.cli.processes import end_with_parent
+from xner.cli.processes import end_with_first
 
-end_with_parent()
+end_with_first()
 if "LOCAL_RANK" not in os.environ:
     subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env={**os.environ, "LOCAL_RANK": "1"})
 else:

@@ -166,6 +166,57 @@ def test_resume(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytes
     assert part.read_bytes() == content
 
 
+def test_resume_of_another_format(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """A file of another format is not continued, and stays as it is."""
+    files = {form: tmp_path / f"{form}.txt" for form in ("jsonl", "conll", "html")}
+    for form, path in files.items():
+        assert run("tag", "--format", form, "--model", tagging_model, "--output", path, TURING).code == 0
+    for form in files:
+        for other, path in files.items():
+            if other != form:
+                before = path.read_bytes()
+                command = ["tag", "--format", form, "--model", tagging_model, "--output", path, "--resume", TURING]
+                assert_one_line(run(*command), 2, f"output='{path}' has another format")
+                assert path.read_bytes() == before
+
+
+def test_standard_input_is_read_like_a_file(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a byte-order mark nor the line ends of Windows are part of a text."""
+    content = b"\xef\xbb\xbfAnkara is large.\r\nAli\r\n"
+    (tmp_path / "it.txt").write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="\n"))
+    outcomes = [run("tag", "--format=jsonl", "--model", tagging_model, *more) for more in ([], [tmp_path / "it.txt"])]
+    assert outcomes[0].out == outcomes[1].out
+    assert [json.loads(line)["text"] for line in outcomes[0].out.splitlines()] == ["Ankara is large.", "Ali"]
+
+
+def test_name_of_no_file(run: Run, tagging_model: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A text that looks like the path of a file is tagged, with a warning."""
+    assert run("tag", "--model", tagging_model, "nowhere.txt", "Ankara").code == 0
+    assert caplog.messages == ["'nowhere.txt' is tagged as a text, because there is no file of this name"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with its parent")
+def test_processes_end_with_the_command(tagging_model: str, tmp_path: Path) -> None:
+    """The processes of a command that is killed do not stay behind."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text(f"{TURING}\n" * 20_000, encoding="utf-8")
+    output = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "xner.cli", "tag", "--model", tagging_model, "--format", "jsonl", str(texts)]
+    running = subprocess.Popen(
+        [*command, "--output", str(output), "--processes", "2"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+    )
+    while running.poll() is None and not (output.exists() and output.stat().st_size):
+        time.sleep(0.05)
+    running.kill()
+    # Standard error ends when the last process that has it does.
+    running.communicate(timeout=30)
+
+
 def test_killed_run_goes_on(tagging_model: str, tmp_path: Path) -> None:
     """A run that is killed while it writes, and resumed, ends with the file of an undisturbed one, by processes."""
     texts = tmp_path / "texts.txt"
@@ -271,7 +322,7 @@ def test_input_that_is_no_text(run: Run, tagging_model: str, tmp_path: Path, mon
         (["--format=brat", "a"], "format=brat needs a file to write; use --output FILE"),
         (["--resume", "--format=jsonl", "a"], "resume=true needs a file to write"),
         (["--resume", "--output=x", "a"], "resume=true is not possible with format=table"),
-        (["--format=brat", "--output=x.ann", "a"], "output='x.ann' is the name of the annotations"),
+        (["--format=brat", "--output=x.ann", "a"], "output='x.ann' is the name of the texts in format=brat"),
         (["--format=pdf", "a"], "invalid choice: 'pdf'"),
     ],
 )

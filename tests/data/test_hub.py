@@ -172,6 +172,12 @@ def keep_converted(patch: pytest.MonkeyPatch, name: str, folder: Path) -> None:
     patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder.parent / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> None:
+    """Load the data sets of each test anew, because they have the same names."""
+    hub._load.cache_clear()
+
+
 @pytest.fixture(params=LAYOUTS)
 def copied(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A preset of which a small copy is loaded."""
@@ -224,6 +230,7 @@ class TestPresets:
         assert Split(copied, language, "test").identity != before.identity
         assert "sentences" not in vars(before)
         write(tmp_path / "copy", config, "train", sentences_of(types, 7), types)
+        hub._load.cache_clear()  # as in another process
         assert Split(copied, language, "train").identity != before.identity
         assert Split(copied, language, "train").sentences == sentences_of(types, 7)
 

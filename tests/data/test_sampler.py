@@ -204,6 +204,15 @@ def test_smoothing(smoothing: float) -> None:
     assert (orders[0] == np.concatenate([batch.sentences for batch in plain]).tolist()) is (smoothing == 1)
 
 
+def test_language_without_sentences() -> None:
+    """A language of which nothing is left to train on has no part of an epoch, whatever the smoothing."""
+    for smoothing in (0.0, 0.5, 1.0):
+        sampler = TrainSampler(
+            np.arange(40), np.ones(40, dtype=np.int64), batch_size=8, seed=3, languages=[40, 0], smoothing=smoothing
+        )
+        assert sorted(np.concatenate([batch.sentences for batch in sampler]).tolist()) == [*range(40)]
+
+
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=6), st.floats(0, 1))
 def test_smoothed_shares(counts: list[int], exponent: float) -> None:
     """Shares sum to the number of sentences, keep their order, and lie between equal and own shares."""

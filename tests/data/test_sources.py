@@ -184,7 +184,7 @@ class TestMissing:
     def test_folder(self, tmp_path: Path) -> None:
         """The error of a missing folder names it and the possible sources."""
         text = message(tmp_path / "nowhere", UserError)
-        assert text.startswith(f"data.source={str(tmp_path / 'nowhere')!r} is not a folder; use")
+        assert text.startswith(f"data.source={str(tmp_path / 'nowhere')!r} does not exist; use")
         assert "'panx', 'sample'" in text
 
     def test_file_in_place_of_a_folder(self, tmp_path: Path) -> None:
@@ -405,3 +405,21 @@ def test_class_label_of_another_tag_set(folder: Path) -> None:
     assert [*read(folder).tags] == [["B-MISC"]]
     as_dataset(Sentences([["a"]], [["noun"]]), ["O", "B-MISC", "noun"]).to_parquet(folder / "tr" / "train.parquet")
     assert "row 0: unknown tag 'noun'" in message(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [("IOB2", "IOB1"), ('"PER"', '"XXX"'), ('"sentences": 1', '"sentences": 9'), ("{", "")]
+)
+def test_damaged_survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]) -> None:
+    """What is cached of the first reading of a file is not believed when it was changed: the file is read again."""
+    monkeypatch.setenv("XNER_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "data" / "tr" / "train.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("Ali\tB-PER\n", encoding="utf-8")
+    found = Split(str(tmp_path / "data"), "tr", "train").survey
+    [cached] = (tmp_path / "cache").glob("tr-train-*.json")
+    before = cached.read_text(encoding="utf-8")
+    assert change[0] in before
+    cached.write_text(before.replace(*change), encoding="utf-8")
+    assert Split(str(tmp_path / "data"), "tr", "train").survey == found
+    assert cached.read_text(encoding="utf-8") == before

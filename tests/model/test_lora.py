@@ -27,7 +27,7 @@ from xner.model.lora import LoRA
 from xner.transfer.result import read_result
 from xner.transfer.stage import write_model
 
-pytest.importorskip("peft", reason="peft is not installed: pip install 'xner[lora]'")
+pytest.importorskip("peft", reason="peft is not installed: pip install '.[lora]'")
 
 RANK = 2
 PIECES = torch.arange(4, 68).view(4, 16)
@@ -334,5 +334,5 @@ def test_without_peft(
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(SystemExit, match="2"):
         main(command("fit", backbone, tmp_path / "run", "--model.lora.rank=4"))
-    assert capsys.readouterr().err == "xner: error: model.lora needs peft; install it with pip install 'xner[lora]'\n"
+    assert capsys.readouterr().err == "xner: error: model.lora needs peft; install it with pip install '.[lora]'\n"
     assert not (tmp_path / "run").exists()

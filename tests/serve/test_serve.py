@@ -330,7 +330,7 @@ def test_mistakes(run: Run, tiny_backbone: str, tagging_model: str, monkeypatch:
     outcome = run("serve", "--model", tiny_backbone, "--port", 0)
     assert_one_line(outcome, 2, f"model={tiny_backbone!r}", "no trained head")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert_one_line(run("serve", "--model", tagging_model), 2, "pip install 'xner[serve]'")
+    assert_one_line(run("serve", "--model", tagging_model), 2, "pip install '.[serve]'")
 
 
 def test_open_host(run: Run, tagging_model: str, monkeypatch: pytest.MonkeyPatch) -> None:

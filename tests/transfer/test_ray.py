@@ -21,7 +21,7 @@ Work = Callable[[Stage], Any]
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Ray, on this machine; it leaves nothing running."""
-    found = pytest.importorskip("ray", reason="Ray is not installed: pip install 'xner[ray]'")
+    found = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     yield found
     assert not found.is_initialized()
@@ -118,7 +118,7 @@ def test_without_ray(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SystemExit, match="2"):
         main([*transfer(tmp_path / "run", tiny_backbone), "--sizes=[10]", "--executor=ray"])
-    assert "executor=ray needs Ray; install it with pip install 'xner[ray]'" in capsys.readouterr().err
+    assert "executor=ray needs Ray; install it with pip install '.[ray]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from xner.transfer.resume import ResumeCheckpoint
+from xner.errors import RunError
+from xner.transfer.resume import ResumeCheckpoint, read_begun
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,12 @@ def test_gpus_are_asked_where_logging_waits(
         )
         keeper.on_train_batch_end(trainer, None, None, None, step - 1)
     assert asked == [True] * expected
+
+
+@pytest.mark.parametrize("content", ['{"options": 5}', '{"sentences": {"en/train": 5}}', "[]", "7", ""])
+def test_definition_of_another_kind(tmp_path: Path, content: str) -> None:
+    """A definition beside checkpoints whose parts have other types is damaged, not that of other options."""
+    (tmp_path / "last.ckpt").touch()
+    (tmp_path / "definition.json").write_text(content, encoding="utf-8")
+    with pytest.raises(RunError, match=r"definition\.json is missing or damaged"):
+        read_begun(tmp_path)

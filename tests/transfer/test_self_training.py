@@ -222,6 +222,14 @@ def test_what_is_left_out_is_kept(
     assert told.endswith(f"10 are below self_training.confidence={threshold}")
 
 
+def test_soup_of_what_is_left(tiny_backbone: str, tmp_path: Path) -> None:
+    """A soup of students counts the sentences that its first member was trained on."""
+    main(self_training(tmp_path, tiny_backbone, "--self_training.confidence=0.216", "--seeds=[42,43]", "--soup=true"))
+    first, soup = (result_of(tmp_path, f"self_training-tr-20-{end}") for end in ("seed42", "soup"))
+    assert first["left_out"]["unsure"] > 0
+    assert (soup["train_samples"], soup["target_samples"]) == (first["train_samples"], 20)
+
+
 def test_rounds(tiny_backbone: str, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The teacher of the second round is the student of one round, and both students start from the source stage."""
     teachers: list[dict[str, torch.Tensor]] = []

@@ -1,18 +1,21 @@
 """A backbone from the hub or from a folder in Hugging Face layout: its configuration and the tags of its head."""
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import wraps
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xner.errors import RunError, UserError, quoted
 from xner.tags import TagSet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+Part = TypeVar("Part")
 
 _ROBERTA = ("camembert", "data2vec-text", "roberta", "xlm-roberta", "xlm-roberta-xl")
 _BERT = ("bert", "electra", "ernie", "rembert")
@@ -23,7 +26,26 @@ def folder_of(backbone: str) -> Path:
     return Path(__file__).parents[1] / "data" / "sample" / "backbone" if backbone == "sample" else Path(backbone)
 
 
-@cache
+def cached(load: Callable[[str], Part]) -> Callable[[str], Part]:
+    """Remember what a function of a backbone returns, until a file of its folder changes."""
+    last: dict[str, tuple[object, Part]] = {}
+
+    @wraps(load)
+    def load_again(backbone: str) -> Part:
+        files = [path for path in folder_of(backbone).glob("*") if path.suffix in _PARTS]
+        state = {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+        if backbone not in last or last[backbone][0] != state:
+            last[backbone] = state, load(backbone)
+        return last[backbone][1]
+
+    return load_again
+
+
+_PARTS = (".json", ".safetensors", ".bin", ".model", ".txt")
+"""Suffixes of the files of a backbone: its configuration, weights and tokenizer."""
+
+
+@cached
 def load_config(backbone: str) -> "PreTrainedConfig":
     """Read a backbone's configuration.
 
@@ -63,7 +85,7 @@ _LARGEST = {
 
 
 def _check_sizes(config: "PreTrainedConfig", backbone: str) -> None:
-    """Check that a network of a configuration's sizes can exist.
+    """Check that a network of a configuration's sizes can exist, and that its probabilities can be calibrated.
 
     Raises:
         RunError: If it cannot.
@@ -75,6 +97,12 @@ def _check_sizes(config: "PreTrainedConfig", backbone: str) -> None:
         least = -1 if name == "max_position_embeddings" else 1
         if type(size) is int and (size == 0 or not least <= size <= largest):
             raise RunError(f"{path}: {name}={quoted(size)} is not possible; restore the file")
+    temperature = getattr(config, "calibration_temperature", 1.0)
+    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+        raise RunError(
+            f"{path}: calibration_temperature={quoted(temperature)} is not a positive number; restore the file, or "
+            "remove the entry, which leaves probabilities as they are"
+        )
     padding, pieces = config.pad_token_id, getattr(config, "vocab_size", None)
     if type(padding) is not int or not 0 <= padding < (pieces or padding + 1):
         raise RunError(

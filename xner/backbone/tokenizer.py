@@ -3,11 +3,10 @@
 import hashlib
 import json
 import shutil
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xner.backbone import errors_only, folder_of, from_pretrained, load_config
+from xner.backbone import cached, errors_only, folder_of, from_pretrained, load_config
 from xner.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ _TOKENIZER_FILES = (
 ).split()
 
 
-@cache
+@cached
 def load_tokenizer(backbone: str) -> "PreTrainedTokenizerFast":
     """Load a backbone's tokenizer.
 
@@ -84,6 +83,8 @@ def save_tokenizer(backbone: str, folder: Path) -> None:
 
     The files are copied. A missing tokenizer.json, as in mDeBERTa's folder, is made, which takes seconds.
     """
+    if folder.exists() and folder_of(backbone).exists() and folder.samefile(folder_of(backbone)):
+        return
     if (folder_of(backbone) / "tokenizer.json").is_file():
         for name in _TOKENIZER_FILES:
             if (folder_of(backbone) / name).is_file():

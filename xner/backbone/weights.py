@@ -4,11 +4,11 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xner.backbone import (
+    cached,
     check_types,
     errors_only,
     folder_of,
@@ -151,6 +151,14 @@ def _load_weights(
             use_safetensors=safetensors or None,
             **options,
         )
+    # transformers gives weights that the file lacks random values. A head may be new; the pooler is not used.
+    encoder = f"{network.base_model_prefix}."
+    lost = [name for name in info["missing_keys"] if name.startswith(encoder) and ".pooler." not in name]
+    if lost:
+        raise RunError(
+            f"model.backbone={backbone!r} lacks {len(lost)} weights of its encoder, such as {min(lost)}; restore its "
+            "weights from the original"
+        )
     # from_pretrained returns a network in evaluation mode, in which Lightning would train it without dropout.
     return network.train(), info
 
@@ -225,7 +233,7 @@ def save_network(network: "PreTrainedModel", folder: Path) -> None:
         raise RunError(f"{folder.parent}: the weights cannot be written ({error}); repeat the command") from error
 
 
-@cache
+@cached
 def backbone_digest(backbone: str) -> str:
     """Compute a key that changes with a backbone's weights, tokenizer and lineage, but not with its path.
 

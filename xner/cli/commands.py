@@ -136,6 +136,9 @@ def fit(cli: XnerCLI) -> None:
 def validate(cli: XnerCLI) -> None:
     """Score the validation splits."""
     _check_scored(cli)
+    data = cli.datamodule
+    if data.test_languages != data.languages:
+        say(f"validate scores data.languages={data.languages}; data.test_languages is for test and predict")
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, **_checkpoint(cli), verbose=cli.options.verbose)
 
 
@@ -255,11 +258,11 @@ def describe(evaluation: Evaluation) -> str:
         + (f"; F1 on the others {evaluation['f1_unseen']:.4f}" if evaluation["f1_unseen"] is not None else ""),
     ]
     if evaluation["unscored_words"]:
-        lines.append(f"part of the split: {evaluation['unscored_words']:,} words have no score")
+        lines.append(f"part of the split, its longest sentences: {evaluation['unscored_words']:,} words have no score")
     if evaluation["oracle"]:
         lines.append("oracle: the epoch of the weights was chosen by the validation split of the target")
     if evaluation["contaminated"]:
-        lines.append("contaminated: the weights were trained on an evaluation split")
+        lines.append("contaminated: the weights were trained on an evaluation split, or on all of these sentences")
     return "\n".join(lines)
 
 

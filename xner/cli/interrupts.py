@@ -1,10 +1,21 @@
-"""Ctrl-C before a command has begun."""
+"""How processes end: by Ctrl-C before a command has begun, and with the process that started them."""
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
+
+_PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
+
+
+def end_with_parent() -> None:
+    """Let Linux kill this process when the process that started it ends."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from xner.cli.configuration import (
 )
 from xner.cli.output import configure_logging
 from xner.cli.predictions import PredictOptions
-from xner.cli.processes import check_strategy, end_with_parent
+from xner.cli.processes import check_strategy, end_with_first
 from xner.dashboard import dashboards
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError, check_seed
@@ -123,7 +123,7 @@ class XnerCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str], model_class: type[TokenClassifier] = TokenClassifier) -> None:
         configure_logging()
-        end_with_parent()
+        end_with_first()
         self.words = list(args)
         super().__init__(
             model_class,

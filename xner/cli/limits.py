@@ -57,14 +57,25 @@ def check_interval(trainer: pl.Trainer, sentences: int, data: PanxDataModule, wh
     Raises:
         UserError: If it has fewer.
     """
-    every, limit = trainer.val_check_interval, trainer.limit_train_batches
+    every = trainer.val_check_interval
     if not isinstance(every, int) or trainer.check_val_every_n_epoch is None or not trainer.limit_val_batches:
         return
-    batches = -(-sentences // (data.batch_size * trainer.world_size))
-    # To Lightning, 1.0 is all batches and 1 is one batch.
-    batches = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
+    batches = epoch_batches(trainer, sentences, data)
     if every > batches:
         raise UserError(
             f"{where}trainer.val_check_interval={every} is more than the {batches} batches of an epoch; use a smaller "
             "number, or trainer.check_val_every_n_epoch=null to count batches over epochs"
         )
+
+
+def epoch_batches(trainer: pl.Trainer, sentences: int, data: PanxDataModule) -> int:
+    """Return the number of batches of an epoch, per process, within the trainer's limits.
+
+    Args:
+        trainer: The trainer.
+        sentences: Number of training sentences.
+        data: The data module.
+    """
+    limit, batches = trainer.limit_train_batches, -(-sentences // (data.batch_size * trainer.world_size))
+    # To Lightning, 1.0 is all batches and 1 is one batch.
+    return min(limit, batches) if isinstance(limit, int) else int(limit * batches)

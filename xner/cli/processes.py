@@ -1,6 +1,5 @@
 """The processes of one command: which strategies are supported, and what is said where one of them is lost."""
 
-import ctypes
 import os
 import signal
 import sys
@@ -11,9 +10,8 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
+from xner.cli.interrupts import end_with_parent
 from xner.errors import RunError, UserError
-
-_PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 
 def check_strategy(trainer: pl.Trainer, asked: object) -> None:
@@ -32,13 +30,13 @@ def check_strategy(trainer: pl.Trainer, asked: object) -> None:
         raise UserError(f"trainer.strategy={asked} shards the model or forks processes; use auto or ddp")
 
 
-def end_with_parent() -> None:
-    """Let Linux end this process with the process that started it, if Lightning did.
+def end_with_first() -> None:
+    """Let Linux end this process with the first process of its command, if Lightning started it from that.
 
     Without it, a process that waits for a lost one over NCCL notices that only after half an hour.
     """
-    if "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        end_with_parent()
 
 
 def check_lost(error: RuntimeError, trainer: pl.Trainer, advice: str) -> None:

@@ -45,7 +45,7 @@ def serve(args: Sequence[str]) -> None:
 
         from xner.serve.application import make_application
     except ImportError as error:
-        raise UserError("serve needs starlette and uvicorn; use pip install 'xner[serve]'") from error
+        raise UserError("serve needs starlette and uvicorn; use pip install '.[serve]'") from error
     with _listen(options.host, options.port) as listener:
         from xner.tagger import Tagger
 

@@ -1,6 +1,7 @@
 """The tool ``tag``: find entities in texts, files or standard input, and write them in one of several formats."""
 
 import argparse
+import logging
 import os
 import sys
 from collections import deque
@@ -9,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import cache, partial
+from io import TextIOWrapper
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +22,7 @@ from tqdm import tqdm
 
 from xner.backbone import check_head
 from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
+from xner.cli.interrupts import end_with_parent
 from xner.cli.output import escaped_lines, interlinear
 from xner.cli.parsing import ToolParser, add_model, add_tagger_options
 from xner.errors import RunError, UserError, options_called, quoted
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
     Load = Callable[[], Tagger]
 
+logger = logging.getLogger(__name__)
+
 _TEXTS = 256
 """Maximum number of texts that are tagged at once."""
 
@@ -40,6 +45,9 @@ _CHARACTERS = 500_000
 
 _MOST_PROCESSES = 1024
 """Number of processes above which the option is a mistake."""
+
+_SUFFIXES = (".txt", ".text", ".tsv", ".csv", ".conll", ".json", ".jsonl", ".md", ".html")
+"""Suffixes by which a word is probably meant as the path of a file."""
 
 LONGEST = 1_000_000
 """Characters of a line above which it is tagged in parts, so that the memory it needs is bounded."""
@@ -112,8 +120,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"{asks} needs a file to write; use --output FILE")
     if options.resume and options.format == "table":
         raise UserError("resume=true is not possible with format=table; use another format")
-    if options.output and options.format == "brat" and options.output.endswith(".ann"):
-        raise UserError(f"output={options.output!r} is the name of the annotations; use one that ends in .txt")
+    if options.output and options.format == "brat" and not options.output.endswith(".txt"):
+        raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")
@@ -127,6 +135,9 @@ def _check(options: argparse.Namespace) -> None:
 def _read(arguments: Sequence[str]) -> Iterator[str]:
     """Read the texts of the command line, of the files that it names, or of standard input."""
     if not arguments:
+        # As a file is read: without a byte-order mark, and with the line ends of any system.
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict", newline=None)
         yield from read_texts(sys.stdin, "standard input")
     for argument in arguments:
         if os.path.isfile(argument):
@@ -134,6 +145,8 @@ def _read(arguments: Sequence[str]) -> Iterator[str]:
             with open(argument, encoding="utf-8-sig") as file:
                 yield from read_texts(file, argument)
         else:
+            if Path(argument).suffix in _SUFFIXES and not argument.split()[1:]:
+                logger.warning("%r is tagged as a text, because there is no file of this name", argument)
             yield argument
 
 
@@ -167,7 +180,7 @@ def read_texts(file: TextIO, name: str) -> Iterator[str]:
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    """Group texts."""
+    """Group texts into batches of bounded size."""
     batch, size = [], 0
     for text in texts:
         batch.append(text)
@@ -220,6 +233,7 @@ def _begin_process(threads: int) -> None:
     import torch
     from transformers.utils import logging
 
+    end_with_parent()
     signal(SIGINT, SIG_IGN)  # the first process ends the others
     torch.set_num_threads(threads)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -252,6 +266,12 @@ class _Lines:
         """Open the file, and leave out an incomplete end if it is to be continued."""
         if self.path:
             if self.resumes:
+                with self.path.open("rb") as file:
+                    if not self.began(file.read(4096)):
+                        raise UserError(
+                            f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; "
+                            "use the --format that it was written with, or another file"
+                        )
                 self.texts, size = _whole_texts(self.path, self.ends)
                 os.truncate(self.path, size)
             self.file = self.path.open("a" if self.resumes else "w", encoding="utf-8", newline="")
@@ -274,6 +294,11 @@ class _Lines:
         return json_line(tagged, self.fields)
 
     @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether the beginning of a file, which may be cut off, has this format."""
+        return _agree(beginning, b'{"text": ')
+
+    @staticmethod
     def ends(line: bytes) -> bool:
         """Return whether a complete line is the last one of a text."""
         return True
@@ -285,6 +310,12 @@ class _Conll(_Lines):
     def format(self, tagged: "Tagged") -> str:
         """Format a text."""
         return conll_lines([word.text for word in tagged.words], tagged.tags)
+
+    @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether the first line is blank, has two columns, or is cut off."""
+        first, end, _ = beginning.partition(b"\n")
+        return not end or not first or first.count(b"\t") == 1
 
     @staticmethod
     def ends(line: bytes) -> bool:
@@ -300,6 +331,11 @@ class _Html(_Lines):
     def format(self, tagged: "Tagged") -> str:
         """Format a text."""
         return html_line(tagged)
+
+    @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether it is the beginning of a page."""
+        return _agree(beginning, HTML_HEAD.encode())
 
     @staticmethod
     def ends(line: bytes) -> bool:
@@ -321,6 +357,11 @@ class _Table(_Lines):
 
 class _Brat(_Lines):
     """Write a text per line, and the entities beside it."""
+
+    @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether it is text, which anything may be."""
+        return True
 
     def __enter__(self) -> "_Brat":
         """Open both files."""
@@ -350,6 +391,11 @@ class _Brat(_Lines):
         self.file.write(one_line(tagged.text) + "\n")
         self.start += len(tagged.text) + 1
         self.number += len(tagged.entities)
+
+
+def _agree(beginning: bytes, head: bytes) -> bool:
+    """Return whether one of two beginnings is the beginning of the other."""
+    return beginning.startswith(head) or head.startswith(beginning)
 
 
 def _whole_texts(path: Path, ends: Callable[[bytes], bool]) -> tuple[int, int]:

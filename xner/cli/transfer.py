@@ -20,7 +20,7 @@ from xner.backbone.weights import check_masked
 from xner.cli.callbacks import check_monitored
 from xner.cli.configuration import named, resolved_yaml
 from xner.cli.lightning import SET_BY_TRANSFER, XnerCLI, config_yaml, parse_command
-from xner.cli.limits import check_interval, check_training, limits
+from xner.cli.limits import check_interval, check_training, epoch_batches, limits
 from xner.cli.output import Cell, duration, say, table
 from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.data.datamodule import PanxDataModule
@@ -48,6 +48,8 @@ def transfer(cli: XnerCLI) -> None:
         UserError: If an option is wrong, before anything is written.
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
+    if (cli.root / "model").is_dir() or (cli.root / "checkpoints").is_dir():
+        raise UserError(f"trainer.default_root_dir={str(cli.root)!r} is the folder of a fit; use another folder")
     given = {field.name: cli.options[field.name] for field in fields(TransferOptions)}
     nested = {"few_shot": FewShot, "self_training": SelfTraining, "pretraining": Pretraining}
     options = TransferOptions(**given | {name: kind(**vars(given[name])) for name, kind in nested.items()})
@@ -64,7 +66,7 @@ def transfer(cli: XnerCLI) -> None:
         adapt_backbone=options.adapt_backbone,
     )
     limit, steps = limits(cli.options)
-    options.check(limit)
+    options.check(limit, bounded=math.isfinite(steps))
     CardOptions(license=cli.options.license).check()
     stages_of()  # refuses wrong options before the data is read
     _check_set_by_transfer(cli, options)
@@ -84,7 +86,12 @@ def transfer(cli: XnerCLI) -> None:
     epochs = options.few_shot.epochs_of(stages, sentences, batch=batch, epochs=limit)
     epochs |= {stage.id: options.pretraining.max_epochs for stage in stages if stage.labels == "none"}
     if options.plan:
-        say(plan_table(stages, backbone=backbone, sentences=sentences, batch=batch, epochs=epochs, max_steps=steps))
+        accumulated = int(trainer.accumulate_grad_batches)
+        lengths = {
+            name: -(-epoch_batches(trainer, sum(each.values()), data) // accumulated)
+            for name, each in sentences.items()
+        }
+        say(plan_table(stages, backbone=backbone, sentences=sentences, lengths=lengths, epochs=epochs, max_steps=steps))
         return
     experiment = prepare(
         data,
@@ -139,7 +146,7 @@ def plan_table(
     *,
     backbone: str,
     sentences: Mapping[str, Mapping[str, int]],
-    batch: int,
+    lengths: Mapping[str, int],
     epochs: Mapping[str, float],
     max_steps: float = math.inf,
 ) -> str:
@@ -149,15 +156,14 @@ def plan_table(
         stages: The stages as ``plan`` lists them.
         backbone: What stages without a parent start from.
         sentences: The number of training sentences per language of each stage, by its id.
-        batch: Sentences per optimizer step, over all processes.
+        lengths: Optimizer steps per epoch of each stage, by its id.
         epochs: Number of epochs of each stage, by its id.
         max_steps: Maximum number of optimizer steps per stage.
     """
     rows = []
     for stage in stages:
         counts = sentences[stage.id]
-        total = int(min(epochs[stage.id] * -(-sum(counts.values()) // batch), max_steps))
-        steps = 0 if stage.averages else total
+        steps = 0 if stage.averages else int(min(epochs[stage.id] * lengths[stage.id], max_steps))
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
         trained += {"gold": "", "predicted": ", predicted labels", "none": ", masked subwords"}[stage.labels]
         start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or backbone

@@ -147,7 +147,12 @@ class Encoded:
 
 
 def encode(
-    sentences: Iterable[Sentence], tokenizer: "PreTrainedTokenizerFast", max_length: int, tag_set: TagSet
+    sentences: Iterable[Sentence],
+    tokenizer: "PreTrainedTokenizerFast",
+    max_length: int,
+    tag_set: TagSet,
+    *,
+    hashed: bool = True,
 ) -> Encoded:
     """Tokenize sentences, label the first piece of each word, and split long sentences at word boundaries.
 
@@ -157,20 +162,21 @@ def encode(
         tokenizer: The fast tokenizer of the backbone.
         max_length: Maximum number of pieces per window, special tokens included.
         tag_set: The tag set that all tags belong to.
+        hashed: Whether to compute hashes and the digest, by which sentences are recognised; else they are empty.
 
     Raises:
         UserError: If ``max_length`` leaves no room for a piece.
     """
     content, parts, remaining = hashlib.sha256(), [], iter(sentences)
     while block := [*islice(remaining, _BLOCK)]:
-        for sentence in block:
+        for sentence in block if hashed else ():
             content.update(content_of(sentence))
-        parts.append(_encode_block(Sentences.of(block), tokenizer, max_length, tag_set))
-    return replace(join(parts), digest=content.hexdigest())
+        parts.append(_encode_block(Sentences.of(block), tokenizer, max_length, tag_set, hashed))
+    return replace(join(parts), digest=content.hexdigest() if hashed else "")
 
 
 def _encode_block(
-    sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int, tag_set: TagSet
+    sentences: Sentences, tokenizer: "PreTrainedTokenizerFast", max_length: int, tag_set: TagSet, hashed: bool
 ) -> Encoded:
     """Encode some of the sentences of a split, without a digest."""
     before, after = _special_tokens(tokenizer)
@@ -213,6 +219,7 @@ def _encode_block(
     has_piece = word_pieces > 0
     labels = np.full(len(pieces), IGNORE, dtype=np.int8)
     labels[word_piece[has_piece]] = word_label[has_piece]
+    words = sentences.words if hashed else []
     return Encoded(
         pieces=pieces,
         labels=labels,
@@ -221,9 +228,9 @@ def _encode_block(
         sentence_word=sentence_word,
         word_piece=np.where(has_piece, word_piece, -1),
         word_label=word_label,
-        word_hash=_hash(chain.from_iterable(sentences.words)),
-        sentence_hash=_hash("\t".join(escaped_words(words)) for words in sentences.words),
-        normal_hash=_hash("\t".join(escaped_words(normalise_words(words))) for words in sentences.words),
+        word_hash=_hash(chain.from_iterable(words)),
+        sentence_hash=_hash("\t".join(escaped_words(each)) for each in words),
+        normal_hash=_hash("\t".join(escaped_words(normalise_words(each))) for each in words),
         digest="",
         stats=EncodingStats(
             sentences=len(sentences),

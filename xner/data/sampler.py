@@ -95,7 +95,7 @@ class TrainSampler(SequentialSampler):
         drawn = []
         starts = np.cumsum([0, *self.languages])[:-1]
         for start, count, share in zip(starts, self.languages, smoothed(self.languages, self.smoothing), strict=True):
-            rounds = [generator.permutation(count) for _ in range(-(-share // count))]
+            rounds = [generator.permutation(count) for _ in range(-(-share // count) if count else 0)]
             drawn.append(start + np.concatenate([*rounds, np.empty(0, dtype=np.int64)])[:share])
         chosen: Int64 = self.sentences[np.concatenate(drawn)]
         return chosen
@@ -114,7 +114,8 @@ def smoothed(counts: Sequence[int], exponent: float) -> list[int]:
     >>> smoothed([20_000, 100], 1), smoothed([20_000, 100], 0.5), smoothed([3, 2], 0)
     ([20000, 100], [18773, 1327], [3, 2])
     """
-    weights = np.asarray(counts, dtype=np.float64) ** exponent
+    sizes = np.asarray(counts, dtype=np.float64)
+    weights = np.where(sizes > 0, sizes**exponent, 0)  # 0**0 is 1, but there is nothing to repeat
     exact = weights / weights.sum() * sum(counts)
     shares = np.floor(exact).astype(np.int64)
     largest = np.argsort(shares - exact, kind="stable")[: sum(counts) - int(shares.sum())]

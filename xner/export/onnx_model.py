@@ -36,7 +36,7 @@ def check_installed() -> None:
         for package in ("onnx", "onnxruntime", "onnxscript"):
             import_module(package)
     except ImportError as error:
-        raise UserError("format=onnx needs onnx, onnxruntime and onnxscript; use pip install 'xner[export]'") from error
+        raise UserError("format=onnx needs onnx, onnxruntime and onnxscript; use pip install '.[export]'") from error
 
 
 class _Logits(nn.Module):

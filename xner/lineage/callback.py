@@ -137,9 +137,9 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
         "data.languages": data.languages,
         "data.smoothing": data.smoothing,
         "model.schedule": options["schedule"],
-        "model.warmup_ratio (in steps)": math.ceil(steps * options["warmup_ratio"]),
         # A constant learning rate does not depend on the number of steps.
         "trainer.max_epochs or max_steps (in optimizer steps)": None if options["schedule"] == "constant" else steps,
+        "model.warmup_ratio (in steps)": math.ceil(steps * options["warmup_ratio"]),
     }
 
 

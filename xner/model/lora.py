@@ -56,7 +56,7 @@ class LoRA:
         try:
             import peft  # noqa: F401 - whether it is there
         except ImportError as error:
-            raise UserError("model.lora needs peft; install it with pip install 'xner[lora]'") from error
+            raise UserError("model.lora needs peft; install it with pip install '.[lora]'") from error
 
 
 def adapt(network: "PreTrainedModel", lora: LoRA) -> None:

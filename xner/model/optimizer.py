@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from xner.errors import UserError
+from xner.model.fast.products import in_first_process
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def check_same_network(own: Mapping[str, Any], weights: Mapping[str, Any], backb
             f"ckpt_path holds another network than that of model.backbone={backbone!r}; use the backbone that it was "
             "trained from"
         )
-    if saved != backbone and not int(os.environ.get("LOCAL_RANK", 0)):
+    if saved != backbone and in_first_process():
         logger.info(
             f"the weights are those of ckpt_path, which started from model.backbone={saved!r}; of {backbone!r} only "
             "the tokenizer is used"

@@ -38,7 +38,9 @@ SHOWN = (
     *("model.learning_rate", "model.schedule", "model.warmup_ratio", "model.weight_decay", "model.freeze"),
     *("model.lora", "model.compact_vocabulary", "data.max_length", "data.packing", "data.smoothing"),
     *("data.num_samples", "data.shots", "data.sample_from", "data.map_types", "data.validation_fraction"),
-    *("trainer.max_epochs", "trainer.max_steps", "trainer.precision", "trainer.gradient_clip_val", "select"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_train_batches"),
+    *("trainer.overfit_batches", "trainer.precision", "trainer.gradient_clip_val", "select"),
+    *("model.decoding", "model.evaluation_precision"),
 )
 """The options that a card shows, where they are set."""
 

@@ -1,13 +1,14 @@
 """The matrix of an experiment: the F1 of every kind of stage on every language that was evaluated."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
 from xner.report.runs import SOURCE, Run, evaluation_on, regime_order, size_of, span_counts, target_of
 from xner.report.statistics import Interval, Resampled
-from xner.transfer.result import Result
+from xner.transfer.result import Evaluation, Result
 
 
 class MatrixCell(NamedTuple):
@@ -54,11 +55,14 @@ class Matrix(NamedTuple):
     rows: list[MatrixRow]
 
 
-def score_matrix(runs: Sequence[Run]) -> Matrix:
+def score_matrix(runs: Sequence[Run]) -> Matrix | None:
     """Score the stages of some runs on every language that one of them was evaluated on.
 
     Args:
         runs: The runs; each has its own source languages.
+
+    Returns:
+        The matrix; ``None`` where there are only a source and a target, which the learning curve shows.
     """
     groups: dict[tuple[int, str, str | None, int], list[Result]] = {}
     for number, run in enumerate(runs):
@@ -71,6 +75,8 @@ def score_matrix(runs: Sequence[Run]) -> Matrix:
     sources = [_sources(run) for run in runs]
     evaluated = [each["language"] for run in runs for result in run.results for each in result["evaluations"]]
     languages = list(dict.fromkeys([*(each for some in sources for each in some), *evaluated]))
+    if len(languages) <= 2:
+        return None
     columns = {language: _column(runs, groups, language) for language in languages}
     rows = []
     for key, _ in groups.items():
@@ -86,16 +92,21 @@ def score_matrix(runs: Sequence[Run]) -> Matrix:
 def _column(
     runs: Sequence[Run], groups: dict[tuple[int, str, str | None, int], list[Result]], language: str
 ) -> dict[tuple[int, str, str | None, int], MatrixCell]:
-    """Score all groups on one language, each on the same bootstrap samples where the sentences are the same."""
+    """Score all groups on one language, on the same bootstrap samples where they have as many sentences."""
     found: dict[tuple[int, str, str | None, int], MatrixCell] = {}
+    same_size: dict[int, dict[tuple[int, str, str | None, int], list[Evaluation]]] = {}
     for key, stages in groups.items():
         scores = [score for stage in stages if (score := evaluation_on(stage, language))]
-        if len(scores) < len(stages):
-            continue
-        resampled = Resampled([span_counts(runs[key[0]], stage, language) for stage in stages])
-        mean = float(np.mean([score["f1"] for score in scores]))
-        zero_shot = all(score["zero_shot"] for score in scores)
-        found[key] = MatrixCell(mean, resampled.interval(range(len(stages))), zero_shot)
+        if len(scores) == len(stages):
+            same_size.setdefault(scores[0]["sentences"], {})[key] = scores
+    for scored in same_size.values():
+        # To draw the samples takes longer than to score all groups on them.
+        resampled = Resampled([span_counts(runs[key[0]], stage, language) for key in scored for stage in groups[key]])
+        columns = iter(range(sum(map(len, scored.values()))))
+        for key, scores in scored.items():
+            mean = float(np.mean([score["f1"] for score in scores]))
+            zero_shot = all(score["zero_shot"] for score in scores)
+            found[key] = MatrixCell(mean, resampled.interval([*islice(columns, len(scores))]), zero_shot)
     return found
 
 

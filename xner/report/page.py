@@ -104,13 +104,13 @@ class RunView(NamedTuple):
     reliability: Markup
 
 
-def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
+def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -> str:
     """Render the page of one run, or of several in comparison.
 
     Args:
         analyses: The runs, one per target; the others are compared with the first.
         svg: The learning curves of all of them.
-        matrix: The scores on all languages, which are shown if there are more than a source and a target.
+        matrix: The scores on all languages, if there are more than a source and a target.
     """
     several = len(analyses) > 1
     points = [point for each in analyses for point in each.points if point.size]
@@ -128,8 +128,8 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix) -> str:
         seeds=sorted({each["seed"] for analysis in analyses for each in analysis.run.results} - {None}),
         sizes=sorted({point.size for point in points}),
         compared=compare(analyses[0], analyses[1:]),
-        matrix=matrix if len(matrix.languages) > 2 else None,
-        matrix_sources=matrix.rows[0].sources,
+        matrix=matrix,
+        matrix_sources=matrix.rows[0].sources if matrix else [],
         targets=[*dict.fromkeys(language_name(each.target) for each in analyses)],
         names=[*dict.fromkeys(each.run_name for each in analyses)],
         language_name=language_name,

@@ -119,15 +119,18 @@ class TransferOptions:
     adapt_backbone: Literal["target", "both"] | None = None
     pretraining: Pretraining = field(default_factory=Pretraining)
 
-    def check(self, epochs: float) -> None:
+    def check(self, epochs: float, *, bounded: bool = False) -> None:
         """Check the options that need neither the plan nor the data.
 
         Args:
             epochs: The maximum number of epochs of stages without settings of their own; infinity for no limit.
+            bounded: Whether the number of optimizer steps per stage has a limit.
 
         Raises:
             UserError: If one is out of its range, or epochs cannot be selected as asked.
         """
+        if math.isinf(epochs) and not bounded:
+            raise UserError("trainer.max_epochs=-1 has no end, but every stage needs one; use a number, or max_steps")
         if self.gpus_per_stage is not None and not 0 <= self.gpus_per_stage <= 1:
             raise UserError(f"gpus_per_stage={self.gpus_per_stage} is not between 0 and 1; use one of them, or null")
         self.few_shot.check(epochs)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any
+from typing import Any, get_type_hints
 
 import lightning.pytorch as pl
 import numpy as np
@@ -28,6 +28,7 @@ from xner.files import file_atomically, write_atomically
 from xner.lineage.checkpoint import check_file
 from xner.model.evaluation import FitTemperature
 from xner.transfer.definition import Definition
+from xner.typed import check_type
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """The signals that stop a command: of the system, of the keyboard, and of SLURM as Lightning's documentation has it
@@ -107,7 +108,13 @@ def read_begun(checkpoints: Path) -> dict[str, Any] | None:
         return None
     path = checkpoints / _BEGUN
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        check_type(found, dict[str, Any], "it")
+        # A part that is missing, or unknown, is the definition of another version, which the comparison says.
+        for name, kind in get_type_hints(Definition).items():
+            if name in found:
+                check_type(found[name], kind, name)
+        return found
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise RunError(f"{path} is missing or damaged; delete {checkpoints} to restart the stage") from error
 

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,19 @@ def run_experiment(
         with on_signals(exit_by_signal), lock_run_folder(experiment.root):
             remove_parts(experiment.root)
             done = complete_stages(experiment)
+            others = other_stages(experiment)
             write_atomically(experiment.root / "config.yaml", config)
             for language in experiment.evaluated:
                 split = data.test_split_of(language)
                 write_sentences(experiment.root, language, split.name, split.sentences.words)
             for observer in observers:
                 observer.experiment_begun(experiment, done)
-            _clean_up(experiment, done)
+            _clean_up(experiment, done, others)
             for result in execute([stage for stage in experiment.stages if stage.id not in done]):
                 done[result["stage"]] = result
                 for observer in observers:
                     observer.stage_completed(result)
-                _clean_up(experiment, done)
+                _clean_up(experiment, done, others)
             results = [done[stage.id] for stage in experiment.stages]
             for observer in observers:
                 observer.experiment_ended(results, experiment)
@@ -133,6 +135,35 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
     return done
 
 
+def other_stages(experiment: Experiment) -> list[Result]:
+    """Read the results of the complete stages in the folder that are not in the plan, as of other sizes or seeds.
+
+    Raises:
+        UserError: If one of them would be on a learning curve with a stage that starts from another one.
+    """
+    planned = {stage.id for stage in experiment.stages}
+    found = [read_result(path.parent) for path in sorted(experiment.root.glob("stages/*/result.json"))]
+    others = [result for result in found if result and result["stage"] not in planned]
+    # The stages of each curve in which every stage starts from the one before, by size: their ids and starts.
+    curves: dict[tuple[str, int], dict[int, tuple[str, str | None]]] = {}
+    for stage in experiment.stages:
+        if stage.regime == "progressive" and stage.target:
+            curves.setdefault((stage.target, stage.seed), {})[stage.size] = stage.id, stage.parent
+    for result in others:
+        curve = curves.get((result["train_languages"][-1], result["seed"] or 0))
+        if result["regime"] == "progressive" and curve:
+            size = result["target_samples"] if result["shots"] is None else result["shots"]
+            curve[size] = result["stage"], result["start_from"]
+    for curve in curves.values():
+        for (_, (before, _)), (_, (each, start)) in pairwise(sorted(curve.items())):
+            if start != before:
+                raise UserError(
+                    f"{experiment.root} holds stages of other sizes: {each} starts from {start}, not from {before}, so "
+                    "that they would not be one curve; use another --trainer.default_root_dir"
+                )
+    return others
+
+
 def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
     """Check that a model folder that a stage starts from, or averages, is as its stage wrote it.
 
@@ -143,7 +174,7 @@ def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
     if not (folder / "config.json").is_file():
         raise RunError(
             f"{stage.id} {'averages' if stage.averages else 'starts from'} {parent['stage']}, whose weights are not in "
-            f"{folder}; delete {folder.parent} to train it again"
+            f"{folder}; delete {folder.parent} to train it again (keep=all or last keeps the weights for later sizes)"
         )
     try:
         same = folder_digest(folder) == parent["model"]
@@ -156,10 +187,11 @@ def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
         )
 
 
-def _clean_up(experiment: Experiment, done: Mapping[str, Result]) -> None:
+def _clean_up(experiment: Experiment, done: Mapping[str, Result], others: Sequence[Result]) -> None:
     """Write ``results.csv``, and delete checkpoints and weights that are no longer needed."""
-    if done:
-        write_csv(experiment.root / "results.csv", [done[each.id] for each in experiment.stages if each.id in done])
+    if done or others:
+        planned = [done[each.id] for each in experiment.stages if each.id in done]
+        write_csv(experiment.root / "results.csv", [*planned, *others])
     waiting = {parent for stage in experiment.stages if stage.id not in done for parent in stage.parents}
     for stage in experiment.stages:
         if stage.id in done:
@@ -195,7 +227,7 @@ def with_ray(stages: Sequence[Stage], train: Train, *, cpus: float, gpus: float 
     try:
         import ray
     except ImportError as error:
-        raise UserError("executor=ray needs Ray; install it with pip install 'xner[ray]'") from error
+        raise UserError("executor=ray needs Ray; install it with pip install '.[ray]'") from error
     handler = signal.getsignal(signal.SIGTERM)
     address = os.environ.get("RAY_ADDRESS", "local")
     ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
@@ -205,7 +237,10 @@ def with_ray(stages: Sequence[Stage], train: Train, *, cpus: float, gpus: float 
         gpus = float(has.get("GPU", 0) > 0) if gpus is None else gpus
         for name, takes in {"CPU": cpus, "GPU": gpus}.items():
             if takes > has.get(name, 0):
-                raise UserError(f"a stage takes {takes:g} {name}, but Ray has {has.get(name, 0):g}")
+                option = "gpus_per_stage" if name == "GPU" else "OMP_NUM_THREADS"
+                raise UserError(
+                    f"{option}={takes:g} exceeds the {has.get(name, 0):g} {name} of Ray; use a smaller number"
+                )
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=3)(lambda stage: train(stage))
         waiting = list(stages)
         running: dict[Any, Stage] = {}

@@ -37,7 +37,7 @@ from xner.transfer.definition import define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
 from xner.transfer.pretraining import mask_text
-from xner.transfer.result import LeftOut, Result, write_result
+from xner.transfer.result import LeftOut, Result, read_result, write_result
 from xner.transfer.resume import ResumeCheckpoint, read_best, write_begun
 from xner.transfer.scoring import evaluate
 from xner.transfer.self_training import label_sentences
@@ -131,15 +131,19 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
     evaluations, counts = ([], {}) if text else evaluate(run_test(trainer, model, data), data, history)
+    train_samples = sum(len(data.training_sentences(language)) for language in data.languages)
     target_samples = len(data.training_sentences(stage.target)) if stage.target else 0
+    target_samples += left_out["in_test"] + left_out["unsure"]
+    if stage.averages and (first := read_result(experiment.folder(stage.averages[0]))):
+        train_samples, target_samples = first["train_samples"], first["target_samples"]
     result: Result = {
         "stage": stage.id,
         "regime": stage.regime,
         "seed": None if stage.averages else stage.seed,
         "start_from": "+".join(stage.parents) or experiment.backbone,
         "train_languages": [language for language, _ in stage.train],
-        "train_samples": sum(len(data.training_sentences(language)) for language in data.languages),
-        "target_samples": target_samples + left_out["in_test"] + left_out["unsure"],
+        "train_samples": train_samples,
+        "target_samples": target_samples,
         "shots": stage.shots,
         "types": [*data.tag_set.types],
         "evaluations": evaluations,

@@ -10,6 +10,8 @@ import difflib
 import hashlib
 import json
 import logging
+import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -67,8 +69,9 @@ def locate(source: str, language: str, options: ReadOptions) -> Location:
         names = ["panx", "sample", *(each for each in presets() if each != "panx")]
         near = difflib.get_close_matches(source, names, n=1)
         meant = f"did you mean {near[0]!r}? Use" if near else "use"
+        wrong = "is not a folder" if os.path.lexists(source) else "does not exist"
         raise UserError(
-            f"data.source={source!r} is not a folder; {meant} {', '.join(map(repr, names))}, {PREFIX}<id>, or a folder "
+            f"data.source={source!r} {wrong}; {meant} {', '.join(map(repr, names))}, {PREFIX}<id>, or a folder "
             "that contains <language>/train.tsv, validation.tsv and test.tsv (or .conll, .iob2, .txt, .csv, .jsonl, "
             ".parquet, save_to_disk)"
         )
@@ -171,15 +174,18 @@ class Split:
             return self._location.known
         path = cache_folder() / f"{self.language}-{self.name}-{self.identity[:24]}.json"
         try:
-            content = json.loads(path.read_bytes())
-            return Survey(content["scheme"], tuple(content["types"]), content["converted"], content["sentences"])
-        except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: the file is read
+            content, checksum = path.read_text(encoding="utf-8").splitlines()
+            if checksum == _checksum(content):
+                stored = json.loads(content)
+                return Survey(**{**stored, "types": tuple(stored["types"])})
+        except (OSError, ValueError):  # not there, or damaged: the file is read
             pass
         types, sentences = self._checked()
         found = survey((tags for _, tags in sentences), types)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(asdict(found)))
+            content = json.dumps(asdict(found))
+            write_atomically(path, f"{content}\n{_checksum(content)}\n")
         except OSError as error:
             logger.warning("%s cannot be cached in %s (%s)", self, path.parent, error.strerror)
         return found
@@ -249,6 +255,10 @@ class Split:
             yield Sentence(self._without_prefix(words), list(tags))  # type: ignore[arg-type] # strings
         if row is None:
             raise RunError(f"{where} contains no sentences")
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _problem(words: Sequence[object], tags: Sequence[object], options: ReadOptions) -> tuple[int, str] | None:

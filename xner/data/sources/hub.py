@@ -274,6 +274,7 @@ class Hub:
             )
 
 
+@cache
 def _load(name: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
     """Load all splits of a configuration; ``datasets`` prepares all of them, also if one is asked for."""
     import datasets

@@ -274,7 +274,7 @@ class Products:
 @cache
 def _log(chosen: tuple[tuple[str, Libraries], ...]) -> None:
     """Log what was chosen, once per process."""
-    if not chosen or int(os.environ.get("LOCAL_RANK", 0)):
+    if not chosen or not in_first_process():
         return
     kinds = []
     for kind in asdict(chosen[0][1]):
@@ -336,6 +336,12 @@ class Product:
         return {**self.__dict__, "packed": None}
 
 
+def in_first_process() -> bool:
+    """Return whether this is the only process, or the first of a distributed run, which speaks for all."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not distributed or torch.distributed.get_rank() == 0
+
+
 @cache
 def has_bfloat16() -> bool:
     """Return whether this CPU multiplies bfloat16 numbers in hardware, by AVX512_BF16 or AMX."""
@@ -345,7 +351,7 @@ def has_bfloat16() -> bool:
 @cache
 def warn_of_slow_bfloat16() -> None:
     """Log a warning, once per process, if bfloat16 is slower than float32 on this CPU."""
-    if not has_bfloat16() and not int(os.environ.get("LOCAL_RANK", 0)):
+    if not has_bfloat16() and in_first_process():
         logger.warning(
             "bfloat16 is slower than float32 on this CPU, which has neither AVX512_BF16 nor AMX; use "
             "trainer.precision=32-true and model.evaluation_precision=float32"
