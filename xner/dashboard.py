@@ -244,7 +244,7 @@ def _summarize(dashboard: Dashboard, evaluations: Sequence[Evaluation], **others
 FEW_SHOT = ("regime", "sentences", "seeds", "f1", "f1_sd", "f1_low", "f1_high", "source_f1", "forgotten")
 ERRORS = ("stage", "error", "sentence", "text", "gold", "predicted")
 
-Row = list[str | float | None]
+TableRow = list[str | float | None]
 
 
 def write_overview(dashboard: Dashboard, analysis: Analysis, curve: Path, *, several: bool = False) -> None:
@@ -264,7 +264,7 @@ def write_overview(dashboard: Dashboard, analysis: Analysis, curve: Path, *, sev
     dashboard.end()
 
 
-def few_shot_rows(analysis: Analysis) -> list[Row]:
+def few_shot_rows(analysis: Analysis) -> list[TableRow]:
     """Return a row under ``FEW_SHOT`` per point of the curve, first that of the source stages, with 0 sentences."""
     return [
         [
@@ -282,10 +282,10 @@ def few_shot_rows(analysis: Analysis) -> list[Row]:
     ]
 
 
-def error_rows(analysis: Analysis) -> list[Row]:
+def error_rows(analysis: Analysis) -> list[TableRow]:
     """Return a row under ``ERRORS`` per example error, of the first and of the best stage of the curve."""
     sentences = evaluated_words(analysis)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for stage, found in shown_examples(analysis):
         for kind, some in found.items():
             for each in some:

@@ -88,7 +88,7 @@ class Comparison:
             lines.append(f"| {pair} | {' | '.join(f'**{ratio:.2f}**' for ratio in ratios.values())} |")
         for side, shares in self.shares().items():
             cells = " | ".join(f"{share:.0%}" for share in shares.values())
-            lines.append(f"| {side}, share of the best product rate of its precision | {cells} | |")
+            lines.append(f"| {side}, fraction of the best product rate of its precision | {cells} | |")
         rates = "; ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in self.product_rates().items())
         measured = f"Measured on: {self.machine}. Matrix products, GFLOP/s: {rates}."
         return "\n".join([f"{self.title}.", "", *lines, "", measured])

@@ -95,7 +95,7 @@ def test_ratios_are_of_medians() -> None:
     table = comparison.table().splitlines()
     assert table[4] == "| Trainer | 8.00 (2.00 to 9.00) | 40.0 (10.0 to 41.0) | 6.00 (6.00 to 6.00) |"
     assert table[6] == "| xner / Trainer | **3.00** | **3.00** | **0.50** |"
-    assert table[7] == "| xner, share of the best product rate of its precision | 50% | 25% | |"
+    assert table[7] == "| xner, fraction of the best product rate of its precision | 50% | 25% | |"
     assert table[-1].endswith("Matrix products, GFLOP/s: float32, MKL 200.")
 
 

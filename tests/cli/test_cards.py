@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 import xner.cli.transfer
 from tests.commands import Run, assert_one_line, options, results
-from xner.report.card import Measured, measure
+from xner.report.card import Measured, measured_scores
 from xner.transfer.result import Result
 
 
@@ -127,9 +127,9 @@ def test_only_kept_folders_have_cards(
 
     def watch(folder: Path, result: Result) -> list[Measured]:
         measured.append(folder.name)
-        return measure(folder, result)
+        return measured_scores(folder, result)
 
-    monkeypatch.setattr(xner.cli.transfer, "measure", watch)
+    monkeypatch.setattr(xner.cli.transfer, "measured_scores", watch)
     command = ["transfer", *options("sample", tiny_backbone, tmp_path / "run"), "--sizes=[10,20]"]
     assert run(*command, "--adapt_backbone=target", "--pretraining.max_epochs=1").code == 0
     assert measured == ["source-en-seed42"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sources import FORMATS, as_jsonl, as_rows, random_sentences
-from xner.data.audit import FINDINGS, OF_TOKENIZER, Audit, Example, audit_splits, escape_invisible, has_invisible
+from xner.data.audit import FINDINGS, OF_TOKENIZER, Audit, FindingExample, audit_splits, escape_invisible, has_invisible
 from xner.data.redirects import KEYWORDS, fold_case, is_redirect
 from xner.data.sources import ReadOptions, Sentence, Sentences, Split, splits_of
 from xner.data.sources.hub import presets
@@ -370,7 +370,7 @@ class TestRedirects:
         """Redirects are counted per split."""
         audit = audited(tmp_path, {"tr": {"train": "YÖNLENDİRME Van/B-LOC\nbir", "test": "bir"}})
         assert counts(audit, "redirects") == {"tr/train": (1, 2), "tr/test": (0, 1)}
-        assert audit.findings["redirects"][0].examples == (Example(0, "YÖNLENDİRME Van"),)
+        assert audit.findings["redirects"][0].examples == (FindingExample(0, "YÖNLENDİRME Van"),)
 
 
 def test_sample_is_clean() -> None:
@@ -394,7 +394,9 @@ def test_panx(shared: Path) -> None:
         "tr/validation": (2107, 10000),
         "tr/test": (2056, 10000),
     }
-    assert audit.findings["overlap"][1].examples[0] == Example(0, "Pro League ekiplerinden Club Brugge'de oynuyor .")
+    assert audit.findings["overlap"][1].examples[0] == FindingExample(
+        0, "Pro League ekiplerinden Club Brugge'de oynuyor ."
+    )
     assert counts(audit, "seen_entities") == {"tr/validation in tr": (6990, 13517), "tr/test in tr": (7087, 13587)}
     train = {tuple(words) for words, _ in splits[0].read()}
     assert sum(tuple(words) in train for words, _ in splits[2].read()) == 1306

@@ -15,8 +15,17 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 import xner.report.card
 from xner.errors import UserError
-from xner.report.card import CardOptions, Facts, Measured, carry_card, license_of, measure, render_card, write_card
-from xner.report.runs import span_counts
+from xner.report.card import (
+    CardOptions,
+    Facts,
+    Measured,
+    carry_card,
+    license_of,
+    measured_scores,
+    render_card,
+    write_card,
+)
+from xner.report.runs import stage_span_counts
 from xner.report.statistics import Interval, Resampled
 from xner.transfer.result import read_result
 
@@ -59,7 +68,7 @@ def test_hub_reads_the_metadata(tmp_path: Path, write_run: Callable[..., Path]) 
     result = read_result(stage)
     assert result
     folder = folder_with(stage / "model")
-    measured = measure(stage, result)
+    measured = measured_scores(stage, result)
     write_card(
         folder,
         Facts(
@@ -109,7 +118,7 @@ def test_hub_is_asked_to_validate(
     stage = write_run(tmp_path / "run") / "stages" / "progressive-tr-1000-seed42"
     result = read_result(stage)
     assert result
-    shown = facts(episode(), license="mit", types=result["types"], measured=measure(stage, result))
+    shown = facts(episode(), license="mit", types=result["types"], measured=measured_scores(stage, result))
     write_card(folder_with(tmp_path / "model"), shown)
     sent: list[httpx2.Request] = []
 
@@ -144,9 +153,9 @@ def test_intervals_are_those_of_the_report(tmp_path: Path, write_run: Callable[.
     stage = run / "stages" / "source-en-seed42"
     result = read_result(stage)
     assert result
-    measured = measure(stage, result)
+    measured = measured_scores(stage, result)
     for each in measured:
-        counts = span_counts(xner.report.runs.Run(run, "run", [result]), result, each.languages[0])
+        counts = stage_span_counts(xner.report.runs.Run(run, "run", [result]), result, each.languages[0])
         assert each.interval == Resampled([counts]).interval([0])
         assert each.interval.low < each.scores["f1"] < each.interval.high
     shown = Facts(name="it", types=result["types"], lineage=result["lineage"], measured=measured, source="sample")

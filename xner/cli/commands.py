@@ -69,7 +69,7 @@ def run_command(args: Sequence[str]) -> None:
 def _run(cli: XnerCLI) -> None:
     first = cli.trainer.is_global_zero
     try:
-        COMMANDS[str(cli.subcommand)](cli)
+        RUN[str(cli.subcommand)](cli)
     except Diverged as error:
         if not first:
             sys.exit(error.exit_code)  # the first process reports it
@@ -287,7 +287,7 @@ def seqeval_report(predicted: Mapping[int, list[str]], gold: Sentences) -> str:
     return str(classification_report(tags, [*predicted.values()], digits=4, zero_division=0))
 
 
-COMMANDS: dict[str, Callable[[XnerCLI], None]] = {
+RUN: dict[str, Callable[[XnerCLI], None]] = {
     "fit": fit,
     "validate": validate,
     "test": test,

@@ -19,9 +19,8 @@ from xner.files import is_unicode
 
 RESOLVED = """\
 # The resolved configuration of an xner run: every option, given or not.
-# The command adds these callbacks to trainer.callbacks: progress (unless trainer.enable_progress_bar is false), and two
-# that cannot be left out: LineageCallback, the record of what the weights were trained on, and in transfer
-# ResumeCheckpoint, from which an interrupted stage resumes.
+# The command adds callbacks to trainer.callbacks: progress (unless trainer.enable_progress_bar is false), and some that
+# cannot be left out, such as LineageCallback, the record of what the weights were trained on.
 """
 """The first lines of a run's own config.yaml."""
 

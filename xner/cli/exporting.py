@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 """Prints a finding, and keeps it."""
 
-FORMATS = ("safetensors", "onnx", "onnx-int8")
+EXPORT_FORMATS = ("safetensors", "onnx", "onnx-int8")
 """The formats that ``export`` writes."""
 
 ONNX_FILES = {"onnx": "model.onnx", "onnx-int8": "model_quantized.onnx"}
@@ -110,7 +110,7 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     )
     add_model(parser)
     parser.add_argument("--output", required=True, help="folder to make")
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="what to write")
+    parser.add_argument("--format", choices=EXPORT_FORMATS, default="onnx", help="what to write")
     parser.add_argument("--opset", type=int, default=20, help="version of ONNX's operator set, 18 to 23")
     parser.add_argument(
         "--tolerance", type=float, default=1e-3, help="largest difference of logits between ONNX and PyTorch"
@@ -283,7 +283,7 @@ def _write_onnx(
     save_tokenizer(reference.folder, folder)
     copy_history(reference.folder, folder)
     found: list[Contender] = []
-    for name in FORMATS[1 : FORMATS.index(options.format) + 1]:
+    for name in EXPORT_FORMATS[1 : EXPORT_FORMATS.index(options.format) + 1]:
         if name == "onnx-int8":
             quantise(paths["onnx"], paths[name])
         run = OnnxNetwork(paths[name])

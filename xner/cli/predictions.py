@@ -122,7 +122,7 @@ def as_brat(sentences: Iterable[Prediction]) -> Iterator[tuple[str, str]]:
         number += len(entities)
 
 
-FORMATS: dict[Format, tuple[Sequence[str], Callable[[Iterable[Prediction]], Iterator[tuple[str, ...]]]]] = {
+PREDICTION_FORMATS: dict[Format, tuple[Sequence[str], Callable[[Iterable[Prediction]], Iterator[tuple[str, ...]]]]] = {
     "jsonl": ([".jsonl"], as_jsonl),
     "conll": ([".conll"], as_conll),
     "brat": ([".txt", ".ann"], as_brat),
@@ -136,7 +136,10 @@ def output_files(folder: Path, splits: Sequence[Split], form: Format) -> list[li
     Raises:
         UserError: If one of them is the file that is to be read.
     """
-    files = [[folder / f"{split.language}-{split.name}{suffix}" for suffix in FORMATS[form][0]] for split in splits]
+    files = [
+        [folder / f"{split.language}-{split.name}{suffix}" for suffix in PREDICTION_FORMATS[form][0]]
+        for split in splits
+    ]
     for split, paths in zip(splits, files, strict=True):
         for path in paths:
             if split.is_file and path.exists() and path.samefile(split.source):
@@ -171,7 +174,9 @@ def write_predictions(
             paths[0].parent.mkdir(parents=True, exist_ok=True)
             opened = [stack.enter_context(file_atomically(path)) for path in paths]
             sentences = read_predictions(split, words, tag_set)
-            for texts in FORMATS[form][1](sentences if form == "jsonl" else _check_words(sentences, split, form)):
+            for texts in PREDICTION_FORMATS[form][1](
+                sentences if form == "jsonl" else _check_words(sentences, split, form)
+            ):
                 for file, text in zip(opened, texts, strict=True):
                     # Words have no lone surrogates; those of other columns are written as JSON escapes them.
                     file.write(text.encode(errors="backslashreplace"))

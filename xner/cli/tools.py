@@ -86,7 +86,7 @@ def report(args: Sequence[str]) -> None:
     say(f"{folder}: {', '.join(FILES.values())}")
 
 
-def new_backbone(args: Sequence[str]) -> None:
+def make_backbone(args: Sequence[str]) -> None:
     """Make a randomly initialised XLM-R."""
     parser = ToolParser(
         "new-backbone",
@@ -117,7 +117,7 @@ _TOOLS: dict[str, Callable[[Sequence[str]], None]] = {
     "serve": serve,
     "export": export,
     "report": report,
-    "new-backbone": new_backbone,
+    "new-backbone": make_backbone,
 }
 
 

@@ -26,7 +26,7 @@ from xner.dashboard import Dashboard, StageRuns, dashboards, write_overview
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, UserError
 from xner.report import FILES, write_report
-from xner.report.card import CARD, CardOptions, Facts, license_of, measure, write_card
+from xner.report.card import CARD, CardOptions, Facts, license_of, measured_scores, write_card
 from xner.report.runs import evaluated_on, trained_on
 from xner.transfer.experiment import Experiment, Observer, count_sentences, prepare
 from xner.transfer.options import FewShot, TransferOptions
@@ -315,7 +315,7 @@ def stage_facts(experiment: Experiment, stage: Stage, result: Result) -> Facts:
         types=result["types"],
         lineage=result["lineage"],
         license=experiment.options["license"],
-        measured=measure(experiment.folder(stage.id), result),
+        measured=measured_scores(experiment.folder(stage.id), result),
         source=experiment.options["data.source"],
         options={**experiment.options, **{name: value for name, value in own.items() if value is not None}},
         step_sentences=experiment.batch_sentences * accumulated,

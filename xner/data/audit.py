@@ -58,7 +58,7 @@ _TAGGED = ("conflicting", "conflicting_overlap", "invalid_tags")
 
 
 @dataclass(frozen=True)
-class Example:
+class FindingExample:
     """An example of a finding.
 
     Attributes:
@@ -89,7 +89,7 @@ class Tally:
     train_language: str | None
     count: int
     total: int
-    examples: tuple[Example, ...] = ()
+    examples: tuple[FindingExample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ def _tallies(contents: _Contents, found: Sequence[_Found], examples: int) -> Ite
             if each.name in _TAGGED:
                 words = [word if tag == "O" else f"{word}/{tag}" for word, tag in zip(words, tags, strict=True)]
             first, last = (0, len(words)) if each.words is None else each.words[:, index].tolist()
-            shown.append(Example(number, " ".join(words[first : last + 1])))
+            shown.append(FindingExample(number, " ".join(words[first : last + 1])))
         yield (
             each.name,
             Tally(
@@ -372,7 +372,9 @@ def _ambiguous(
         by_string.setdefault(string, Counter())[types[kind]] = count
     frequent = sorted(by_string.items(), key=lambda item: -item[1].total())[:examples]
     shown = tuple(
-        Example(None, f"{strings[string]}: {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())}")
+        FindingExample(
+            None, f"{strings[string]}: {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())}"
+        )
         for string, kinds in frequent
     )
     yield "ambiguous", Tally(language, None, None, int(counts[found].sum()), len(entities), shown)

@@ -68,7 +68,7 @@ class PanxDataModule(pl.LightningDataModule):
         validation_fraction: Part of the training sentences that becomes the validation split of a language without
             one, chosen by data.shuffle_seed.
         split: Split to test on or to predict.
-        smoothing: Exponent of the number of sentences of a language in its share of an epoch, where there are several
+        smoothing: Exponent of the number of sentences of a language in its part of an epoch, where there are several
             languages: 1 trains on every sentence once per epoch, 0.5 repeats those of smaller languages, 0 gives all
             languages equal shares.
         train_split: Split to train on. Training on validation or test requires data.train_on_evaluation.

@@ -44,9 +44,9 @@ class TrainSampler(SequentialSampler):
         accumulate: Batches per optimizer step.
         reshuffle: Whether each epoch has a new order.
         languages: Number of sentences of each language, which follow one another in ``sentences``; empty for one.
-        smoothing: Exponent of the number of sentences of a language in its share of each epoch, which has as many
+        smoothing: Exponent of the number of sentences of a language in its part of each epoch, which has as many
             sentences in all: 1 for every sentence once, less to repeat those of smaller languages and to leave out some
-            of larger ones, 0 for equal shares (Conneau et al. 2020).
+            of larger ones, 0 for equal parts (Conneau et al. 2020).
         progress: Called when the first batch of an epoch is requested. Returns how many of its batches to skip,
             because a run that resumes within the epoch has trained on them, and the maximum number per epoch.
     """
@@ -91,12 +91,12 @@ class TrainSampler(SequentialSampler):
                 yield BatchIndices(step[start : start + size][self.rank :: self.world_size], step_words)
 
     def _of_each_language(self, generator: np.random.Generator) -> Int64:
-        """Draw each language's share of an epoch; no sentence comes twice before every other one of its language."""
+        """Draw each language's part of an epoch; no sentence comes twice before every other one of its language."""
         drawn = []
         starts = np.cumsum([0, *self.languages])[:-1]
-        for start, count, share in zip(starts, self.languages, smoothed(self.languages, self.smoothing), strict=True):
-            rounds = [generator.permutation(count) for _ in range(-(-share // count) if count else 0)]
-            drawn.append(start + np.concatenate([*rounds, np.empty(0, dtype=np.int64)])[:share])
+        for start, count, part in zip(starts, self.languages, smoothed(self.languages, self.smoothing), strict=True):
+            rounds = [generator.permutation(count) for _ in range(-(-part // count) if count else 0)]
+            drawn.append(start + np.concatenate([*rounds, np.empty(0, dtype=np.int64)])[:part])
         chosen: Int64 = self.sentences[np.concatenate(drawn)]
         return chosen
 
@@ -117,10 +117,10 @@ def smoothed(counts: Sequence[int], exponent: float) -> list[int]:
     sizes = np.asarray(counts, dtype=np.float64)
     weights = np.where(sizes > 0, sizes**exponent, 0)  # 0**0 is 1, but there is nothing to repeat
     exact = weights / weights.sum() * sum(counts)
-    shares = np.floor(exact).astype(np.int64)
-    largest = np.argsort(shares - exact, kind="stable")[: sum(counts) - int(shares.sum())]
-    shares[largest] += 1
-    return [int(share) for share in shares]
+    parts = np.floor(exact).astype(np.int64)
+    largest = np.argsort(parts - exact, kind="stable")[: sum(counts) - int(parts.sum())]
+    parts[largest] += 1
+    return [int(part) for part in parts]
 
 
 _MIN_FILL = 0.95

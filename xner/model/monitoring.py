@@ -45,7 +45,7 @@ class Throughput:
 
         Returns:
             ``sentences_per_second`` and ``pieces_per_second`` of all processes (padding is not a piece), ``padding`` as
-            a share of all places in the rows, and on a GPU ``gpu_memory``, the peak of allocated memory in GB.
+            a fraction of all places in the rows, and on a GPU ``gpu_memory``, the peak of allocated memory in GB.
         """
         pieces = float(self.pieces)
         seconds = time.perf_counter() - self.began

@@ -136,7 +136,7 @@ class Network(nn.Module):
 
         Args:
             batch: The batch.
-            places: Pieces by their place in the rows laid end to end; ``None`` stands for all. *Shape:* (places,)
+            places: Pieces by their place in the concatenated rows; ``None`` stands for all. *Shape:* (places,)
 
         Returns:
             Logits. *Shape:* (places, labels), or (rows, width, labels) for all pieces.

@@ -29,7 +29,7 @@ def check_options(learning_rate: float, weight_decay: float, warmup_ratio: float
     if not 0 <= weight_decay < math.inf:
         raise UserError(f"model.weight_decay={weight_decay} is not 0 or more and finite; use a number such as 0.01")
     if not 0 <= warmup_ratio <= 1:
-        raise UserError(f"model.warmup_ratio={warmup_ratio} is not between 0 and 1; use a share of the optimizer steps")
+        raise UserError(f"model.warmup_ratio={warmup_ratio} is not between 0 and 1; use a fraction of all steps")
 
 
 def check_own_rate(option: str, rate: float | None, example: str) -> None:
@@ -99,7 +99,7 @@ def schedule_learning_rate(
     Args:
         optimizer: The optimizer.
         schedule: The learning rate after warm-up.
-        warmup_ratio: Share of all steps over which the learning rate rises from zero to its peak.
+        warmup_ratio: Fraction of all steps over which the learning rate rises from zero to its peak.
         steps: Number of all optimizer steps.
 
     Raises:

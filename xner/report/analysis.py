@@ -17,9 +17,9 @@ from xner.report.runs import (
     group_stages,
     language_name,
     source_language,
-    span_counts,
     stage_counts,
     stage_errors,
+    stage_span_counts,
     target_language,
     unit_of,
 )
@@ -180,7 +180,7 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[tuple[Run, Poin
             if (mine.regime, mine.size) == (theirs.regime, theirs.size) and first.target == other.target
         ]
         points = [(run, point) for pair in pairs for run, point in zip((first.run, other.run), pair, strict=True)]
-        counts = [span_counts(run, stage, first.target) for run, point in points for stage in point.stages]
+        counts = [stage_span_counts(run, stage, first.target) for run, point in points for stage in point.stages]
         if counts and all(np.array_equal(each[:, 2], counts[0][:, 2]) for each in counts):
             resampled, columns = Resampled(counts), iter(range(len(counts)))
             for mine, theirs in pairs:
@@ -220,7 +220,7 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
     stages = [stage for group in groups.values() for stage in group]
     if not stages:
         return {}
-    counts = [span_counts(run, stage, language) for stage in stages]
+    counts = [stage_span_counts(run, stage, language) for stage in stages]
     for stage, each in zip(stages, counts, strict=True):
         if not np.array_equal(each[:, 2], counts[0][:, 2]):
             raise UserError(

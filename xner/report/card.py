@@ -200,7 +200,7 @@ def license_of(card: Path) -> str | None:
     return found.get("license")
 
 
-def measure(folder: Path, result: Result) -> list[Measured]:
+def measured_scores(folder: Path, result: Result) -> list[Measured]:
     """Return the scores of a complete stage, with the bootstrap interval of each F1 over sentences.
 
     Args:

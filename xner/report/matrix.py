@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xner.report.runs import SOURCE, Run, evaluation_on, regime_order, size_of, span_counts, target_of
+from xner.report.runs import SOURCE, Run, evaluation_on, regime_order, size_of, stage_span_counts, target_of
 from xner.report.statistics import Interval, Resampled
 from xner.transfer.result import Evaluation, Result
 
@@ -101,7 +101,9 @@ def _column(
             same_size.setdefault(scores[0]["sentences"], {})[key] = scores
     for scored in same_size.values():
         # To draw the samples takes longer than to score all groups on them.
-        resampled = Resampled([span_counts(runs[key[0]], stage, language) for key in scored for stage in groups[key]])
+        resampled = Resampled(
+            [stage_span_counts(runs[key[0]], stage, language) for key in scored for stage in groups[key]]
+        )
         columns = iter(range(sum(map(len, scored.values()))))
         for key, scores in scored.items():
             mean = float(np.mean([score["f1"] for score in scores]))

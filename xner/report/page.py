@@ -30,7 +30,7 @@ DIGEST = re.compile(r"[0-9a-f]{16,}")
 """Hexadecimal digests, of which the page shows the first twelve characters."""
 
 
-class Split(NamedTuple):
+class SplitFacts(NamedTuple):
     """An evaluated split, and every evaluation of it."""
 
     language: str
@@ -40,7 +40,7 @@ class Split(NamedTuple):
     evaluations: list[tuple[Result, Evaluation]]
 
 
-class Part(NamedTuple):
+class TextPart(NamedTuple):
     """A part of an example sentence: words outside of spans, with an empty type, or a span."""
 
     text: str
@@ -52,8 +52,8 @@ class ExampleRow(NamedTuple):
     """An example sentence with its gold and predicted spans, numbered from 1."""
 
     number: int
-    gold: list[Part]
-    predicted: list[Part]
+    gold: list[TextPart]
+    predicted: list[TextPart]
 
 
 class Group(NamedTuple):
@@ -63,7 +63,7 @@ class Group(NamedTuple):
     gold: float
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """The text of a table cell, and its unabridged form if that is longer."""
 
     text: str
@@ -96,7 +96,7 @@ class RunView(NamedTuple):
     start: str
     best: Curve | None
     repeated: bool
-    splits: list[Split]
+    splits: list[SplitFacts]
     examples: list[tuple[str, dict[str, list[ExampleRow]]]] | None
     config: str
     versions: dict[str, str]
@@ -166,7 +166,7 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
         start=before_adaptation(start.stages, analysis.target) if start else "",
         best=next((curve for curve in analysis.curves if full and curve.regime == full.regime), None),
         repeated=any(len(point.stages) > 1 for point in analysis.points),
-        splits=[Split(*key, found) for key, found in splits.items()],
+        splits=[SplitFacts(*key, found) for key, found in splits.items()],
         examples=_examples(analysis),
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         versions={name: " and ".join(found) for name, found in sorted(versions.items())},
@@ -203,14 +203,14 @@ def _examples(analysis: Analysis) -> list[tuple[str, dict[str, list[ExampleRow]]
     ]
 
 
-def _parts(words: Sequence[str], spans: Sequence[Span], gold: Sequence[Span]) -> list[Part]:
-    parts: list[Part] = []
+def _parts(words: Sequence[str], spans: Sequence[Span], gold: Sequence[Span]) -> list[TextPart]:
+    parts: list[TextPart] = []
     word = 0
     for span in spans:
-        parts.append(Part(" ".join(words[word : span.first]), "", False))
-        parts.append(Part(" ".join(words[span.first : span.last + 1]), span.type, span not in gold))
+        parts.append(TextPart(" ".join(words[word : span.first]), "", False))
+        parts.append(TextPart(" ".join(words[span.first : span.last + 1]), span.type, span not in gold))
         word = span.last + 1
-    return [part for part in [*parts, Part(" ".join(words[word:]), "", False)] if part.text]
+    return [part for part in [*parts, TextPart(" ".join(words[word:]), "", False)] if part.text]
 
 
 def _outcomes(point: Point) -> list[float]:
@@ -225,19 +225,19 @@ def _groups(point: Point, table: Literal["by_length", "by_seen"]) -> list[Group]
     return [Group(fmean(s.f1 for s in scores), fmean(s.gold for s in scores)) for scores in zip(*seeds, strict=True)]
 
 
-def _cell(value: object, key: str) -> Cell:
+def _cell(value: object, key: str) -> TableCell:
     """Format an entry of a lineage."""
     if isinstance(value, str) and DIGEST.fullmatch(value):
-        return Cell(value[:12], value)
+        return TableCell(value[:12], value)
     if key == "language":
-        return Cell(language_name(str(value)))
+        return TableCell(language_name(str(value)))
     if isinstance(value, dict):
         value = ", ".join(f"{name}: {each}" for name, each in value.items())
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     if value in (None, ""):
-        return Cell(NOTHING)
-    return Cell(f"{value:,}" if type(value) is int and "seed" not in key else str(value))
+        return TableCell(NOTHING)
+    return TableCell(f"{value:,}" if type(value) is int and "seed" not in key else str(value))
 
 
 def _inline(svg: str, label: str, prefix: str = "") -> Markup:

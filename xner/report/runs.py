@@ -195,7 +195,7 @@ def stage_counts(run: Run, stage: Result, language: str) -> Counts:
     return read_counts(path, language, evaluation["split"])
 
 
-def span_counts(run: Run, stage: Result, language: str) -> npt.NDArray[np.int32]:
+def stage_span_counts(run: Run, stage: Result, language: str) -> npt.NDArray[np.int32]:
     """Read correct, predicted and gold spans per sentence, over all types. *Shape:* (sentences, 3)."""
     return sum_types(stage_counts(run, stage, language))
 

@@ -108,19 +108,19 @@ class Observer:
     """Follow an experiment. Every method does nothing unless a subclass overrides it."""
 
     def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
-        """Called before the first stage runs, with the results of the stages that are complete, by stage id."""
+        """Prepare before the first stage runs; ``complete`` has the results of complete stages, by stage id."""
 
     def stage_begun(self, stage: Stage, experiment: Experiment, trainer: pl.Trainer) -> None:
-        """Called before a stage is trained, in each process that trains it."""
+        """Observe the start of a stage, in each process that trains it."""
 
     def stage_ended(self, result: Result, experiment: Experiment, trainer: pl.Trainer) -> None:
-        """Called with a stage's result, in the first process that trained it."""
+        """Observe the result of a stage, in the first process that trained it."""
 
     def stage_completed(self, result: Result) -> None:
-        """Called with a stage's result, in the process that runs the experiment."""
+        """Observe the result of a stage, in the process that runs the experiment."""
 
     def experiment_ended(self, results: Sequence[Result], experiment: Experiment) -> None:
-        """Called with the results of all stages, in the order of the plan."""
+        """Observe the end of the experiment; ``results`` are those of all stages, in the order of the plan."""
 
 
 def prepare(
@@ -212,5 +212,5 @@ def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], trained:
     tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
     if stage.averages:
         return tested / 4
-    # Where the number of steps ends a stage, its share of an epoch is unknown.
+    # Where the number of steps ends a stage, its fraction of an epoch is unknown.
     return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4

@@ -23,7 +23,7 @@ from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, write_csv, write_sentences
 from xner.transfer.resume import exit_by_signal, exit_code, on_signals, read_begun
 
-Train = Callable[[Stage], Result]
+RunStage = Callable[[Stage], Result]
 """Trains and evaluates one stage."""
 
 Execute = Callable[[Sequence[Stage]], Iterable[Result]]
@@ -91,7 +91,7 @@ def run_experiment(
         raise Stopped("stopped: the same command continues from here", exit_code(stop)) from stop
 
 
-def assist_experiment(experiment: Experiment, train: Train) -> None:
+def assist_experiment(experiment: Experiment, train: RunStage) -> None:
     """Help the first process with the training of each stage, in the other processes of a command."""
     done = complete_stages(experiment)
     try:
@@ -200,13 +200,13 @@ def _clean_up(experiment: Experiment, done: Mapping[str, Result], others: Sequen
                 remove_folder(experiment.model_folder(stage.id))
 
 
-def in_series(stages: Sequence[Stage], train: Train) -> Iterator[Result]:
+def in_series(stages: Sequence[Stage], train: RunStage) -> Iterator[Result]:
     """Run stages one after another in this process."""
     for stage in stages:
         yield train(stage)
 
 
-def with_ray(stages: Sequence[Stage], train: Train, *, cpus: float, gpus: float | None) -> Iterator[Result]:
+def with_ray(stages: Sequence[Stage], train: RunStage, *, cpus: float, gpus: float | None) -> Iterator[Result]:
     """Run stages as Ray tasks on this machine or on the cluster that ``RAY_ADDRESS`` names.
 
     Each stage runs as soon as those whose weights it needs are complete. It needs only their model folders and leaves

@@ -78,7 +78,7 @@ class Parts(NamedTuple):
     data: PanxDataModule
 
 
-Build = Callable[[StageOptions], Parts]
+BuildParts = Callable[[StageOptions], Parts]
 """Makes the parts of a stage from the command's options and the stage's own."""
 
 HEAD_SEED = 0
@@ -86,7 +86,7 @@ HEAD_SEED = 0
 began at the same ones (Wortsman et al. 2022; Schmidt et al. 2023)."""
 
 
-def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Sequence[Observer] = ()) -> Result:
+def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers: Sequence[Observer] = ()) -> Result:
     """Train, or average, and evaluate a stage whose parents are complete, resuming it where it was stopped.
 
     Where several processes train the stage, each calls this function, and the first one writes.
@@ -168,7 +168,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: Build, observers: Seq
 
 
 def _student(
-    stage: Stage, experiment: Experiment, build: Build, options: StageOptions, teacher: Path
+    stage: Stage, experiment: Experiment, build: BuildParts, options: StageOptions, teacher: Path
 ) -> tuple[Parts, LeftOut]:
     """Make the parts of a stage of self-training, and label its sentences by a teacher.
 
@@ -199,7 +199,9 @@ def _student(
     return parts, left_out
 
 
-def _earlier_rounds(stage: Stage, experiment: Experiment, build: Build, options: StageOptions, folder: Path) -> Path:
+def _earlier_rounds(
+    stage: Stage, experiment: Experiment, build: BuildParts, options: StageOptions, folder: Path
+) -> Path:
     """Run the rounds of self-training before the last one, unless an earlier process has completed them.
 
     Args:

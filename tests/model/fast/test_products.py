@@ -30,7 +30,7 @@ from xner.model.fast.products import (
     Products,
     fastest,
     has_bfloat16,
-    measure,
+    measure_products,
 )
 
 pytestmark = pytest.mark.skipif(
@@ -206,7 +206,7 @@ class TestFastest:
 
     def test_measured(self) -> None:
         """Every kind of product has a library that can do it."""
-        found = measure(96, 64)
+        found = measure_products(96, 64)
         assert found.forward in FORWARD
         assert found.input_gradient in INPUT_GRADIENT
         assert found.weight_gradient in WEIGHT_GRADIENT
@@ -216,16 +216,16 @@ class TestFastest:
         """Measuring draws no random numbers, which training would miss."""
         torch.manual_seed(0)
         before = torch.get_rng_state()
-        measure(96, 64)
+        measure_products(96, 64)
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_kept(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another process takes what the first one measured, so that it rounds as that one did."""
         chosen = Libraries("oneDNN", OWN, "oneDNN", ONEDNN)
-        monkeypatch.setattr(products, "measure", lambda inputs, outputs: chosen)
+        monkeypatch.setattr(products, "measure_products", lambda inputs, outputs: chosen)
         assert fastest(96, 64) == chosen
         products._fastest.cache_clear()
-        monkeypatch.setattr(products, "measure", lambda inputs, outputs: Libraries())
+        monkeypatch.setattr(products, "measure_products", lambda inputs, outputs: Libraries())
         assert fastest(96, 64) == chosen
         assert fastest(64, 96) == Libraries()
         [shapes] = json.loads(cache.read_bytes()).values()
@@ -236,7 +236,7 @@ class TestFastest:
         """A damaged file is measured again and replaced."""
         cache.write_bytes(content)
         chosen = Libraries("oneDNN")
-        monkeypatch.setattr(products, "measure", lambda inputs, outputs: chosen)
+        monkeypatch.setattr(products, "measure_products", lambda inputs, outputs: chosen)
         products._fastest.cache_clear()
         assert fastest(96, 64) == chosen
         assert [[*each] for each in json.loads(cache.read_bytes()).values()] == [["64 x 96"]]

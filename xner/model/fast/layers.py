@@ -135,7 +135,7 @@ class LastLayer:
         """Restrict the network's output within a block to one row of these pieces.
 
         Args:
-            places: The pieces, by their place in the rows laid end to end. *Shape:* (places,)
+            places: The pieces, by their place in the concatenated rows. *Shape:* (places,)
         """
         self.places = places
         try:

@@ -89,12 +89,12 @@ def _fastest(path: Path, machine: str, inputs: int, outputs: int) -> Libraries:
             known = _read(path)
             kept = known.setdefault(machine, {})
             if shape not in kept:
-                kept[shape] = asdict(measure(inputs, outputs))
+                kept[shape] = asdict(measure_products(inputs, outputs))
                 write_atomically(path, json.dumps(known, indent=1))
             return Libraries(**kept[shape])
     except OSError as error:
         _warn_of_cache(path, error.strerror)
-        return measure(inputs, outputs)
+        return measure_products(inputs, outputs)
 
 
 @cache
@@ -128,7 +128,7 @@ def cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def measure(inputs: int, outputs: int) -> Libraries:
+def measure_products(inputs: int, outputs: int) -> Libraries:
     """Measure the libraries for float32 matrices of a shape. It takes about 20 ms for 768 by 768 on two cores."""
     input, weight, bias, gradient = (
         torch.full(shape, 0.5) for shape in ((_ROWS, inputs), (outputs, inputs), (outputs,), (_ROWS, outputs))
