@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,11 @@ def test_intervals_are_those_of_the_report(tmp_path: Path, write_run: Callable[.
     assert f"| {100 * bounds.low:.2f} to {100 * bounds.high:.2f} |" in text
     assert "| Turkish (zero-shot) | test | 120 |" in text
     assert "| English | test | 120 |" in text
+    assert 'Tagger.from_pretrained(".")' in text
+    viterbi = render_card(replace(shown, options={"model.decoding": "viterbi"}), "bert")
+    assert "Scores are those of the best legal IOB2 sequence" in viterbi
+    assert 'Tagger.from_pretrained(".", decoding="viterbi")' in viterbi
+    assert "| `model.decoding` | `viterbi` |" in viterbi
 
 
 def test_values_of_users_are_only_values() -> None:
