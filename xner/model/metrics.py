@@ -109,9 +109,11 @@ class Temperature(Metric):
             logits: *Shape:* (words, labels)
             labels: Gold labels; a word with ``IGNORE`` does not count. *Shape:* (words,)
         """
-        counted = labels != IGNORE
-        scaled = logits[counted].float() / TEMPERATURES.float().to(logits.device)[:, None, None]
-        loss = -scaled.log_softmax(dim=-1)[:, torch.arange(scaled.shape[1], device=logits.device), labels[counted]]
+        scaled = logits.float() / TEMPERATURES.float().to(logits.device)[:, None, None]
+        # Words that do not count get a loss of zero: to leave them out would wait for a GPU to count the others.
+        chosen = labels.clamp(min=0).expand(len(TEMPERATURES), -1)[..., None]
+        loss = -scaled.log_softmax(dim=-1).gather(-1, chosen)[..., 0]
+        loss = torch.where(labels == IGNORE, 0, loss)
         # Above a loss of 1,000, a label is as improbable as it can be, and the sum must not overflow. Not in place: a
         # state that was made in inference mode cannot be changed outside of it.
         self.loss = self.loss + (loss.clamp(max=1000) * _UNIT).round().long().sum(dim=1)
