@@ -84,8 +84,9 @@ def product_rates(*, rows: int, width: int, inner: int, device: str, repeats: in
         name = str(dtype).removeprefix("torch.")
         own = "MKL" if (device, dtype) == ("cpu", torch.float32) and MKL in PACK else OWN
         for library, pack in PACK.items():
-            # MKL, as PyTorch has it, multiplies float32 only.
-            if library == OWN or (device == "cpu" and not (dtype == torch.bfloat16 and library == MKL)):
+            # MKL, as PyTorch has it, multiplies float32 only, and oneDNN bfloat16 only where the CPU has instructions.
+            able = dtype == torch.float32 or (library != MKL and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            if library == OWN or (device == "cpu" and able):
                 products[f"{name}, {own if library == OWN else library}"] = partial(pack(right, None, rows), left)
     # Enough products that reading the clock, and waiting for a GPU, do not count.
     count = max(1, round((1e11 if device == "cuda" else 2e9) / (2 * rows * width * inner)))

@@ -4,10 +4,13 @@ import difflib
 import json
 import math
 import re
+from argparse import Action
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
 from itertools import chain
+from operator import or_
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -60,6 +63,19 @@ class Parser(LightningArgumentParser):
     of_other_commands: Collection[str] = ()
     not_given: Collection[str] = ()
     class_path: str | None = None
+
+    def add_argument(self, *args: Any, **options: Any) -> Action:  # noqa: ANN401 - as in the base class
+        """Add an option; one that may be a whole number or a fraction reads 1 as a whole number.
+
+        In Lightning, 1 is one batch and 1.0 all of them. jsonargparse tries the members of a union in their order, and
+        ``typing`` gives the union that any library has made first for all that are equal to it but for the order.
+        """
+        kind = options.get("type")
+        if {int, float} <= {*get_args(kind)}:
+            members = sorted(get_args(kind), key=lambda member: member is not int)
+            options["type"] = reduce(or_, members)
+        action: Action = super().add_argument(*args, **options)
+        return action
 
     def parse_string(self, content: str, *args: Any, **options: Any) -> Namespace:  # noqa: ANN401 - as in the base class
         """Parse a configuration without the options that are not for this command."""
