@@ -169,7 +169,7 @@ def test_columns_and_types(run: Run, tmp_path: Path) -> None:
         (["--examples", "x"], "--examples"),
         (["--languages", "[]"], "languages=[] is empty"),
         (["--languages", "tr"], "language 'tr'"),
-        (["--source", "./nowhere"], "source='./nowhere' is not a folder"),
+        (["--source", "./nowhere"], "source='./nowhere' does not exist"),
         (["--types", "LOC"], "is not in types; use LOC"),
         (["--types", "LOC", "LOC", "--map_types", "{PER: LOC, ORG: LOC}"], "types=['LOC', 'LOC'] names a type twice"),
         (["--map_types", "{GPO: LOC}"], "map_types names 'GPO'"),

@@ -540,7 +540,7 @@ class TestUnknownSource:
     def test_name(self, source: str, meant: str | None) -> None:
         """The error of an unknown name suggests a preset, and lists all, hub:<id> and a folder."""
         text = problem(UserError, source)
-        start = f"data.source={source!r} is not a folder; "
+        start = f"data.source={source!r} does not exist; "
         assert text.startswith(
             start + (f"did you mean {meant!r}? Use 'panx', 'sample'" if meant else "use 'panx', 'sample'")
         )

@@ -83,7 +83,11 @@ def check_file(path: Path, advice: str = "delete it, and use another one") -> No
     other = UserError(f"ckpt_path={str(path)!r} is not a checkpoint of Lightning; use one that a fit has written")
     if not path.is_file():
         raise other
-    if not is_zipfile(path):
+    try:
+        whole = is_zipfile(path)
+    except BadZipFile:  # its end is damaged
+        whole = False
+    if not whole:
         with path.open("rb") as file:
             start = file.read(2)
         if start in (b"PK", b""):  # nothing is what a full disk leaves
