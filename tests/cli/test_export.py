@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tests.commands import Run, assert_one_line
 from xner.cli.exporting import export
 from xner.data.sources import Split
+from xner.lineage import NOTHING_SEEN, write_history
 from xner.tagger import Tagger
 
 
@@ -138,3 +139,21 @@ def test_tolerance_and_a_stop(run: Run, scored_backbone: Path, tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt):
         export(args)
     assert [path.name for path in tmp_path.iterdir()] == ["cwd"]
+
+
+def test_replaced_weights(run: Run, scored_backbone: Path, tmp_path: Path) -> None:
+    """A folder whose record is not of its weights is refused before anything is exported."""
+    folder = Path(shutil.copytree(scored_backbone, tmp_path / "model"))
+    episode: dict[str, Any] = {
+        "source": "sample",
+        "language": "en",
+        "split": "train",
+        "sentences": 1,
+        "shuffle_seed": 0,
+    }
+    episode |= {"subset_seed": None, "seed": None, "types": ["PER"], "map_types": {}, "digest": "", "labels": "gold"}
+    write_history(folder, NOTHING_SEEN._replace(lineage={"origin": "it", "episodes": [episode]}))  # type: ignore[list-item] # a plain dictionary
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1] + b"\1")
+    outcome = run("export", "--model", folder, "--output", tmp_path / "out", "--source", "sample", "--languages", "en")
+    assert_one_line(outcome, 1, "does not describe the weights beside it")
+    assert not (tmp_path / "out").exists()

@@ -139,6 +139,7 @@ def _check(options: argparse.Namespace) -> None:
     from xner.export.hub_upload import check_login
     from xner.export.onnx_model import OPSETS, check_installed
     from xner.export.vocabulary_trimming import check_trimmable
+    from xner.lineage import FILE, read_history
 
     output, folder = Path(options.output), folder_of(options.model)
     if not output.name:
@@ -169,6 +170,8 @@ def _check(options: argparse.Namespace) -> None:
                 f"model={options.model!r} has no model.safetensors; weights in a pickle, which can run code, are not "
                 "exported; save them with save_pretrained"
             )
+        if (folder / FILE).is_file():
+            read_history(options.model)  # refuses one of other weights, before it is copied
         if options.vocabulary_of or options.corpus:  # before the text is read
             check_trimmable(options.model)
 
