@@ -48,7 +48,7 @@ def transfer(cli: XnerCLI) -> None:
         UserError: If an option is wrong, before anything is written.
     """
     trainer, data, backbone = cli.trainer, cli.datamodule, cli.model.backbone_name
-    if (cli.root / "model").is_dir() or (cli.root / "checkpoints").is_dir():
+    if (cli.root / "model").is_dir() and not (cli.root / "stages").is_dir():
         raise UserError(f"trainer.default_root_dir={str(cli.root)!r} is the folder of a fit; use another folder")
     given = {field.name: cli.options[field.name] for field in fields(TransferOptions)}
     nested = {"few_shot": FewShot, "self_training": SelfTraining, "pretraining": Pretraining}
