@@ -4,10 +4,11 @@ Content is written to ``.<name>.<process>.part`` beside the final path and then 
 part behind, which is deleted when the same path is written again, or by ``remove_parts``.
 """
 
+import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -45,6 +46,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file atomically; see ``file_atomically``."""
     with file_atomically(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def hash_files(paths: Iterable[Path]) -> "hashlib._Hash":
+    """Hash the names and contents of files by SHA-256, in the order of their paths."""
+    found = hashlib.sha256()
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            found.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
+    return found
 
 
 @contextmanager

@@ -195,7 +195,7 @@ def test_standard_input_is_read_like_a_file(
 def test_name_of_no_file(run: Run, tagging_model: str, caplog: pytest.LogCaptureFixture) -> None:
     """A text that looks like the path of a file is tagged, with a warning."""
     assert run("tag", "--model", tagging_model, "nowhere.txt", "Ankara").code == 0
-    assert caplog.messages == ["'nowhere.txt' is tagged as a text, because there is no file of this name"]
+    assert caplog.messages == ["'nowhere.txt' is not a file, so it is tagged as text"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with its parent")

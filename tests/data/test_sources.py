@@ -408,7 +408,7 @@ def test_class_label_of_another_tag_set(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [("IOB2", "IOB1"), ('"PER"', '"XXX"'), ('"sentences": 1', '"sentences": 9'), ("{", "")]
+    "change", [("IOB2", "IOB1"), ('"PER"', '"ORG"'), ('"sentences": 1', '"sentences": 9'), ("{", "")]
 )
 def test_damaged_survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]) -> None:
     """What is cached of the first reading of a file is not believed when it was changed: the file is read again."""

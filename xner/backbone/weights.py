@@ -1,6 +1,5 @@
 """The weights of a backbone: loaded under a head, saved, made at random, and known by a digest."""
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from xner.backbone import (
 )
 from xner.backbone.tokenizer import load_tokenizer, save_tokenizer, tokenizer_digest
 from xner.errors import RunError, UserError, check_seed, options_called, quoted
-from xner.files import folder_atomically
+from xner.files import folder_atomically, hash_files
 from xner.tags import PANX, TagSet
 
 if TYPE_CHECKING:
@@ -247,10 +246,7 @@ def backbone_digest(backbone: str) -> str:
 
 def folder_digest(folder: Path) -> str:
     """Compute the SHA-256 of a model folder's weights, configuration, tokenizer and lineage."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.json")]):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
+    digest = hash_files([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.json")])
     digest.update(tokenizer_digest(str(folder)).encode())
     return digest.hexdigest()
 

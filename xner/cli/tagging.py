@@ -146,7 +146,7 @@ def _read(arguments: Sequence[str]) -> Iterator[str]:
                 yield from read_texts(file, argument)
         else:
             if Path(argument).suffix in _SUFFIXES and not argument.split()[1:]:
-                logger.warning("%r is tagged as a text, because there is no file of this name", argument)
+                logger.warning("%r is not a file, so it is tagged as text", argument)
             yield argument
 
 

@@ -70,7 +70,7 @@ class PanxDataModule(pl.LightningDataModule):
         split: Split to test on or to predict.
         smoothing: Exponent of the number of sentences of a language in its part of an epoch, where there are several
             languages: 1 trains on every sentence once per epoch, 0.5 repeats those of smaller languages, 0 gives all
-            languages equal shares.
+            languages equal parts.
         train_split: Split to train on. Training on validation or test requires data.train_on_evaluation.
         train_on_evaluation: Allow training on an evaluation split. All scores of the resulting weights are marked as
             contaminated.

@@ -21,7 +21,7 @@ from xner.backbone import folder_of, has_head, load_config
 from xner.data.datamodule import Labels, PanxDataModule
 from xner.data.encode import span_hashes
 from xner.errors import RunError
-from xner.files import write_atomically
+from xner.files import hash_files, write_atomically
 from xner.tags import find_spans
 from xner.typed import check_type
 
@@ -179,12 +179,8 @@ def _check_weights(folder: Path) -> None:
 
 
 def _safetensors_digest(folder: Path) -> str:
-    """Compute the SHA-256 of the names and contents of a folder's safetensors files."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    """Compute the SHA-256 of a folder's weights and hashes."""
+    return hash_files(folder.glob("*.safetensors")).hexdigest()
 
 
 def trained_further(history: History, data: PanxDataModule, seed: int | None) -> History:

@@ -11,7 +11,7 @@ from babel import Locale
 from xner.errors import UserError
 from xner.report.entity_errors import Errors, find_errors
 from xner.transfer.plan import ADAPTED, REGIMES, SOUP
-from xner.transfer.result import Counts, Evaluation, Result, read_counts, read_result
+from xner.transfer.result import Counts, Evaluation, Result, read_counts, read_result, size_of
 
 SOURCE = "source"
 """The regime of the stages that train on no target sentence."""
@@ -90,11 +90,6 @@ def target_language(results: Sequence[Result]) -> str:
     source = source_language(results)
     languages = [evaluation["language"] for result in results for evaluation in result["evaluations"]]
     return next((language for language in languages if language != source), source)
-
-
-def size_of(result: Result) -> int:
-    """Return a stage's place on the learning curve: its number of target sentences, or of entities per type."""
-    return result["target_samples"] if result["shots"] is None else result["shots"]
 
 
 def unit_of(results: Sequence[Result]) -> str:

@@ -288,6 +288,11 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
+def size_of(result: Result) -> int:
+    """Return a stage's place on the learning curve: its number of target sentences, or of entities per type."""
+    return result["target_samples"] if result["shots"] is None else result["shots"]
+
+
 def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequence[str]]) -> None:
     """Write the words of an evaluated split into the run, as ``sentences/tr-test.json``, for its report."""
     path = run / "sentences" / f"{language}-{split}.json"

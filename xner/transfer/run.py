@@ -20,7 +20,7 @@ from xner.files import remove_folder, remove_parts, write_atomically
 from xner.transfer.definition import define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
-from xner.transfer.result import Result, read_result, write_csv, write_sentences
+from xner.transfer.result import Result, read_result, size_of, write_csv, write_sentences
 from xner.transfer.resume import exit_by_signal, exit_code, on_signals, read_begun
 
 RunStage = Callable[[Stage], Result]
@@ -113,9 +113,8 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
     done: dict[str, Result] = {}
     definitions = define(experiment)
     by_shots = any(stage.shots for stage in experiment.stages)
-    for path in experiment.root.glob("stages/*/result.json"):
-        found = read_result(path.parent)
-        if found and found["target_samples"] and (found["shots"] is not None) != by_shots:
+    for found in _results(experiment.root):
+        if found["target_samples"] and (found["shots"] is not None) != by_shots:
             asked, other = ("shots", "sizes") if by_shots else ("sizes", "shots")
             raise UserError(
                 f"{experiment.root} holds stages of {other}, and so cannot hold those of {asked}; use another "
@@ -135,6 +134,12 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
     return done
 
 
+def _results(root: Path) -> list[Result]:
+    """Read the results of all complete stages in a folder, whatever plan they are of."""
+    found = (read_result(path.parent) for path in sorted(root.glob("stages/*/result.json")))
+    return [result for result in found if result]
+
+
 def other_stages(experiment: Experiment) -> list[Result]:
     """Read the results of the complete stages in the folder that are not in the plan, as of other sizes or seeds.
 
@@ -142,8 +147,7 @@ def other_stages(experiment: Experiment) -> list[Result]:
         UserError: If one of them would be on a learning curve with a stage that starts from another one.
     """
     planned = {stage.id for stage in experiment.stages}
-    found = [read_result(path.parent) for path in sorted(experiment.root.glob("stages/*/result.json"))]
-    others = [result for result in found if result and result["stage"] not in planned]
+    others = [result for result in _results(experiment.root) if result["stage"] not in planned]
     # The stages of each curve in which every stage starts from the one before, by size: their ids and starts.
     curves: dict[tuple[str, int], dict[int, tuple[str, str | None]]] = {}
     for stage in experiment.stages:
@@ -152,8 +156,7 @@ def other_stages(experiment: Experiment) -> list[Result]:
     for result in others:
         curve = curves.get((result["train_languages"][-1], result["seed"] or 0))
         if result["regime"] == "progressive" and curve:
-            size = result["target_samples"] if result["shots"] is None else result["shots"]
-            curve[size] = result["stage"], result["start_from"]
+            curve[size_of(result)] = result["stage"], result["start_from"]
     for curve in curves.values():
         for (_, (before, _)), (_, (each, start)) in pairwise(sorted(curve.items())):
             if start != before:
