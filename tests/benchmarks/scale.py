@@ -19,7 +19,7 @@ from tests.benchmarks.command import run_as_command, write_figures
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import WINDOW, environment, fresh_process, new_classifier
 from tests.reference.trainer import peak_memory
-from xner.data.encode import encode_split
+from xner.data.encoded_cache import encode_split
 from xner.data.sources import Split
 from xner.errors import UserError
 from xner.tags import PANX

@@ -22,7 +22,8 @@ from transformers.utils import logging as transformers_logging
 from tests.reference.trainer import encode
 from xner.backbone.tokenizer import load_tokenizer, save_tokenizer
 from xner.backbone.weights import load_network, new_backbone
-from xner.data.encode import Encoded, encode_split
+from xner.data.encode import Encoded
+from xner.data.encoded_cache import encode_split
 from xner.data.sources import Sentences, Split
 from xner.errors import UserError
 from xner.tags import PANX

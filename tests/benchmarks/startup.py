@@ -10,7 +10,7 @@ import torch
 from tests.benchmarks.command import run_as_command, write_figures
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.sides import ROOT, WINDOW, environment, fit, fresh_process, new_classifier
-from xner.data.encode import encode_split
+from xner.data.encoded_cache import encode_split
 from xner.data.sources import Split
 from xner.errors import UserError
 from xner.tags import PANX

@@ -9,10 +9,9 @@ import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 import xner.cli.callbacks
-import xner.cli.transfer
 from xner.cli.callbacks import Lines
 from xner.cli.main import main
-from xner.cli.transfer import Progress
+from xner.cli.observers import Progress
 from xner.transfer.experiment import Experiment
 from xner.transfer.options import FewShot
 from xner.transfer.plan import Stage
@@ -112,7 +111,7 @@ def completed(stage: str, f1: float, seconds: float) -> Any:  # noqa: ANN401 - t
 def test_remaining_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The time left is that of the remaining work at the pace so far; complete stages do not count."""
     now = iter([0.0, 100.0, 130.0, 150.0])
-    monkeypatch.setattr("xner.cli.transfer.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("xner.cli.observers.time.monotonic", lambda: next(now))
     stages = [Stage(name, "source", 1, None, (("en", None),), 0) for name in "abc"]
     experiment = Experiment(
         root=tmp_path,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-import xner.cli.transfer
+import xner.cli.observers
 from tests.commands import Run, assert_one_line, options, results
 from xner.report.card import Measured, measured_scores
 from xner.transfer.result import Result
@@ -129,7 +129,7 @@ def test_only_kept_folders_have_cards(
         measured.append(folder.name)
         return measured_scores(folder, result)
 
-    monkeypatch.setattr(xner.cli.transfer, "measured_scores", watch)
+    monkeypatch.setattr(xner.cli.observers, "measured_scores", watch)
     command = ["transfer", *options("sample", tiny_backbone, tmp_path / "run"), "--sizes=[10,20]"]
     assert run(*command, "--adapt_backbone=target", "--pretraining.max_epochs=1").code == 0
     assert measured == ["source-en-seed42"]

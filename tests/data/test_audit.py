@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sources import FORMATS, as_jsonl, as_rows, random_sentences
-from xner.data.audit import FINDINGS, OF_TOKENIZER, Audit, FindingExample, audit_splits, escape_invisible, has_invisible
-from xner.data.redirects import KEYWORDS, fold_case, is_redirect
+from xner.data.audit import FINDINGS, OF_TOKENIZER, Audit, FindingExample, audit_splits
+from xner.data.characters import escape_invisible, fold_case, has_invisible
+from xner.data.redirects import KEYWORDS, is_redirect
 from xner.data.sources import ReadOptions, Sentence, Sentences, Split, splits_of
 from xner.data.sources.hub import presets
 from xner.errors import UserError

@@ -15,7 +15,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.sources import FORMATS, random_sentences
 from xner.backbone.tokenizer import load_tokenizer
 from xner.data import encode as encode_module
-from xner.data.encode import Encoded, EncodingStats, encode, encode_split, join, span_hashes
+from xner.data import encoded_cache
+from xner.data.encode import Encoded, EncodingStats, encode, join
+from xner.data.encoded_cache import encode_split
+from xner.data.hashes import span_hashes
 from xner.data.sources import SAMPLE, SPLITS, Sentences, Split
 from xner.errors import UserError
 from xner.files import cache_folder
@@ -334,7 +337,7 @@ class TestCache:
         def refuse(backbone: str) -> None:
             raise AssertionError(f"the tokenizer of {backbone} was loaded")
 
-        monkeypatch.setattr(encode_module, "load_tokenizer", refuse)
+        monkeypatch.setattr(encoded_cache, "load_tokenizer", refuse)
 
     def test_second_time(
         self, split: Split, sample_backbone: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -9,7 +9,7 @@ from transformers import AutoModelForTokenClassification
 
 from tests.sources import as_tsv, write_source
 from xner.cli.main import main
-from xner.data.duplicates import normalise_words
+from xner.data.characters import normalise_words
 from xner.data.sources import Sentences, Split
 from xner.errors import RunError
 from xner.lineage import FILE, SEEN_FILE, read_history

@@ -8,7 +8,9 @@ import matplotlib
 import pytest
 
 from xner.report.analysis import analyse
-from xner.report.curve import COLOURS, LABEL_HEIGHT, POINT_GAP, clear_labels, draw_curve, keep_apart, spread
+from xner.report.curve import draw_curve
+from xner.report.figure_style import COLOURS
+from xner.report.label_placement import LABEL_HEIGHT, POINT_GAP, clear_labels, keep_apart, spread
 from xner.report.runs import by_target, load_run
 
 Write = Callable[..., Path]

@@ -13,7 +13,7 @@ import pytest
 from tests.commands import change_result
 from xner.errors import RunError
 from xner.report import write_report
-from xner.report.curve import COLOURS
+from xner.report.figure_style import COLOURS
 from xner.report.runs import load_run
 
 Write = Callable[..., Path]

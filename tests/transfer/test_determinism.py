@@ -57,7 +57,7 @@ def test_twice(source: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: p
             if measured.is_file():  # which library of products is the fastest is measured once per machine
                 shutil.copy(measured, folder)
         if name == "none":
-            monkeypatch.setattr("xner.data.encode.write_atomically", refuse)
+            monkeypatch.setattr("xner.data.encoded_cache.write_atomically", refuse)
         assert bool([*folder.glob("en-train-*.safetensors")]) == (name == "used")
         main(transfer(source, tiny_backbone, tmp_path / name))
         assert bool([*folder.glob("en-train-*.safetensors")]) == (name != "none")

@@ -106,7 +106,7 @@ def _content(result: "Audit") -> dict[str, object]:
 
 def _as_json(content: object) -> str:
     """Format JSON whose strings show their invisible characters as escapes."""
-    from xner.data.audit import has_invisible
+    from xner.data.characters import has_invisible
 
     text = json.dumps(content, ensure_ascii=False)
     if not has_invisible(text):
@@ -150,7 +150,7 @@ def _table_of(findings: dict[str, list["Tally"]]) -> str:
 
 def _examples(tallies: Sequence["Tally"]) -> list[str]:
     """Format a line for each example: its split, its number, and its text as far as it fits."""
-    from xner.data.audit import escape_invisible
+    from xner.data.characters import escape_invisible
 
     lines = []
     for tally in tallies:

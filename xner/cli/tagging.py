@@ -14,19 +14,16 @@ from io import TextIOWrapper
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
-from shutil import get_terminal_size
 from signal import SIG_IGN, SIGINT, signal
 from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
 from xner.backbone import check_head
-from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
 from xner.cli.interrupts import end_with_parent
-from xner.cli.output import escaped_lines, interlinear
 from xner.cli.parsing import ToolParser, add_model, add_tagger_options
+from xner.cli.writers import WRITERS
 from xner.errors import RunError, UserError, options_called, quoted
-from xner.serve.marking import html_line
 
 if TYPE_CHECKING:
     from xner.model.decoding import Decoding
@@ -101,7 +98,7 @@ def tag(args: Sequence[str]) -> None:
         with options_called({"model.backbone": "model"}):
             check_head(options.model)
     with ExitStack() as stack:
-        output = stack.enter_context(_OUTPUTS[options.format](options))
+        output = stack.enter_context(WRITERS[options.format](options))
         batches = _batches(islice(_read(options.texts), output.texts, None))
         tagged = _tag_in_order(load, batches, options.processes)
         # A bar between lines of output would make both unreadable.
@@ -241,178 +238,3 @@ def _begin_process(threads: int) -> None:
 
 def _tag_batch(load: "Load", batch: list[str]) -> "list[Tagged]":
     return load()(batch)
-
-
-class _Lines:
-    """Write each text as one or several lines.
-
-    Args:
-        options: The options of the command.
-
-    Attributes:
-        texts: Number of texts that the file already has.
-    """
-
-    head = ""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.texts = 0
-        self.fields = options.fields
-        self.file = sys.stdout
-        self.path = Path(options.output) if options.output else None
-        self.resumes = options.resume and self.path and self.path.exists()
-
-    def __enter__(self) -> "_Lines":
-        """Open the file, and leave out an incomplete end if it is to be continued."""
-        if self.path:
-            if self.resumes:
-                with self.path.open("rb") as file:
-                    if not self.began(file.read(4096)):
-                        raise UserError(
-                            f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; "
-                            "use the --format that it was written with, or another file"
-                        )
-                self.texts, size = _whole_texts(self.path, self.ends)
-                os.truncate(self.path, size)
-            self.file = self.path.open("a" if self.resumes else "w", encoding="utf-8", newline="")
-        if not self.texts:
-            self.file.write(self.head)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        if self.path:
-            self.file.close()
-
-    def write(self, tagged: "Tagged") -> None:
-        """Write a text; what would give orders to a terminal is escaped there."""
-        text = self.format(tagged)
-        self.file.write(escaped_lines(text) if self.file.isatty() else text)
-
-    def format(self, tagged: "Tagged") -> str:
-        """Format a text."""
-        return json_line(tagged, self.fields)
-
-    @staticmethod
-    def began(beginning: bytes) -> bool:
-        """Return whether the beginning of a file, which may be cut off, has this format."""
-        return _agree(beginning, b'{"text": ')
-
-    @staticmethod
-    def ends(line: bytes) -> bool:
-        """Return whether a complete line is the last one of a text."""
-        return True
-
-
-class _Conll(_Lines):
-    """Write a line per word, and a blank line after each text."""
-
-    def format(self, tagged: "Tagged") -> str:
-        """Format a text."""
-        return conll_lines([word.text for word in tagged.words], tagged.tags)
-
-    @staticmethod
-    def began(beginning: bytes) -> bool:
-        """Return whether the first line is blank, has two columns, or is cut off."""
-        first, end, _ = beginning.partition(b"\n")
-        return not end or not first or first.count(b"\t") == 1
-
-    @staticmethod
-    def ends(line: bytes) -> bool:
-        """Return whether a line is blank."""
-        return line == b"\n"
-
-
-class _Html(_Lines):
-    """Write a page with a paragraph per text."""
-
-    head = HTML_HEAD
-
-    def format(self, tagged: "Tagged") -> str:
-        """Format a text."""
-        return html_line(tagged)
-
-    @staticmethod
-    def began(beginning: bytes) -> bool:
-        """Return whether it is the beginning of a page."""
-        return _agree(beginning, HTML_HEAD.encode())
-
-    @staticmethod
-    def ends(line: bytes) -> bool:
-        """Return whether a line is a paragraph."""
-        return line.startswith(b"<p ")
-
-
-class _Table(_Lines):
-    """Write words over their tags, with a blank line between texts."""
-
-    separator = ""
-
-    def format(self, tagged: "Tagged") -> str:
-        """Format a text."""
-        shown = interlinear([[word.text for word in tagged.words], tagged.tags], get_terminal_size().columns)
-        separator, self.separator = self.separator, "\n"
-        return f"{separator}{shown}\n"
-
-
-class _Brat(_Lines):
-    """Write a text per line, and the entities beside it."""
-
-    @staticmethod
-    def began(beginning: bytes) -> bool:
-        """Return whether it is text, which anything may be."""
-        return True
-
-    def __enter__(self) -> "_Brat":
-        """Open both files."""
-        assert self.path  # checked with the options
-        beside = self.path.with_suffix(".ann")
-        super().__enter__()
-        self.start = self.number = 0
-        if self.resumes:
-            with self.path.open(encoding="utf-8", newline="") as file:
-                self.start = sum(map(len, file))
-            if beside.exists():
-                # Entities are written before their text, so there may be some of a text that is not.
-                self.number, size = _whole_texts(beside, lambda line: int(line.split(None, 3)[2]) < self.start)
-                os.truncate(beside, size)
-        self.entities = beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close both files."""
-        self.entities.close()
-        super().__exit__()
-
-    def write(self, tagged: "Tagged") -> None:
-        """Write a text."""
-        self.entities.write(brat_lines(tagged.entities, self.start, self.number))
-        self.entities.flush()
-        self.file.write(one_line(tagged.text) + "\n")
-        self.start += len(tagged.text) + 1
-        self.number += len(tagged.entities)
-
-
-def _agree(beginning: bytes, head: bytes) -> bool:
-    """Return whether one of two beginnings is the beginning of the other."""
-    return beginning.startswith(head) or head.startswith(beginning)
-
-
-def _whole_texts(path: Path, ends: Callable[[bytes], bool]) -> tuple[int, int]:
-    """Count the complete texts of a file, and its bytes until the end of the last one."""
-    texts = size = position = 0
-    with path.open("rb") as file:
-        for line in file:
-            position += len(line)
-            if line.endswith(b"\n") and ends(line):
-                texts, size = texts + 1, position
-    return texts, size
-
-
-_OUTPUTS: dict[str, type[_Lines]] = {
-    "table": _Table,
-    "jsonl": _Lines,
-    "conll": _Conll,
-    "brat": _Brat,
-    "html": _Html,
-}

@@ -187,7 +187,7 @@ def pieces_table(splits: Sequence[Split], tag_set: TagSet, backbone: str, specia
     """Compute the mean, the 99th percentile and the maximum of the number of subwords per sentence."""
     import numpy as np
 
-    from xner.data.encode import encode_split
+    from xner.data.encoded_cache import encode_split
 
     rows: list[list[Cell]] = []
     for split in splits:

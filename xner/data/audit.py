@@ -4,8 +4,6 @@ Every split is read sentence by sentence: once for the counts, which keep a few 
 once more, as far as necessary, for the examples.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from xner.data.duplicates import normalise_words
-from xner.data.encode import as_hashes, encode_split, hash_bytes, offsets
-from xner.data.redirects import fold_case, is_redirect
+from xner.data.characters import fold_case, has_invisible, normalise_words
+from xner.data.encode import offsets
+from xner.data.encoded_cache import encode_split
+from xner.data.hashes import as_hashes, hash_bytes
+from xner.data.redirects import is_redirect
 from xner.data.sources import Sentence, Split, tag_set_of
 from xner.tags import TagSet, invalid_tags, spans
 
@@ -379,42 +379,3 @@ def _ambiguous(
     )
     yield "ambiguous", Tally(language, None, None, int(counts[found].sum()), len(entities), shown)
     yield "ambiguous_strings", Tally(language, None, None, len(ambiguous), len(several))
-
-
-_INVISIBLE = ("Cc", "Cf", "Co", "Zl", "Zp", "Zs")
-"""Unicode categories: control, format (zero-width, bidirectional), private use, separators of lines and paragraphs,
-spaces."""
-
-_IGNORABLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
-"""Characters of other categories that show nothing: joiners, fillers, a blank pattern, variation selectors."""
-
-
-def has_invisible(text: str) -> bool:
-    """Return whether a text has invisible, control or private-use characters, or spaces other than U+0020.
-
-    The zero-width joiners count, although the scripts of Persian and of India need them.
-
-    >>> has_invisible("New York"), has_invisible("An\u200bkara"), has_invisible("10\u00a0000")
-    (False, True, True)
-    """
-    # isprintable is false for all of these categories, and is fast.
-    return (not text.isprintable() and any(map(_is_invisible, text))) or bool(_IGNORABLE.search(text))
-
-
-def escape_invisible(text: str) -> str:
-    r"""Escape what ``has_invisible`` finds.
-
-    >>> print(escape_invisible("An\u200bkara"))
-    An\u200bkara
-    """
-    if not has_invisible(text):
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode() if has_invisible(character) else character for character in text
-    )
-
-
-def _is_invisible(character: str) -> bool:
-    return character != " " and unicodedata.category(character) in _INVISIBLE

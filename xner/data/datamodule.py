@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 from xner.backbone import head_tags, load_config, longest_window, packable
 from xner.backbone.tokenizer import check_pieces, load_tokenizer
 from xner.batch import Batch
-from xner.data.encode import Encoded, encode_split, join
+from xner.data.encode import Encoded, join
+from xner.data.encoded_cache import encode_split
 from xner.data.masking import MaskedSampler, Masking, mask_pieces
 from xner.data.packing import RowDataset
 from xner.data.pseudo_labels import PseudoLabels

@@ -4,34 +4,24 @@ A word is labelled on its first piece, and a sentence longer than a window is sp
 """
 
 import hashlib
-import json
-import logging
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xner.backbone.tokenizer import load_tokenizer, tokenizer_digest
-from xner.data.duplicates import normalise_words
-from xner.data.sources import Sentence, Sentences, Split, content_of, escaped_words
+from xner.data.characters import normalise_words
+from xner.data.hashes import hash_texts
+from xner.data.sources import Sentence, Sentences, content_of, escaped_words
 from xner.errors import UserError
-from xner.files import cache_folder, write_atomically
-from xner.tags import IGNORE, LabelSpans, TagSet, find_spans, invalid_tags
+from xner.tags import IGNORE, TagSet, find_spans, invalid_tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Int64 = npt.NDArray[np.int64]
-
-logger = logging.getLogger(__name__)
-
-_FORMAT = "6"
-"""Part of every cache key; increase it when the cached content changes."""
 
 _BLOCK = 4096
 """Number of sentences that are encoded at once, and so held in memory as words and as the tokenizer's objects."""
@@ -228,9 +218,9 @@ def _encode_block(
         sentence_word=sentence_word,
         word_piece=np.where(has_piece, word_piece, -1),
         word_label=word_label,
-        word_hash=_hash(chain.from_iterable(words)),
-        sentence_hash=_hash("\t".join(escaped_words(each)) for each in words),
-        normal_hash=_hash("\t".join(escaped_words(normalise_words(each))) for each in words),
+        word_hash=hash_texts(chain.from_iterable(words)),
+        sentence_hash=hash_texts("\t".join(escaped_words(each)) for each in words),
+        normal_hash=hash_texts("\t".join(escaped_words(normalise_words(each))) for each in words),
         digest="",
         stats=EncodingStats(
             sentences=len(sentences),
@@ -243,37 +233,6 @@ def _encode_block(
             invalid_tags=sum(map(invalid_tags, sentences.tags)),
         ),
     )
-
-
-def encode_split(split: Split, backbone: str, max_length: int, tag_set: TagSet, cache: Path | None = None) -> Encoded:
-    """Encode a split, or map it into memory from the cache.
-
-    A cached file is verified by its checksum; if it is damaged, the split is encoded and cached again.
-
-    Args:
-        split: The split.
-        backbone: Hub name or folder of the tokenizer, which is only loaded if the split is not in the cache.
-        max_length: Maximum number of pieces per window, special tokens included.
-        tag_set: The tag set that all tags belong to.
-        cache: The folder of the cache; ``None`` stands for ``cache_folder()``.
-    """
-    cache = cache or cache_folder()
-    parts = [_FORMAT, split.identity, tokenizer_digest(backbone), str(max_length), *tag_set.types]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-    path = cache / f"{split.language}-{split.name}-{key}.safetensors"
-    if path.is_file():
-        try:
-            return _load(path)
-        except Exception as error:  # a damaged file makes safetensors and torch raise exceptions of many types
-            reason = " ".join(str(error).split()) or type(error).__name__
-            logger.warning("%s is damaged (%s); %s is encoded again", path, reason, split)
-    encoded = encode(split.read(), load_tokenizer(backbone), max_length, tag_set)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _dump(encoded))
-    except OSError as error:
-        logger.warning("%s cannot be cached in %s (%s); every run encodes it again", split, cache, error.strerror)
-    return encoded
 
 
 def join(parts: Sequence[Encoded]) -> Encoded:
@@ -314,43 +273,10 @@ def offsets(lengths: npt.ArrayLike) -> Int64:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def span_hashes(word_hash: Int64, spans: LabelSpans) -> Int64:
-    """Compute a 64-bit hash of the words of each span, whatever its type.
-
-    Args:
-        word_hash: The hash of each word. *Shape:* (words,)
-        spans: Spans of these words.
-
-    Returns:
-        Equal hashes where spans have the same words. *Shape:* (spans,)
-    """
-    content, borders = word_hash.astype("<i8").tobytes(), zip(spans.first.tolist(), spans.last.tolist(), strict=True)
-    return as_hashes(hash_bytes(content[8 * first : 8 * last + 8]) for first, last in borders)
-
-
 def _concatenate_ranges(bounds: Int64, chosen: Int64) -> tuple[Int64, Int64]:
     """Concatenate the integers of the chosen ranges ``bounds[i]`` to ``bounds[i + 1]``; also return their lengths."""
     lengths = bounds[chosen + 1] - bounds[chosen]
     return np.arange(lengths.sum()) + np.repeat(bounds[chosen] - offsets(lengths)[:-1], lengths), lengths
-
-
-def _hash(texts: Iterable[str]) -> Int64:
-    """Compute 64-bit BLAKE2b hashes, by which a model folder remembers its training data without storing the text.
-
-    Two different texts have the same hash with probability 2**-64.
-    """
-    return as_hashes(hash_bytes(text.encode()) for text in texts)
-
-
-def hash_bytes(content: bytes) -> bytes:
-    """Compute a 64-bit BLAKE2b hash."""
-    return hashlib.blake2b(content, digest_size=8).digest()
-
-
-def as_hashes(digests: Iterable[bytes]) -> Int64:
-    """Turn results of ``hash_bytes`` into numbers. *Shape:* (digests,)."""
-    # Signed integers, since some libraries that store arrays lack unsigned ones.
-    return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
 
 
 def _special_tokens(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]]:
@@ -371,36 +297,3 @@ def _split_into_windows(word_pieces: Int64, sentence_word: Int64, room: int) -> 
             filled += word_pieces[word]
             found[word] = window
     return found
-
-
-_ARRAYS = tuple(field.name for field in fields(Encoded) if field.name not in ("digest", "stats"))
-
-
-def _dump(encoded: Encoded) -> bytes:
-    from safetensors.numpy import save
-
-    arrays = {name: getattr(encoded, name) for name in _ARRAYS}
-    metadata = {"digest": encoded.digest, "stats": json.dumps(asdict(encoded.stats))}
-    return save(arrays, {**metadata, "checksum": _checksum(arrays, metadata)})
-
-
-def _load(path: Path) -> Encoded:
-    """Map a cached split into memory and verify its checksum."""
-    from safetensors import safe_open
-
-    # By torch, because its tensors stay in the memory-mapped file, whereas numpy's arrays are copies.
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        arrays = {name: file.get_tensor(name).numpy() for name in _ARRAYS}
-    if metadata.pop("checksum", None) != _checksum(arrays, metadata):
-        raise ValueError("its checksum does not match")
-    return Encoded(**arrays, digest=metadata["digest"], stats=EncodingStats(**json.loads(metadata["stats"])))
-
-
-def _checksum(arrays: Mapping[str, npt.NDArray[np.generic]], metadata: Mapping[str, str]) -> str:
-    """Compute the CRC-32 of the metadata and of the arrays with their names, types and shapes."""
-    header = [sorted(metadata.items()), [(name, array.dtype.str, array.shape) for name, array in arrays.items()]]
-    checksum = zlib.crc32(json.dumps(header).encode())
-    for array in arrays.values():
-        checksum = zlib.crc32(array.data, checksum)
-    return f"{checksum:08x}"

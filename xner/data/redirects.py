@@ -5,6 +5,7 @@ page as an entity, such as ``YÖNLENDİRME Ayvalı , Vezirköprü``. They are 21
 the German and none of the English ones.
 """
 
+from xner.data.characters import fold_case
 from xner.data.sources import Sentence
 
 KEYWORDS = {
@@ -45,16 +46,6 @@ KEYWORDS = {
 }
 """The keywords of MediaWiki (``redirect`` in its ``languages/messages``) in the languages of PAN-X that have their own,
 without underscores; ``REDIRECT`` is one in every language."""
-
-
-def fold_case(text: str) -> str:
-    """Fold the case of a text, where Turkish dotted and dotless letters are one, whichever language it is in.
-
-    >>> fold_case("İSTANBUL") == fold_case("İstanbul") == fold_case("istanbul")
-    True
-    """
-    return text.casefold().replace("i\u0307", "i").replace("ı", "i")
-
 
 _KEYWORDS = {
     language: frozenset(map(fold_case, [*keywords.split(), "REDIRECT"])) for language, keywords in KEYWORDS.items()

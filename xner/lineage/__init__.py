@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 
 from xner.backbone import folder_of, has_head, load_config
 from xner.data.datamodule import Labels, PanxDataModule
-from xner.data.encode import span_hashes
+from xner.data.hashes import span_hashes
 from xner.errors import RunError
 from xner.files import hash_files, write_atomically
 from xner.tags import find_spans

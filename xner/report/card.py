@@ -6,7 +6,6 @@ in which every value is escaped, since names of languages, types and folders com
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from xner.data.sources.hub import Hub, named_dataset
 from xner.data.sources.sentences import ReadOptions
 from xner.errors import RunError, UserError
 from xner.files import write_atomically
+from xner.report.markdown import code, escape, plain
 from xner.report.runs import language_name, sum_types
 from xner.report.statistics import DRAWS, Interval, Resampled
 from xner.transfer.result import Evaluation, Result, read_counts
@@ -46,7 +46,6 @@ SHOWN = (
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-_MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
 
 _PAN = (
     "Xiaoman Pan, Boliang Zhang, Jonathan May, Joel Nothman, Kevin Knight, Heng Ji (2017). Cross-lingual Name Tagging "
@@ -167,7 +166,7 @@ def carry_card(source: Path, target: Path, *, section: str, usage: str | None, s
         source: The model folder. Without a card, its configuration and lineage are what the new card is made of.
         target: The folder of the exported model.
         section: Markdown with a heading of the second level, which becomes the first section; values of users in it
-            need ``escape``.
+            need escaping (``xner.report.markdown.escape``).
         usage: Markdown that replaces the text on how to use the model; ``None`` keeps it.
         same_predictions: Whether the exported model predicts what the model folder does. Otherwise, the scores of the
             card are not those of the exported model, and the metadata block is left without them.
@@ -356,33 +355,3 @@ def _recorded(folder: Path) -> Facts:
         lineage=json.loads(record.read_text(encoding="utf-8")) if record.is_file() else unknown,
         unmeasured="The model folder has no scores of these weights.",
     )
-
-
-def plain(text: str) -> str:
-    r"""Replace control characters, line breaks and lone surrogates, which neither YAML nor a line of Markdown holds.
-
-    >>> plain("a\nb")
-    'a b'
-    """
-    kinds = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\N{REPLACEMENT CHARACTER}"}
-    return "".join(kinds.get(unicodedata.category(each), each) for each in text)
-
-
-def escape(value: object) -> Markup:
-    r"""Escape a value for Markdown, within a line or a cell of a table; a ``Markup`` is Markdown already.
-
-    >>> print(escape("a|b_c"))
-    a\|b\_c
-    """
-    return value if isinstance(value, Markup) else Markup(_MARKUP.sub(r"\\\1", plain(str(value))))
-
-
-def code(value: object) -> Markup:
-    """Format a value as code in a line or a cell of a table, whose bars are escaped even there (GitHub's Markdown).
-
-    >>> print(code("a`b"))
-    `` a`b ``
-    """
-    text = plain(str(value)).replace("|", "\\|")
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    return Markup(f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}")

@@ -4,7 +4,6 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
@@ -15,32 +14,11 @@ from matplotlib.ticker import FixedLocator
 
 from xner.files import write_atomically
 from xner.report.analysis import Analysis, Point
+from xner.report.figure_style import COLOURS, FIGURE_STYLE, SVG_METADATA
+from xner.report.label_placement import clear_labels, keep_apart, spread
 from xner.report.runs import before_adaptation, language_name, regime_name
 from xner.report.statistics import Seeds
 from xner.transfer.plan import REGIMES, SOUP
-
-COLOURS = {
-    "ink": "#1f2328", "quiet": "#59636e", "line": "#e4e7eb", "paper": "#ffffff", "blue": "#0072b2", "orange": "#b84a00",
-    "green": "#007a5a", "pink": "#a3507f", "yellow": "#8a6d00", "violet": "#3f4fa8",
-}  # fmt: skip
-"""All colours of the figure; ``page.css`` defines each for light and dark mode.
-
-Those of the lines are Okabe and Ito's palette, safe for colour-blind readers, darkened until text in them is readable
-on white.
-"""
-
-FIGURE_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "xner",
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "text.parse_math": False,
-    "text.color": COLOURS["ink"],
-}
-"""matplotlib's settings for every figure of a report."""
-
-SVG_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-"""Leaves out the metadata that would make drawings of the same results differ."""
 
 STYLES = (
     ("blue", "o", "-"), ("orange", "s", (0, (6, 1.5))), ("green", "D", "-."), ("pink", "^", (0, (3, 1, 1, 1, 1, 1))),
@@ -72,9 +50,6 @@ MOST_LABELLED = 5
 
 LABEL_WIDTH, TICK_WIDTH = 27.0, 42.0
 """Points (1/72 inch): the width of a value's label and of a tick's label."""
-
-POINT_GAP, LABEL_HEIGHT = 9.0, 11.0
-"""Points (1/72 inch): distance from a value to the middle of its label, and between the middles of two labels."""
 
 
 class Trace(NamedTuple):
@@ -128,57 +103,6 @@ def draw_curve(analyses: Sequence[Analysis], png: Path, svg: Path) -> None:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=form, dpi=200 if form == "png" else 72, metadata=metadata)
             write_atomically(path, buffer.getvalue())
-
-
-def clear_labels(heights: Sequence[float]) -> list[float]:
-    """Place the labels of values at one size so that they hide neither values nor each other.
-
-    Labels of the upper half go above their values and those of the lower half below, moved outwards as far as needed.
-
-    Args:
-        heights: Heights of the values. *Length:* values.
-
-    Returns:
-        Heights of the middles of the labels, in the same unit, 1/72 inch. *Length:* values.
-    """
-    order = sorted(range(len(heights)), key=heights.__getitem__)
-    below = len(order) // 2
-    placed: dict[int, float] = {}
-    for way, indices in ((-1, order[:below][::-1]), (1, order[below:])):
-        for index in indices:
-            height = heights[index] + way * POINT_GAP
-            while any(abs(height - other) < LABEL_HEIGHT for other in placed.values()) or any(
-                abs(height - other) < POINT_GAP - 1 for other in heights
-            ):
-                height += way
-            placed[index] = height
-    return [placed[index] for index in range(len(heights))]
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights apart until neighbours keep a gap, by as little as possible in least squares (isotonic regression).
-
-    >>> spread([10.0, 0.0, 11.0], 5.0)
-    [8.0, 0.0, 13.0]
-    """
-    order = sorted(range(len(heights)), key=heights.__getitem__)
-    blocks: list[list[float]] = []
-    for rank, index in enumerate(order):
-        blocks.append([heights[index] - rank * gap])
-        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] += last
-    moved = [fmean(block) for block in blocks for _ in block]
-    return [moved[order.index(index)] + order.index(index) * gap for index in range(len(heights))]
-
-
-def keep_apart(places: Sequence[float], width: float) -> list[int]:
-    """Choose, from the right, the indices of increasing places that are at least a width apart."""
-    kept: list[int] = []
-    for index in reversed(range(len(places))):
-        if not kept or places[kept[-1]] - places[index] >= width:
-            kept.append(index)
-    return kept[::-1]
 
 
 def _figure(analyses: Sequence[Analysis]) -> Figure:

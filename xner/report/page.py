@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from xner.report.analysis import REACHES, Analysis, Curve, Point, compare, evaluated_words, shown_examples
-from xner.report.curve import COLOURS
 from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
+from xner.report.figure_style import COLOURS
 from xner.report.matrix import Matrix
 from xner.report.reliability import draw_reliability
 from xner.report.runs import before_adaptation, language_name, regime_name, trained_on

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from xner.model.calibration import Calibration, calibration_error
 from xner.report.analysis import Analysis, Point
-from xner.report.curve import COLOURS, FIGURE_STYLE, SVG_METADATA
+from xner.report.figure_style import COLOURS, FIGURE_STYLE, SVG_METADATA
 from xner.report.runs import evaluation_on, language_name, regime_name, stage_counts
 
 PANEL, TOP, LEFT, BOTTOM, GAP = 2.6, 0.95, 0.7, 0.55, 0.5

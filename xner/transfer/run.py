@@ -1,5 +1,6 @@
 """The whole experiment: the order of its stages, its folder's lock, the signals that stop it, and what is kept."""
 
+import logging
 import os
 import shutil
 import signal
@@ -233,7 +234,7 @@ def with_ray(stages: Sequence[Stage], train: RunStage, *, cpus: float, gpus: flo
         raise UserError("executor=ray needs Ray; install it with pip install '.[ray]'") from error
     handler = signal.getsignal(signal.SIGTERM)
     address = os.environ.get("RAY_ADDRESS", "local")
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     signal.signal(signal.SIGTERM, handler)  # Ray installs a handler of its own.
     try:
         has = ray.cluster_resources()

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from xner.data.datamodule import PanxDataModule
-from xner.data.encode import span_hashes
+from xner.data.hashes import span_hashes
 from xner.lineage import History, evaluation_splits, label_free, zero_shot
 from xner.model.calibration import calibrate, calibration_error
 from xner.model.evaluation import Tested

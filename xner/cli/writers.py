@@ -1,0 +1,193 @@
+"""Write tagged texts to a file or standard output in each format of ``tag``, and continue an interrupted file."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING
+
+from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
+from xner.cli.output import escaped_lines, interlinear
+from xner.errors import UserError
+from xner.serve.marking import html_line
+
+if TYPE_CHECKING:
+    from xner.tagger import Tagged
+
+
+class LinesWriter:
+    """Write each text as one or several lines.
+
+    Args:
+        options: The options of the command.
+
+    Attributes:
+        texts: Number of texts that the file already has.
+    """
+
+    head = ""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.texts = 0
+        self.fields = options.fields
+        self.file = sys.stdout
+        self.path = Path(options.output) if options.output else None
+        self.resumes = options.resume and self.path and self.path.exists()
+
+    def __enter__(self) -> "LinesWriter":
+        """Open the file, and leave out an incomplete end if it is to be continued."""
+        if self.path:
+            if self.resumes:
+                with self.path.open("rb") as file:
+                    if not self.began(file.read(4096)):
+                        raise UserError(
+                            f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; "
+                            "use the --format that it was written with, or another file"
+                        )
+                self.texts, size = _whole_texts(self.path, self.ends)
+                os.truncate(self.path, size)
+            self.file = self.path.open("a" if self.resumes else "w", encoding="utf-8", newline="")
+        if not self.texts:
+            self.file.write(self.head)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        if self.path:
+            self.file.close()
+
+    def write(self, tagged: "Tagged") -> None:
+        """Write a text; what would give orders to a terminal is escaped there."""
+        text = self.format(tagged)
+        self.file.write(escaped_lines(text) if self.file.isatty() else text)
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        return json_line(tagged, self.fields)
+
+    @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether the beginning of a file, which may be cut off, has this format."""
+        return _agree(beginning, b'{"text": ')
+
+    @staticmethod
+    def ends(line: bytes) -> bool:
+        """Return whether a complete line is the last one of a text."""
+        return True
+
+
+class ConllWriter(LinesWriter):
+    """Write a line per word, and a blank line after each text."""
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        return conll_lines([word.text for word in tagged.words], tagged.tags)
+
+    @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether the first line is blank, has two columns, or is cut off."""
+        first, end, _ = beginning.partition(b"\n")
+        return not end or not first or first.count(b"\t") == 1
+
+    @staticmethod
+    def ends(line: bytes) -> bool:
+        """Return whether a line is blank."""
+        return line == b"\n"
+
+
+class HtmlWriter(LinesWriter):
+    """Write a page with a paragraph per text."""
+
+    head = HTML_HEAD
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        return html_line(tagged)
+
+    @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether it is the beginning of a page."""
+        return _agree(beginning, HTML_HEAD.encode())
+
+    @staticmethod
+    def ends(line: bytes) -> bool:
+        """Return whether a line is a paragraph."""
+        return line.startswith(b"<p ")
+
+
+class TableWriter(LinesWriter):
+    """Write words over their tags, with a blank line between texts."""
+
+    separator = ""
+
+    def format(self, tagged: "Tagged") -> str:
+        """Format a text."""
+        shown = interlinear([[word.text for word in tagged.words], tagged.tags], get_terminal_size().columns)
+        separator, self.separator = self.separator, "\n"
+        return f"{separator}{shown}\n"
+
+
+class BratWriter(LinesWriter):
+    """Write a text per line, and the entities beside it."""
+
+    @staticmethod
+    def began(beginning: bytes) -> bool:
+        """Return whether it is text, which anything may be."""
+        return True
+
+    def __enter__(self) -> "BratWriter":
+        """Open both files."""
+        assert self.path  # checked with the options
+        beside = self.path.with_suffix(".ann")
+        super().__enter__()
+        self.start = self.number = 0
+        if self.resumes:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                self.start = sum(map(len, file))
+            if beside.exists():
+                # Entities are written before their text, so there may be some of a text that is not.
+                self.number, size = _whole_texts(beside, lambda line: int(line.split(None, 3)[2]) < self.start)
+                os.truncate(beside, size)
+        self.entities = beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close both files."""
+        self.entities.close()
+        super().__exit__()
+
+    def write(self, tagged: "Tagged") -> None:
+        """Write a text."""
+        self.entities.write(brat_lines(tagged.entities, self.start, self.number))
+        self.entities.flush()
+        self.file.write(one_line(tagged.text) + "\n")
+        self.start += len(tagged.text) + 1
+        self.number += len(tagged.entities)
+
+
+def _agree(beginning: bytes, head: bytes) -> bool:
+    """Return whether one of two beginnings is the beginning of the other."""
+    return beginning.startswith(head) or head.startswith(beginning)
+
+
+def _whole_texts(path: Path, ends: Callable[[bytes], bool]) -> tuple[int, int]:
+    """Count the complete texts of a file, and its bytes until the end of the last one."""
+    texts = size = position = 0
+    with path.open("rb") as file:
+        for line in file:
+            position += len(line)
+            if line.endswith(b"\n") and ends(line):
+                texts, size = texts + 1, position
+    return texts, size
+
+
+WRITERS: dict[str, type[LinesWriter]] = {
+    "table": TableWriter,
+    "jsonl": LinesWriter,
+    "conll": ConllWriter,
+    "brat": BratWriter,
+    "html": HtmlWriter,
+}
+"""The writer of each ``--format``."""
