@@ -27,6 +27,7 @@ from tests.transfer.test_restart import REPOSITORY, assert_same_run, run, transf
 from xner.cli.main import main
 from xner.data.datamodule import PanxDataModule
 from xner.data.pseudo_labels import PseudoLabels
+from xner.data.subset import Selection
 from xner.errors import RunError, UserError
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_predict
@@ -110,7 +111,7 @@ def test_labels_are_the_teachers_predictions(source_model: str) -> None:
     data = unlabelled(source_model, num_samples=50)
     labels, left_out = label(source_model, data, labels="soft")
     assert left_out == {"in_test": 0, "unsure": 0}
-    assert labels.sentences.tolist() == data.choose("tr", 50, None, seed=42).tolist()
+    assert labels.sentences.tolist() == data.choose("tr", Selection(num_samples=50)).tolist()
     model = TokenClassifier(backbone=source_model)
     [expected] = run_predict(quiet_trainer(), model, PanxDataModule(
         source="sample", languages=["tr"], split="train", backbone=source_model

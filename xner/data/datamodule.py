@@ -13,7 +13,6 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.utils.data import DataLoader
 
 from xner.backbone import head_tags, load_config, longest_window, packable
@@ -22,12 +21,12 @@ from xner.batch import Batch
 from xner.data.encode import Encoded, join
 from xner.data.encoded_cache import encode_split
 from xner.data.masking import MaskedSampler, Masking, mask_pieces
-from xner.data.packing import RowDataset
+from xner.data.packing import RowDataset, row_loader
 from xner.data.pseudo_labels import PseudoLabels
 from xner.data.sampler import BatchIndices, EvaluationSampler, TrainSampler
 from xner.data.sources import ReadOptions, Split, splits_of, tag_set_of
 from xner.data.sources.sentences import Column
-from xner.data.subset import k_shot, read_sample, subset
+from xner.data.subset import Selection
 from xner.errors import UserError
 from xner.tags import PANX, TagSet
 
@@ -129,15 +128,18 @@ class PanxDataModule(pl.LightningDataModule):
         self.source = source
         self.languages = list(languages)
         self.test_languages = list(languages if test_languages is None else test_languages)
-        self.num_samples = num_samples
-        self.shots = shots
-        self.sample_from = sample_from
+        self.selection = Selection(
+            num_samples=num_samples,
+            shots=shots,
+            sample_from=sample_from,
+            shuffle_seed=shuffle_seed,
+            subset_seed=subset_seed,
+        )
         self.test_split = split
         self.smoothing = smoothing
         self.train_split: SplitName = train_split
         self.train_on_evaluation = train_on_evaluation
         self.shuffle_seed = shuffle_seed
-        self.subset_seed = subset_seed
         self.batch_size = batch_size
         self.max_length = max_length
         self.packing = packing
@@ -170,9 +172,6 @@ class PanxDataModule(pl.LightningDataModule):
         for option in ("batch_size", "max_length", "row_length", "evaluation_pieces"):
             if (number := getattr(self, option)) < 1:
                 raise UserError(f"data.{option}={number} is not positive; use 1 or more")
-        for option in ("shuffle_seed", "subset_seed"):
-            if (number := getattr(self, option)) < 0:
-                raise UserError(f"data.{option}={number} is negative; use 0 or more")
         self.reading.check()
         if not 0 <= self.smoothing <= 1:
             raise UserError(f"data.smoothing={self.smoothing} is not between 0 and 1; use 1 to leave sizes as they are")
@@ -182,16 +181,7 @@ class PanxDataModule(pl.LightningDataModule):
                 raise UserError(f"data.{option}=[] is empty; use a list of language codes, such as [en]")
             if len({*languages}) < len(languages):
                 raise UserError(f"data.{option}={languages} names a language twice; name each once")
-        for option in ("num_samples", "shots", "sample_from"):
-            value = getattr(self, option)
-            for language in value if isinstance(value, dict) else ():
-                if language not in self.languages:
-                    known = ", ".join(self.languages)
-                    raise UserError(f"data.{option} names {language!r}, which is not in data.languages; use {known}")
-        for language in self.languages:
-            given = [name for name in ("num_samples", "shots", "sample_from") if self._of(name, language) is not None]
-            if len(given) > 1:
-                raise UserError(f"data.{given[0]} and data.{given[1]} both choose sentences of {language}; use one")
+        self.selection.check(self.languages)
         if self.train_split != "train" and not self.train_on_evaluation:
             raise UserError(
                 f"data.train_split={self.train_split!r} is an evaluation split; use 'train', or allow it with "
@@ -308,49 +298,21 @@ class PanxDataModule(pl.LightningDataModule):
         """Return the split of a language that is trained on, without its tags where labels are predicted."""
         return self.split_of(language, self.train_split, tagged=self.labels == "gold")
 
-    def _of(self, option: str, language: str) -> Any:  # noqa: ANN401 - int or str
-        value = getattr(self, option)
-        return value.get(language) if isinstance(value, dict) else value
-
-    def draws_subset(self, language: str) -> bool:
-        """Return whether the training sentences of a language depend on ``subset_seed``."""
-        return self._of("num_samples", language) is not None or self._of("shots", language) is not None
-
     def training_sentences(self, language: str) -> Int64:
         """Choose the training sentences of a language by their indices. *Shape:* (chosen,).
 
-        See ``subset`` and ``k_shot``; a published sample is trained on as it is, predicted labels name their own, and
-        masking leaves some out.
+        ``selection`` chooses them, but predicted labels name their own, and masking leaves some out.
         """
         if self.pseudo_labels:
             return self.pseudo_labels.sentences
         if self.masking:
             hashes = self.encoded(self.training_split(language)).sentence_hash
             return np.flatnonzero(~np.isin(hashes, self.masking.left_out))
-        path = self._of("sample_from", language)
-        if path is not None:
-            return read_sample(path, self.training_split(language), self.encoded)
-        amount = self._of("num_samples", language), self._of("shots", language)
-        return self.choose(language, *amount, seed=self.subset_seed)
+        return self.choose(language, self.selection)
 
-    def choose(self, language: str, num_samples: int | None, shots: int | None, *, seed: int) -> Int64:
-        """Choose training sentences of a language by a number of sentences or of entities per type.
-
-        Args:
-            language: The language.
-            num_samples: Number of sentences; ``None`` stands for all.
-            shots: Number of entities per type; ``None`` leaves the choice to ``num_samples``.
-            seed: Seed of the second shuffle.
-
-        Returns:
-            Their indices. *Shape:* (chosen,)
-        """
-        split = self.training_split(language)
-        encoded, types = self.encoded(split), self.tag_set.types
-        seeds = {"shuffle_seed": self.shuffle_seed, "subset_seed": seed}
-        if shots is not None:
-            return k_shot(encoded.entities(len(types)), shots, types, **seeds, where=str(split))
-        return subset(len(encoded), num_samples, **seeds, where=str(split))
+    def choose(self, language: str, selection: Selection) -> Int64:
+        """Choose training sentences of a language by some options. *Shape:* (chosen,)."""
+        return selection.choose(self.training_split(language), self.tag_set.types, self.encoded)
 
     def used_pieces(self) -> Int64:
         """Find the ids of all pieces in training and validation, padding and masks, ascending. *Shape:* (ids,)."""
@@ -386,8 +348,8 @@ class PanxDataModule(pl.LightningDataModule):
         every, labelled = np.concatenate(chosen), encoded.sentence_labelled
         if self.masking:
             masks = self._masks(self.masking)
-            return self._loader(rows, MaskedSampler(every, labelled, **options, rows=rows, **masks))
-        return self._loader(rows, TrainSampler(every, labelled, **options))
+            return row_loader(rows, MaskedSampler(every, labelled, **options, rows=rows, **masks))
+        return row_loader(rows, TrainSampler(every, labelled, **options))
 
     def _masks(self, masking: Masking) -> dict[str, Any]:
         return {
@@ -477,7 +439,7 @@ class PanxDataModule(pl.LightningDataModule):
             row_length=self.row_length if self.packing else None,
             **self._ranks(),
         )
-        return self._loader(self._rows(encoded), sampler)
+        return row_loader(self._rows(encoded), sampler)
 
     def _rows(self, encoded: Encoded, probabilities: npt.NDArray[np.float32] | None = None) -> RowDataset:
         config = load_config(self.backbone)
@@ -488,25 +450,3 @@ class PanxDataModule(pl.LightningDataModule):
             few_shapes=self.few_shapes,
             probabilities=probabilities,
         )
-
-    def _loader(self, rows: RowDataset, sampler: TrainSampler | EvaluationSampler) -> DataLoader[Batch]:
-        # No worker processes: collating a batch takes less time than transferring it from one.
-        return ResumableLoader(
-            rows,
-            batch_size=None,
-            sampler=sampler,
-            pin_memory=torch.cuda.is_available(),
-            # Without its own generator, a loader draws from the global one and so changes the dropout masks.
-            generator=torch.Generator(),
-        )
-
-
-class ResumableLoader(DataLoader[Batch]):
-    """A dataloader that tells Lightning it can resume within an epoch; ``TrainSampler`` skips the batches taken."""
-
-    def state_dict(self) -> dict[str, int]:
-        """Return no state, for the sampler derives it from the trainer's progress."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Ignore the empty state."""

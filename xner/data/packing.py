@@ -10,11 +10,11 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from xner.batch import Batch
 from xner.data.encode import Encoded, offsets
-from xner.data.sampler import BatchIndices, EvaluationSampler, LengthBuckets
+from xner.data.sampler import BatchIndices, EvaluationSampler, LengthBuckets, TrainSampler
 from xner.tags import IGNORE
 
 Int64 = npt.NDArray[np.int64]
@@ -126,6 +126,30 @@ class RowDataset(Dataset[Batch]):
             width *= 2
         starts, rows = fit_rows(lengths.tolist(), width)
         return starts, _round_up(rows, 4), width
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A dataloader that tells Lightning it can resume within an epoch; ``TrainSampler`` skips the batches taken."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Return no state, for the sampler derives it from the trainer's progress."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Ignore the empty state."""
+
+
+def row_loader(rows: RowDataset, sampler: TrainSampler | EvaluationSampler) -> DataLoader[Batch]:
+    """Return a dataloader of the batches that a sampler chooses."""
+    # No worker processes: collating a batch takes less time than transferring it from one.
+    return ResumableLoader(
+        rows,
+        batch_size=None,
+        sampler=sampler,
+        pin_memory=torch.cuda.is_available(),
+        # Without its own generator, a loader draws from the global one and so changes the dropout masks.
+        generator=torch.Generator(),
+    )
 
 
 def padded_batches(encoded: Encoded, padding_id: int, budget: int = 4096) -> Iterator[Batch]:

@@ -1,8 +1,9 @@
 """Choose which sentences of a training split to train on: a subset, k entities per type, or a published sample."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,81 @@ from xner.data.sources.lines import read_lines
 from xner.errors import RunError, UserError, options_called
 
 Int64 = npt.NDArray[np.int64]
+Value = TypeVar("Value", int, str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The options that choose training sentences, at most one of the first three per language; without any, all are.
+
+    Attributes:
+        num_samples: Number of sentences, of every language or by language; see ``subset``.
+        shots: Number of entities per type, likewise; see ``k_shot``.
+        sample_from: Path of a published sample, likewise; see ``read_sample``.
+        shuffle_seed: Seed of the first shuffle.
+        subset_seed: Seed of the second shuffle.
+    """
+
+    num_samples: int | Mapping[str, int | None] | None = None
+    shots: int | Mapping[str, int | None] | None = None
+    sample_from: str | Mapping[str, str | None] | None = None
+    shuffle_seed: int = 0
+    subset_seed: int = 42
+
+    def check(self, languages: Sequence[str]) -> None:
+        """Check the options that need no data.
+
+        Args:
+            languages: The languages that are trained on.
+
+        Raises:
+            UserError: If a seed is negative, or a language is not trained on or has two of the options.
+        """
+        for option in ("shuffle_seed", "subset_seed"):
+            if (number := getattr(self, option)) < 0:
+                raise UserError(f"data.{option}={number} is negative; use 0 or more")
+        names = ("num_samples", "shots", "sample_from")
+        for option in names:
+            value = getattr(self, option)
+            for language in value if isinstance(value, Mapping) else ():
+                if language not in languages:
+                    known = ", ".join(languages)
+                    raise UserError(f"data.{option} names {language!r}, which is not in data.languages; use {known}")
+        for language in languages:
+            given = [name for name in names if _of(getattr(self, name), language) is not None]
+            if len(given) > 1:
+                raise UserError(f"data.{given[0]} and data.{given[1]} both choose sentences of {language}; use one")
+
+    def draws_subset(self, language: str) -> bool:
+        """Return whether the sentences of a language depend on ``subset_seed``."""
+        return _of(self.num_samples, language) is not None or _of(self.shots, language) is not None
+
+    def choose(self, split: Split, types: Sequence[str], encode: Callable[[Split], Encoded]) -> Int64:
+        """Choose the training sentences of a split.
+
+        Args:
+            split: The split, whose language decides.
+            types: The entity types.
+            encode: Encodes a split.
+
+        Returns:
+            Their indices, in the order of the shuffles or of the published sample. *Shape:* (chosen,)
+
+        Raises:
+            UserError: If the split has fewer sentences or entities, or not those of the sample.
+            RunError: If the sample cannot be read.
+        """
+        if (path := _of(self.sample_from, split.language)) is not None:
+            return read_sample(path, split, encode)
+        encoded, seeds = encode(split), {"shuffle_seed": self.shuffle_seed, "subset_seed": self.subset_seed}
+        if (shots := _of(self.shots, split.language)) is not None:
+            return k_shot(encoded.entities(len(types)), shots, types, **seeds, where=str(split))
+        return subset(len(encoded), _of(self.num_samples, split.language), **seeds, where=str(split))
+
+
+def _of(option: Value | Mapping[str, Value | None] | None, language: str) -> Value | None:
+    """Return the value of an option for a language."""
+    return option.get(language) if isinstance(option, Mapping) else option
 
 
 def subset(

@@ -209,7 +209,7 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
             "split": split.name,
             "sentences": len(chosen),
             "shuffle_seed": data.shuffle_seed,
-            "subset_seed": data.subset_seed if data.draws_subset(language) else None,
+            "subset_seed": data.selection.subset_seed if data.selection.draws_subset(language) else None,
             "seed": seed,
             "types": [*data.tag_set.types],
             "map_types": {**data.reading.map_types},

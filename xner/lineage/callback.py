@@ -123,7 +123,7 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
     """Collect what the steps of a training depend on besides its sentences, by the option that decides it."""
     steps = int(trainer.estimated_stepping_batches)
     options = model.hparams
-    subset = any(map(data.draws_subset, data.languages))
+    subset = any(map(data.selection.draws_subset, data.languages))
     return {
         "data.batch_size x processes x trainer.accumulate_grad_batches": data.batch_size
         * trainer.world_size
@@ -133,7 +133,7 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
         "trainer.limit_train_batches": trainer.limit_train_batches,
         "seed_everything": data.order_seed,
         "data.shuffle_seed": data.shuffle_seed,
-        "data.subset_seed": data.subset_seed if subset else None,
+        "data.subset_seed": data.selection.subset_seed if subset else None,
         "data.languages": data.languages,
         "data.smoothing": data.smoothing,
         "model.schedule": options["schedule"],

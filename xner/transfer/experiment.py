@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 
 from xner.backbone.weights import backbone_digest
 from xner.data.datamodule import PanxDataModule
+from xner.data.subset import Selection
 from xner.transfer.options import FewShot, Keep, TransferOptions, TransferSelect
 from xner.transfer.plan import Stage
 from xner.transfer.pretraining import Pretraining
@@ -198,10 +199,13 @@ def prepare(
 
 def count_sentences(stage: Stage, data: PanxDataModule) -> dict[str, int]:
     """Count the training sentences of a stage by their language."""
-    return {
-        language: len(data.choose(language, samples, stage.shots_of(language), seed=stage.seed))
-        for language, samples in stage.train
-    }
+    selection = Selection(
+        num_samples=dict(stage.train),
+        shots={language: stage.shots_of(language) for language, _ in stage.train},
+        shuffle_seed=data.shuffle_seed,
+        subset_seed=stage.seed,
+    )
+    return {language: len(data.choose(language, selection)) for language, _ in stage.train}
 
 
 def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], trained: int, *, epochs: float) -> float:
