@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import pytest
 
 # Imported here, because importing it within a test would replace what other tests have patched.
-import xner.cli.lightning
+import xner.cli.building
 from tests.cli.fits import (
     CALLBACKS,
     Record,
@@ -15,7 +15,7 @@ from tests.cli.fits import (
     write_yaml,
 )
 from tests.commands import Run, assert_one_line, options
-from xner.cli.lightning import Trainer
+from xner.cli.building import Trainer
 
 STOP_AND_KEEP = {
     "trainer": {
@@ -68,13 +68,13 @@ class TestCallbacks:
     ) -> None:  # fmt: skip
         """Every stage has callbacks of its own: none goes on with what another's has counted."""
         met: list[pl.Callback] = []
-        fit = xner.cli.lightning.Trainer.fit
+        fit = xner.cli.building.Trainer.fit
 
         def watch(self: Trainer, *args: Any, **keywords: Any) -> None:  # noqa: ANN401 - handed on
             met.extend(self.callbacks)  # type: ignore[attr-defined] # set by Lightning
             fit(self, *args, **keywords)
 
-        monkeypatch.setattr(xner.cli.lightning.Trainer, "fit", watch)
+        monkeypatch.setattr(xner.cli.building.Trainer, "fit", watch)
         config = write_yaml(tmp_path / "config.yaml", STOP_AND_KEEP)
         outcome = run(
             *("transfer", *options(source, still_backbone, tmp_path / "run"), f"--config={config}"),

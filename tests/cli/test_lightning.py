@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from seqeval.metrics import classification_report
 
 # Here and not in a test: Lightning's log would hold on to the standard error of the first test that imports it.
-import xner.cli.lightning
+import xner.cli.building
 from tests.commands import Run, assert_one_line, change_result, options, results
 from tests.sources import as_jsonl, as_rows, random_sentences
 from xner.cli import TOOLS
@@ -247,7 +247,7 @@ class TestTransfer:
             raise AssertionError("a complete stage was trained again")
 
         before = (done / "results.csv").read_bytes()
-        monkeypatch.setattr(xner.cli.lightning.Trainer, "fit", refuse)
+        monkeypatch.setattr(xner.cli.building.Trainer, "fit", refuse)
         outcome = run(
             "transfer", *options(source, tiny_backbone, done), "--sizes=[10,20]", "--model.learning_rate=5e-3"
         )
@@ -333,9 +333,9 @@ class TestTransfer:
                 raise KeyboardInterrupt
             return work(*args, **options)
 
-        work = getattr(xner.cli.lightning.Trainer, moment)
+        work = getattr(xner.cli.building.Trainer, moment)
         with monkeypatch.context() as patch:
-            patch.setattr(xner.cli.lightning.Trainer, moment, stop)
+            patch.setattr(xner.cli.building.Trainer, moment, stop)
             stopped = run(*command)
         assert_one_line(stopped, 130, "stopped: the same command continues")
         assert not (tmp_path / "run" / "stages" / "progressive-tr-10-seed42" / "result.json").exists()

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 # Here and not in a test: see test_cli.py.
-import xner.cli.lightning
+import xner.cli.building
 from tests.commands import Outcome, Run, assert_one_line, options, results
 from xner.batch import Batch
 from xner.cli.main import main
@@ -162,7 +162,7 @@ class TestDefinition:
             raise AssertionError("a complete stage was trained again")
 
         with monkeypatch.context() as patch:
-            patch.setattr(xner.cli.lightning.Trainer, "fit", wraps(xner.cli.lightning.Trainer.fit)(refuse))
+            patch.setattr(xner.cli.building.Trainer, "fit", wraps(xner.cli.building.Trainer.fit)(refuse))
             assert run("transfer", *options(data, backbone, tmp_path / "run"), *flags).code == 0
         other = Path(shutil.copytree(backbone, tmp_path / "other"))
         tokenizer = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))

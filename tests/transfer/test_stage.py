@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import xner.cli.lightning
+import xner.cli.building
 from tests.commands import Run, assert_one_line, results
 from tests.transfer.test_restart import transfer
 from xner.cli.main import main
@@ -14,7 +14,7 @@ from xner.model.classifier import TokenClassifier
 def test_one_network_at_a_time(tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a stage begins, the network of the one before has left memory, and with it its optimizer."""
     alive: list[int] = []
-    fit = xner.cli.lightning.Trainer.fit
+    fit = xner.cli.building.Trainer.fit
     gc.collect()
     before = {id(each) for each in gc.get_objects() if type(each) is TokenClassifier}
 
@@ -23,7 +23,7 @@ def test_one_network_at_a_time(tiny_backbone: str, tmp_path: Path, monkeypatch: 
         alive.append(sum(hasattr(each, "network") for each in models))
         fit(*args, **options)
 
-    monkeypatch.setattr(xner.cli.lightning.Trainer, "fit", counting)
+    monkeypatch.setattr(xner.cli.building.Trainer, "fit", counting)
     main([*transfer(tmp_path, tiny_backbone), "--sizes=[10,20]", "--trainer.max_epochs=1"])
     assert alive == [0, 0, 0]
 
