@@ -143,6 +143,11 @@ def head_labels(config: "PreTrainedConfig") -> dict[int, str]:
 def check_types(backbone: str, tag_set: TagSet, *, new_head: bool = False) -> None:
     """Check that a backbone's head, if it is to be kept, has the entity types of the data, in whichever order.
 
+    Args:
+        backbone: Hub name or folder.
+        tag_set: The tag set of the data.
+        new_head: Whether the head is replaced, so that its types do not matter.
+
     Raises:
         UserError: If it has others.
     """

@@ -67,6 +67,10 @@ def _check_tokenizer_files(folder: Path) -> None:
 def check_pieces(backbone: str, pieces: "npt.NDArray[np.int32]") -> None:
     """Check that a backbone's embedding has a row for each piece of some text.
 
+    Args:
+        backbone: Hub name or folder.
+        pieces: The ids of the pieces, at least one. *Shape:* (pieces,)
+
     Raises:
         RunError: If its tokenizer is that of a backbone with more pieces.
     """

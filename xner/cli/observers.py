@@ -69,7 +69,13 @@ class Cards(Observer):
 
 
 def stage_facts(experiment: Experiment, stage: Stage, result: Result) -> Facts:
-    """Collect the content of the model card of a complete stage."""
+    """Collect the content of the model card of a complete stage.
+
+    Args:
+        experiment: The experiment.
+        stage: The stage.
+        result: Its result, whose counts are in the stage's folder.
+    """
     own = {"trainer.max_epochs": experiment.own_epochs(stage), "model.learning_rate": experiment.own_rate(stage)}
     accumulated = int(experiment.options["trainer.accumulate_grad_batches"])
     return Facts(

@@ -133,6 +133,11 @@ PREDICTION_FORMATS: dict[Format, tuple[Sequence[str], Callable[[Iterable[Predict
 def output_files(folder: Path, splits: Sequence[Split], form: Format) -> list[list[Path]]:
     """Name the files that the predictions of each split are written to.
 
+    Args:
+        folder: The folder that they are written in.
+        splits: The splits.
+        form: The format, which may have several files per split.
+
     Raises:
         UserError: If one of them is the file that is to be read.
     """

@@ -184,7 +184,14 @@ def entities_table(splits: Sequence[Split], tag_set: TagSet) -> str:
 
 
 def pieces_table(splits: Sequence[Split], tag_set: TagSet, backbone: str, special_tokens: int) -> str:
-    """Compute the mean, the 99th percentile and the maximum of the number of subwords per sentence."""
+    """Compute the mean, the 99th percentile and the maximum of the number of subwords per sentence.
+
+    Args:
+        splits: The splits, a row each.
+        tag_set: Their tag set.
+        backbone: Hub name or folder of the tokenizer.
+        special_tokens: Number of special tokens per window, which count once per sentence.
+    """
     import numpy as np
 
     from xner.data.encoded_cache import encode_split

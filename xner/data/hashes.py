@@ -25,7 +25,7 @@ def as_hashes(digests: Iterable[bytes]) -> Int64:
 def hash_texts(texts: Iterable[str]) -> Int64:
     """Compute 64-bit BLAKE2b hashes, by which a model folder remembers its training data without storing the text.
 
-    Two different texts have the same hash with probability 2**-64.
+    Two different texts have the same hash with probability 2**-64. *Shape:* (texts,)
     """
     return as_hashes(hash_bytes(text.encode()) for text in texts)
 

@@ -89,7 +89,12 @@ class MaskedLanguageModel(TokenClassifier):
 
     @classmethod
     def like(cls, other: TokenClassifier, pieces: Tensor) -> "MaskedLanguageModel":
-        """Make a model with a classifier's backbone, optimizer and options of computing."""
+        """Make a model with a classifier's backbone, optimizer and options of computing.
+
+        Args:
+            other: The classifier, whose network is not used.
+            pieces: The ids of the pieces to choose from, ascending. *Shape:* (used,)
+        """
         names = ("backbone", "learning_rate", "weight_decay", "warmup_ratio", "schedule", "compact_vocabulary")
         model = cls(**{name: other.hparams[name] for name in (*names, *COMPUTING)})
         # Not an argument, because a checkpoint holds these, as primitives.

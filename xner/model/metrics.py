@@ -68,7 +68,13 @@ def span_counts(
 
 
 def span_scores(correct: Tensor, predicted: Tensor, gold: Tensor) -> Scores:
-    """Compute precision, recall and F1 in the order of seqeval's own steps, so that the last digit is the same."""
+    """Compute precision, recall and F1 in the order of seqeval's own steps, so that the last digit is the same.
+
+    Args:
+        correct: Number of spans that are predicted and gold. *Shape:* any, that of the scores
+        predicted: Number of predicted spans.
+        gold: Number of gold spans.
+    """
     precision, recall = _ratio(correct, predicted), _ratio(correct, gold)
     return Scores(precision, recall, _ratio(2 * precision * recall, precision + recall))
 

@@ -215,6 +215,11 @@ def read_result(folder: Path) -> Result | None:
 def read_counts(folder: Path, language: str, split: str) -> Counts:
     """Read the counts of an evaluation of a complete stage.
 
+    Args:
+        folder: The stage's folder.
+        language: The language that was evaluated.
+        split: The split of it.
+
     Raises:
         RunError: If it is damaged.
     """
@@ -302,6 +307,11 @@ def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequen
 
 def read_sentences(run: Path, language: str, split: str) -> list[list[str]]:
     """Read what ``write_sentences`` wrote: the words of each sentence.
+
+    Args:
+        run: The run's folder.
+        language: The language that was evaluated.
+        split: The split of it.
 
     Raises:
         FileNotFoundError: If it is missing.

@@ -91,6 +91,12 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
 
     Where several processes train the stage, each calls this function, and the first one writes.
 
+    Args:
+        stage: The stage.
+        experiment: Its experiment.
+        build: Makes the parts of a stage.
+        observers: What is told of its start and its end.
+
     Raises:
         Diverged: If the training diverges.
         RunError: If the best checkpoint is to be evaluated and there is none.

@@ -50,6 +50,12 @@ class Location(Protocol):
 def check_choice(option: str, value: str, choices: Sequence[str], where: str) -> None:
     """Check that a value is one of some choices.
 
+    Args:
+        option: What the value is of, for the error.
+        value: The value.
+        choices: The choices.
+        where: What has these choices, for the error.
+
     Raises:
         UserError: If it is not.
     """
@@ -59,6 +65,11 @@ def check_choice(option: str, value: str, choices: Sequence[str], where: str) ->
 
 def check_split(name: str, names: Sequence[str], where: str) -> None:
     """Check that a source has a split.
+
+    Args:
+        name: The split.
+        names: The splits of the source.
+        where: The source, for the error.
 
     Raises:
         UserError: If it has not.
