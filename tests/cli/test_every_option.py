@@ -25,7 +25,7 @@ from tests.commands import Run, options
 from xner.cli import COMMANDS, TOOLS
 from xner.cli.lightning import XnerCLI, parse_command
 from xner.cli.parsing import ToolParser
-from xner.export.comparison import Contender
+from xner.export.comparison import ComparedModel
 
 HUGE = str(10**23)
 NUL, HALF = "a\0b", "\udcff"
@@ -115,7 +115,7 @@ def _until_work(monkeypatch: pytest.MonkeyPatch) -> None:
         pl.Trainer: ("fit", "validate", "test", "predict"),
         xner.cli.commands: ("run_test", "run_predict"),
         xner.cli.transfer: ("run_experiment",),
-        Contender: ("of_network",),
+        ComparedModel: ("of_network",),
         uvicorn.Server: ("run",),
         xner.report: ("write_report",),
     }

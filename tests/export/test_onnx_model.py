@@ -12,7 +12,7 @@ from tests.model.tiny import pretrained_backbone, quiet_trainer
 from xner.backbone.weights import load_network
 from xner.data.datamodule import PanxDataModule
 from xner.data.sources import Split
-from xner.export.comparison import Contender, largest_difference, measure_split
+from xner.export.comparison import ComparedModel, largest_difference, measure_split
 from xner.export.onnx_model import OnnxNetwork, bytes_of, quantise, write_onnx
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
@@ -81,7 +81,7 @@ def test_layout(exported: Path) -> None:
 
 def test_same_scores(model: str, exported: Path) -> None:
     """F1 by ONNX is that of the command test, and the logits of real sentences are those of PyTorch."""
-    whole = Contender.of_network("PyTorch", model)
+    whole = ComparedModel.of_network("PyTorch", model)
     run = OnnxNetwork(exported)
     onnx = whole._replace(name="onnx", logits=run.logits, predict=run.predict_labels)
     sentences = Split("sample", "tr", "test").sentences
@@ -96,7 +96,7 @@ def test_same_scores(model: str, exported: Path) -> None:
 
 def test_long_sentences(model: str, exported: Path) -> None:
     """A sentence of several windows, and words without pieces, are predicted as by PyTorch."""
-    whole = Contender.of_network("PyTorch", model)
+    whole = ComparedModel.of_network("PyTorch", model)
     run = OnnxNetwork(exported)
     onnx = whole._replace(predict=run.predict_labels)
     sentences = Split("sample", "en", "test").sentences

@@ -12,7 +12,7 @@ from xner.backbone.weights import load_network
 from xner.data.datamodule import PanxDataModule
 from xner.data.encode import offsets
 from xner.data.sources import Split
-from xner.export.comparison import Contender
+from xner.export.comparison import ComparedModel
 from xner.export.onnx_model import OnnxNetwork, quantise, write_onnx
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
@@ -58,7 +58,7 @@ def test_same_spans(model: str, shared: Path, tmp_path: Path) -> None:
     f1 = 2 * correct / (sum(map(len, found)) + sum(map(len, gold)))
     assert f1 == pytest.approx(tested.scores["f1"], abs=1e-7)
 
-    whole = Contender.of_network("PyTorch", model)
+    whole = ComparedModel.of_network("PyTorch", model)
     paths = {name: tmp_path / f"{name}.onnx" for name in ("onnx", "int8")}
     write_onnx(load_network(model).network, paths["onnx"], 20)
     quantise(paths["onnx"], paths["int8"])

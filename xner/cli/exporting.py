@@ -18,7 +18,7 @@ from xner.errors import RunError, UserError, options_called, quoted
 from xner.files import folder_atomically
 
 if TYPE_CHECKING:
-    from xner.export.comparison import Contender
+    from xner.export.comparison import ComparedModel
 
 Note = Callable[[str], None]
 """Prints a finding, and keeps it."""
@@ -179,7 +179,7 @@ def _check(options: argparse.Namespace) -> None:
 def _write(options: argparse.Namespace, part: Path, note: Note) -> None:
     """Write the export into a folder, and note how it compares with the model."""
     from xner.backbone import check_types, load_config, longest_window
-    from xner.export.comparison import Contender
+    from xner.export.comparison import ComparedModel
 
     window = min(_WINDOW, longest_window(load_config(options.model)) or _WINDOW)
     reading = reading_of(options)
@@ -197,7 +197,7 @@ def _write(options: argparse.Namespace, part: Path, note: Note) -> None:
         raise RunError(f"corpus={options.corpus} has no words; use files with text")
     sentences = Sentences(words, [["O"] * len(each) for each in words])
 
-    models = [Contender.of_network("PyTorch", options.model)]
+    models = [ComparedModel.of_network("PyTorch", options.model)]
     if text:
         folder = part if options.format == "safetensors" else part / "trimmed"
         folder.mkdir(exist_ok=True)
@@ -246,15 +246,17 @@ def _vocabulary_text(options: argparse.Namespace, reading: ReadOptions) -> _Text
     )
 
 
-def _trim(whole: "Contender", text: _Text, folder: Path, sentences: Sentences, window: int, note: Note) -> "Contender":
+def _trim(
+    whole: "ComparedModel", text: _Text, folder: Path, sentences: Sentences, window: int, note: Note
+) -> "ComparedModel":
     """Write the model with the vocabulary of a text, and check that its logits are the same."""
-    from xner.export.comparison import Contender
+    from xner.export.comparison import ComparedModel
     from xner.export.vocabulary_trimming import trim_vocabulary
 
     sizes = trim_vocabulary(whole.folder, text, folder)
     note(f"subwords: {sizes.pieces[0]:,} before, {sizes.pieces[1]:,} now")
     note(f"parameters: {sizes.parameters[0]:,} before, {sizes.parameters[1]:,} now")
-    trimmed = Contender.of_network("trimmed", str(folder))
+    trimmed = ComparedModel.of_network("trimmed", str(folder))
     _compare(whole, trimmed, sentences, window, _SAME, "report it as a defect", note)
     return trimmed
 
@@ -270,8 +272,8 @@ def _write_safetensors(model: str, folder: Path) -> None:
 
 
 def _write_onnx(
-    reference: "Contender", options: argparse.Namespace, folder: Path, sentences: Sentences, window: int, note: Note
-) -> list["Contender"]:
+    reference: "ComparedModel", options: argparse.Namespace, folder: Path, sentences: Sentences, window: int, note: Note
+) -> list["ComparedModel"]:
     """Write the ONNX model and, if asked for, its quantised form; check both, and return them."""
     from xner.backbone.tokenizer import save_tokenizer
     from xner.backbone.weights import load_network
@@ -285,7 +287,7 @@ def _write_onnx(
     network.config.save_pretrained(folder)
     save_tokenizer(reference.folder, folder)
     copy_history(reference.folder, folder)
-    found: list[Contender] = []
+    found: list[ComparedModel] = []
     for name in EXPORT_FORMATS[1 : EXPORT_FORMATS.index(options.format) + 1]:
         if name == "onnx-int8":
             quantise(paths["onnx"], paths[name])
@@ -299,7 +301,13 @@ def _write_onnx(
 
 
 def _compare(
-    one: "Contender", other: "Contender", sentences: Sentences, window: int, limit: float, advice: str, note: Note
+    one: "ComparedModel",
+    other: "ComparedModel",
+    sentences: Sentences,
+    window: int,
+    limit: float,
+    advice: str,
+    note: Note,
 ) -> None:
     """Note the largest difference of two models' logits.
 
@@ -315,7 +323,7 @@ def _compare(
     note(found)
 
 
-def _scores(models: Sequence["Contender"], splits: Sequence[Split], window: int) -> str:
+def _scores(models: Sequence["ComparedModel"], splits: Sequence[Split], window: int) -> str:
     """Format the size, F1 and speed of each model, and how many words it tags otherwise than the first."""
     from xner.export.comparison import measure_split
 

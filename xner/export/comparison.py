@@ -18,7 +18,7 @@ from xner.model.network import Network
 from xner.tags import TagSet
 
 
-class Contender(NamedTuple):
+class ComparedModel(NamedTuple):
     """A model that is compared with others.
 
     Attributes:
@@ -38,7 +38,7 @@ class Contender(NamedTuple):
     predict: Callable[[Batch], Tensor]
 
     @classmethod
-    def of_network(cls, name: str, folder: str) -> "Contender":
+    def of_network(cls, name: str, folder: str) -> "ComparedModel":
         """Load a token classifier as ``Tagger`` does.
 
         Raises:
@@ -78,7 +78,7 @@ class SplitScore(NamedTuple):
     labels: Tensor
 
 
-def largest_difference(one: Contender, other: Contender, sentences: Iterable[Sentence], window: int) -> float:
+def largest_difference(one: ComparedModel, other: ComparedModel, sentences: Iterable[Sentence], window: int) -> float:
     """Compute the largest absolute difference of two models' logits on all pieces of some sentences.
 
     Args:
@@ -96,7 +96,7 @@ def largest_difference(one: Contender, other: Contender, sentences: Iterable[Sen
     return largest
 
 
-def measure_split(model: Contender, sentences: Iterable[Sentence], window: int) -> SplitScore:
+def measure_split(model: ComparedModel, sentences: Iterable[Sentence], window: int) -> SplitScore:
     """Score a model's spans on sentences with gold tags, and measure its speed.
 
     Args:

@@ -77,8 +77,8 @@ class Point(NamedTuple):
         stages: The stages, smallest seed first.
         target: F1 on the target language.
         source: F1 on the source language; ``None`` where it was not evaluated.
-        forgotten: F1 on the source language minus that of the same seed's source stage, or, of a soup, than all
-            seeds' mean; negative if F1 fell.
+        forgotten: F1 on the source language minus that of the same seed's source stage, or, of a soup, minus the mean
+            of all seeds; negative if F1 fell.
         mistakes: Errors of each stage on the target language.
     """
 
