@@ -292,7 +292,7 @@ class TestTransfer:
         """A later stage that would start elsewhere is told before a new one is trained for it."""
         before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
         outcome = run("transfer", *options(source, tiny_backbone, done), "--sizes=[5,20]", "--model.learning_rate=5e-3")
-        assert_one_line(outcome, 2, "progressive-tr-20-seed42 was run with parent='progressive-tr-10-seed42', not")
+        assert_one_line(outcome, 2, "progressive-tr-20-seed42 was run from progressive-tr-10-seed42, not from")
         assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
     def test_folder_of_another_version(

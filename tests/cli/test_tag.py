@@ -313,6 +313,17 @@ def test_input_that_is_no_text(run: Run, tagging_model: str, tmp_path: Path, mon
     assert_one_line(run("tag", "--model", tagging_model, tmp_path / "it.txt"), 1, f"{tmp_path / 'it.txt'} is not UTF-8")
 
 
+def test_input_that_is_no_text_replaces_nothing(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """The results of an earlier run are still there after one whose input cannot be read."""
+    (tmp_path / "it.txt").write_bytes("Şişli".encode("iso-8859-9"))
+    for form, names in {"jsonl": ["earlier.txt"], "brat": ["earlier.txt", "earlier.ann"]}.items():
+        for name in names:
+            (tmp_path / name).write_text("kept", encoding="utf-8")
+        output = [f"--format={form}", "--output", tmp_path / "earlier.txt"]
+        assert_one_line(run("tag", "--model", tagging_model, *output, tmp_path / "it.txt"), 1, "it.txt is not UTF-8")
+        assert {(tmp_path / name).read_text(encoding="utf-8") for name in names} == {"kept"}
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -323,6 +334,7 @@ def test_input_that_is_no_text(run: Run, tagging_model: str, tmp_path: Path, mon
         (["--resume", "--format=jsonl", "a"], "resume=true needs a file to write"),
         (["--resume", "--output=x", "a"], "resume=true is not possible with format=table"),
         (["--format=brat", "--output=x.ann", "a"], "output='x.ann' is the name of the texts in format=brat"),
+        (["--output=.", "a"], "output='.' is a folder; use a file in it"),
         (["--format=pdf", "a"], "invalid choice: 'pdf'"),
     ],
 )

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,20 @@ def test_texts_may_stand_anywhere(tagged: list[str], args: list[str]) -> None:
 def test_mistakes_are_one_line(run: Run, args: list[str], problem: str) -> None:
     """A wrong option is one line that names it, with exit code 2."""
     assert_one_line(run(*args), 2, problem)
+
+
+def test_report_refuses(run: Run, tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    """A run that is given twice, by any path, and a file in place of a folder are one line; nothing is written."""
+    folder = write_run(tmp_path / "run", sizes=(250,), sentences=20)
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
+    before = sorted(folder.rglob("*"))
+    for args, problem in (
+        ([folder, f"{folder}/../run"], f"'{folder}/../run' is given twice; give each run once"),
+        ([folder, "--output", tmp_path / "file"], f"output='{tmp_path / 'file'}' is a file; use a folder"),
+    ):
+        assert_one_line(run("report", *args), 2, problem)
+    assert sorted(folder.rglob("*")) == before
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
 
 
 @pytest.mark.parametrize(

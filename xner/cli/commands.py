@@ -176,8 +176,11 @@ def predict(cli: XnerCLI) -> None:
         raise UserError("trainer.limit_predict_batches=0 predicts nothing; leave the option out")
     if trainer.is_global_zero and not cli.options.trainer.fast_dev_run:
         write_predictions(files, splits, predicted, model.network.tag_set, form)
-        for paths in files:
+        for paths, split, words in zip(files, splits, predicted, strict=True):
             say(f"predictions: {', '.join(map(str, paths))}")
+            count, every = len(words.sentence.unique()), len(data.encoded(split))
+            if count < every:
+                say(f"part of {split}: its {count:,} longest sentences of {every:,}")
 
 
 def _check_scored(cli: XnerCLI) -> None:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from functools import cache, partial
 from io import TextIOWrapper
 from itertools import chain, islice
@@ -97,13 +96,15 @@ def tag(args: Sequence[str]) -> None:
     else:
         with options_called({"model.backbone": "model"}):
             check_head(options.model)
-    with ExitStack() as stack:
-        output = stack.enter_context(WRITERS[options.format](options))
-        batches = _batches(islice(_read(options.texts), output.texts, None))
-        tagged = _tag_in_order(load, batches, options.processes)
+    output = WRITERS[options.format](options)
+    batches = _batches(islice(_read(options.texts), output.texts, None))
+    tagged = _tag_in_order(load, batches, options.processes)
+    # What cannot be read or tagged should end the command before it replaces a file.
+    first = [*islice(tagged, 1)]
+    with output:
         # A bar between lines of output would make both unreadable.
         hidden = not sys.stderr.isatty() or (not options.output and sys.stdout.isatty())
-        for each in tqdm(tagged, unit=" documents", initial=output.texts, disable=hidden):
+        for each in tqdm(chain(first, tagged), unit=" documents", initial=output.texts, disable=hidden):
             output.write(each)
 
 
@@ -117,6 +118,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"{asks} needs a file to write; use --output FILE")
     if options.resume and options.format == "table":
         raise UserError("resume=true is not possible with format=table; use another format")
+    if options.output and os.path.isdir(options.output):
+        raise UserError(f"output={options.output!r} is a folder; use a file in it")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
         raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
     for text in options.texts:

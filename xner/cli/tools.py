@@ -80,7 +80,12 @@ def report(args: Sequence[str]) -> None:
     from xner.report.runs import load_run
 
     folder = Path(options.output or options.runs[0])
+    if options.output and folder.exists() and not folder.is_dir():
+        raise UserError(f"output={options.output!r} is a file; use a folder")
     runs = [load_run(Path(run)).path for run in options.runs]
+    for number, run in enumerate(runs):
+        if any(run.samefile(other) for other in runs[:number]):
+            raise UserError(f"{str(run)!r} is given twice; give each run once")
     folder.mkdir(parents=True, exist_ok=True)
     write_report(runs, **{name: folder / file for name, file in FILES.items()})
     say(f"{folder}: {', '.join(FILES.values())}")

@@ -25,29 +25,35 @@ class LinesWriter:
 
     Attributes:
         texts: Number of texts that the file already has.
+        size: Their bytes, if it is to be continued.
+
+    Raises:
+        UserError: If a file that is to be continued has another format.
     """
 
     head = ""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.texts = 0
+        self.texts = self.size = 0
         self.fields = options.fields
         self.file = sys.stdout
         self.path = Path(options.output) if options.output else None
         self.resumes = options.resume and self.path and self.path.exists()
+        if self.resumes:
+            assert self.path
+            with self.path.open("rb") as file:
+                if not self.began(file.read(4096)):
+                    raise UserError(
+                        f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; use "
+                        "the --format that it was written with, or another file"
+                    )
+            self.texts, self.size = _whole_texts(self.path, self.ends)
 
     def __enter__(self) -> "LinesWriter":
         """Open the file, and leave out an incomplete end if it is to be continued."""
         if self.path:
             if self.resumes:
-                with self.path.open("rb") as file:
-                    if not self.began(file.read(4096)):
-                        raise UserError(
-                            f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; "
-                            "use the --format that it was written with, or another file"
-                        )
-                self.texts, size = _whole_texts(self.path, self.ends)
-                os.truncate(self.path, size)
+                os.truncate(self.path, self.size)
             self.file = self.path.open("a" if self.resumes else "w", encoding="utf-8", newline="")
         if not self.texts:
             self.file.write(self.head)

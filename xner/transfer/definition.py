@@ -89,10 +89,11 @@ class Definition:
                     "--trainer.default_root_dir, or delete the folder"
                 )
             if now[name] != then[name]:
-                raise UserError(
-                    f"{folder} was run with {name}={then[name]!r}, not {now[name]!r}; use another "
-                    "--trainer.default_root_dir, or delete the folder"
-                )
+                run = f"with {name}={then[name]!r}, not {now[name]!r}"
+                if name == "parent":
+                    before_it, asked = (each[name] or "the backbone" for each in (then, now))
+                    run = f"from {before_it}, not from {asked} as --sizes, --regimes and --adapt_backbone ask for"
+                raise UserError(f"{folder} was run {run}; use another --trainer.default_root_dir, or delete the folder")
 
 
 def define(experiment: Experiment) -> dict[str, Definition]:
