@@ -168,7 +168,7 @@ class Tagger:
         if isinstance(texts, str):
             [tagged] = self([texts])
             return tagged
-        texts = [_encodable(text) for text in _checked(texts, "texts", "a string or a sequence of strings")]
+        texts = [encodable(text) for text in _checked(texts, "texts", "a string or a sequence of strings")]
         return self._tag(texts, [split_words(text) for text in texts])
 
     def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[Tagged]:
@@ -186,7 +186,7 @@ class Tagger:
         if isinstance(sentences, str):
             raise TypeError("sentences is a string; use a list with the words of each sentence")
         joined = [
-            join_words([_encodable(word) for word in _checked(sentence, f"sentences[{number}]", "a sequence of words")])
+            join_words([encodable(word) for word in _checked(sentence, f"sentences[{number}]", "a sequence of words")])
             for number, sentence in enumerate(sentences)
         ]
         return self._tag([text for text, _ in joined], [words for _, words in joined])
@@ -320,7 +320,7 @@ def _by_window(encoded: "Encoded") -> "Encoded":
     )
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Replace lone surrogates, which UTF-8 cannot encode, by question marks."""
     return text.encode(errors="replace").decode()
 

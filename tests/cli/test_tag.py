@@ -166,6 +166,25 @@ def test_resume(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytes
     assert part.read_bytes() == content
 
 
+@pytest.mark.parametrize("form", ["jsonl", "conll", "html", "brat"])
+def test_resume_of_other_texts(run: Run, tagging_model: str, tmp_path: Path, form: str) -> None:
+    """Texts that the file is not the beginning of are refused, and the file is left unchanged."""
+    path, texts = tmp_path / "it.txt", ["Ayşe <b> lives\tin İzmir.", TURING, "A \ud83d b & c"]
+    command = ["tag", "--format", form, "--model", tagging_model, "--output", path]
+    assert run(*command, *texts[:2]).code == 0
+    before = path.read_bytes()
+    outcome = run(*command, "--resume", texts[1], texts[0], texts[2])
+    assert_one_line(outcome, 2, f"output='{path}' has another text 2 than those given, 'Ayşe <b> lives")
+    outcome = run(*command, "--resume", texts[0])
+    assert_one_line(outcome, 2, f"output='{path}' has 2 texts, but only 1 are given")
+    assert path.read_bytes() == before
+    assert run(*command, "--resume", *texts).code == 0
+    assert run(*command, "--resume", *texts).code == 0  # the last text now has half a surrogate
+    whole = path.read_bytes()
+    assert run(*command, *texts).code == 0
+    assert path.read_bytes() == whole
+
+
 def test_resume_of_another_format(run: Run, tagging_model: str, tmp_path: Path) -> None:
     """A file of another format is not continued, and stays as it is."""
     files = {form: tmp_path / f"{form}.txt" for form in ("jsonl", "conll", "html")}

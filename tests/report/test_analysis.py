@@ -67,9 +67,10 @@ def test_runs_are_compared_where_both_have_a_point(tmp_path: Path, write_run: Wr
         for name, sizes, sentences in (("b", (1000, 4000), 120), ("c", (1000,), 90), ("d", (250,), 120))
     ]
     found = compare(first, others)
-    places = [(run.name, point.regime, point.size) for run, point, _ in found]
+    places = [(run.name, point.regime, point.size) for run, point, _, _ in found]
     assert places == [("b", "source", 0), ("b", "progressive", 1000), ("d", "source", 0), ("d", "progressive", 250)]
-    change = found[1][2]
+    change = found[1].change
+    assert found[1].first is first.points[2]
     assert change.value == pytest.approx(others[0].points[1].target.seeds.mean - first.points[2].target.seeds.mean)
     assert [each.p_holm for *_, each in found] == holm([each.p for *_, each in found])
     assert any(each.p_holm > each.p for *_, each in found)

@@ -173,10 +173,12 @@ def test_kept_sentences_are_not_needed(tmp_path: Path, write_run: Write) -> None
 
 def test_several_runs_are_compared_with_the_first(tmp_path: Path, write_run: Write) -> None:
     """Runs of one name are told apart by their parent folders, and the others are compared with the first."""
-    first, second = write_run(tmp_path / "a" / "run"), write_run(tmp_path / "b" / "run", quality=0.05)
-    _, page = report(tmp_path, first, second)
+    first, second = write_run(tmp_path / "a" / "run", seeds=(1, 2)), write_run(tmp_path / "b" / "run", quality=0.05)
+    text, page = report(tmp_path, first, second)
     shown = "".join(page.text)
     assert "Turkish F1 compared with a/run" in shown
+    assert "seeds of a/run" in shown
+    assert '<th scope="row">b/run</th><td class="text">progressive</td><td>250</td>\n<td>1</td><td>2</td>' in text
     assert "b/run · progressive" in shown
     assert len(page.ids) == len(set(page.ids))
 

@@ -1,5 +1,6 @@
 """The commands that need a Trainer: fit, validate, test and predict."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,8 @@ from xner.transfer.resume import exit_code
 from xner.transfer.run import lock_run_folder
 from xner.transfer.scoring import evaluate
 from xner.transfer.stage import write_model
+
+logger = logging.getLogger(__name__)
 
 _LESS_MEMORY = (
     "use a lower data.batch_size with as much more of trainer.accumulate_grad_batches, "
@@ -118,7 +121,11 @@ def fit(cli: XnerCLI) -> None:
     with ExitStack() as stack:
         if writes:
             stack.enter_context(lock_run_folder(cli.root))
-            write_atomically(cli.root / "config.yaml", config_yaml(cli))
+            config = cli.root / "config.yaml"
+            earlier = config.read_bytes() if config.is_file() else b""
+            if (cli.root / "model").is_dir() and earlier != config_yaml(cli).encode():
+                logger.warning("%s is of another training, and is replaced when this one ends", cli.root / "model")
+            write_atomically(config, config_yaml(cli))
         trainer.fit(
             model,
             datamodule=data,
@@ -178,7 +185,7 @@ def predict(cli: XnerCLI) -> None:
         write_predictions(files, splits, predicted, model.network.tag_set, form)
         for paths, split, words in zip(files, splits, predicted, strict=True):
             say(f"predictions: {', '.join(map(str, paths))}")
-            count, every = len(words.sentence.unique()), len(data.encoded(split))
+            count, every = len({*words.sentence.tolist()}), len(data.encoded(split))
             if count < every:
                 say(f"part of {split}: its {count:,} longest sentences of {every:,}")
 

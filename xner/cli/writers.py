@@ -1,20 +1,19 @@
 """Write tagged texts to a file or standard output in each format of ``tag``, and continue an interrupted file."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING
 
 from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
-from xner.cli.output import escaped_lines, interlinear
+from xner.cli.output import escaped_lines, interlinear, shortened
 from xner.errors import UserError
-from xner.serve.marking import html_line
-
-if TYPE_CHECKING:
-    from xner.tagger import Tagged
+from xner.serve.marking import html_line, without_marks
+from xner.tagger import Tagged, encodable
+from xner.words import split_words
 
 
 class LinesWriter:
@@ -26,6 +25,7 @@ class LinesWriter:
     Attributes:
         texts: Number of texts that the file already has.
         size: Their bytes, if it is to be continued.
+        last: The lines of the last of them.
 
     Raises:
         UserError: If a file that is to be continued has another format.
@@ -35,6 +35,7 @@ class LinesWriter:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.texts = self.size = 0
+        self.last = b""
         self.fields = options.fields
         self.file = sys.stdout
         self.path = Path(options.output) if options.output else None
@@ -47,7 +48,28 @@ class LinesWriter:
                         f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; use "
                         "the --format that it was written with, or another file"
                     )
-            self.texts, self.size = _whole_texts(self.path, self.ends)
+            self.texts, self.size, self.last = _whole_texts(self.path, self.ends)
+
+    def check_continues(self, texts: int, text: str) -> None:
+        """Check that the file is a beginning of these texts' results, as far as its number of texts and last one tell.
+
+        Args:
+            texts: The number of texts to leave out, those that the file has, or fewer where there are not as many.
+            text: The last of them.
+
+        Raises:
+            UserError: If it is not.
+        """
+        if texts < self.texts:
+            raise UserError(
+                f"output={str(self.path)!r} has {self.texts:,} texts, but only {texts:,} are given; resume=true "
+                "continues with the same texts"
+            )
+        if texts and self.words_of(self.last.decode()) != self.words(encodable(text)):
+            raise UserError(
+                f"output={str(self.path)!r} has another text {texts:,} than those given, {shortened(text, 60)!r}; "
+                "resume=true continues with the same texts"
+            )
 
     def __enter__(self) -> "LinesWriter":
         """Open the file, and leave out an incomplete end if it is to be continued."""
@@ -64,14 +86,28 @@ class LinesWriter:
         if self.path:
             self.file.close()
 
-    def write(self, tagged: "Tagged") -> None:
+    def write(self, tagged: Tagged) -> None:
         """Write a text; what would give orders to a terminal is escaped there."""
         text = self.format(tagged)
         self.file.write(escaped_lines(text) if self.file.isatty() else text)
 
-    def format(self, tagged: "Tagged") -> str:
+    def format(self, tagged: Tagged) -> str:
         """Format a text."""
         return json_line(tagged, self.fields)
+
+    @staticmethod
+    def words(text: str) -> object:
+        """Return what the file shows of a text whatever the model."""
+        return text
+
+    @staticmethod
+    def words_of(lines: str) -> object:
+        """Return the same of a complete text in the file.
+
+        Args:
+            lines: Its lines.
+        """
+        return json.loads(lines)["text"]
 
     @staticmethod
     def began(beginning: bytes) -> bool:
@@ -87,9 +123,19 @@ class LinesWriter:
 class ConllWriter(LinesWriter):
     """Write a line per word, and a blank line after each text."""
 
-    def format(self, tagged: "Tagged") -> str:
+    def format(self, tagged: Tagged) -> str:
         """Format a text."""
         return conll_lines([word.text for word in tagged.words], tagged.tags)
+
+    @staticmethod
+    def words(text: str) -> object:
+        """Return the words of a text."""
+        return [word.text for word in split_words(text)]
+
+    @staticmethod
+    def words_of(lines: str) -> object:
+        """Return the words of a complete text in the file."""
+        return [line.partition("\t")[0] for line in lines.split("\n") if line]
 
     @staticmethod
     def began(beginning: bytes) -> bool:
@@ -108,9 +154,19 @@ class HtmlWriter(LinesWriter):
 
     head = HTML_HEAD
 
-    def format(self, tagged: "Tagged") -> str:
+    def format(self, tagged: Tagged) -> str:
         """Format a text."""
         return html_line(tagged)
+
+    @staticmethod
+    def words(text: str) -> object:
+        """Return a text as a paragraph without entities."""
+        return html_line(Tagged(text, [], [], []))
+
+    @staticmethod
+    def words_of(lines: str) -> object:
+        """Return a complete paragraph of the file without its entities; before the first one is the page's head."""
+        return without_marks(lines[lines.rfind("\n", 0, -1) + 1 :])
 
     @staticmethod
     def began(beginning: bytes) -> bool:
@@ -128,7 +184,7 @@ class TableWriter(LinesWriter):
 
     separator = ""
 
-    def format(self, tagged: "Tagged") -> str:
+    def format(self, tagged: Tagged) -> str:
         """Format a text."""
         shown = interlinear([[word.text for word in tagged.words], tagged.tags], get_terminal_size().columns)
         separator, self.separator = self.separator, "\n"
@@ -137,6 +193,16 @@ class TableWriter(LinesWriter):
 
 class BratWriter(LinesWriter):
     """Write a text per line, and the entities beside it."""
+
+    @staticmethod
+    def words(text: str) -> object:
+        """Return a text as a line."""
+        return one_line(text)
+
+    @staticmethod
+    def words_of(lines: str) -> object:
+        """Return a complete line of the file."""
+        return lines.removesuffix("\n")
 
     @staticmethod
     def began(beginning: bytes) -> bool:
@@ -154,7 +220,7 @@ class BratWriter(LinesWriter):
                 self.start = sum(map(len, file))
             if beside.exists():
                 # Entities are written before their text, so there may be some of a text that is not.
-                self.number, size = _whole_texts(beside, lambda line: int(line.split(None, 3)[2]) < self.start)
+                self.number, size, _ = _whole_texts(beside, lambda line: int(line.split(None, 3)[2]) < self.start)
                 os.truncate(beside, size)
         self.entities = beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
         return self
@@ -164,7 +230,7 @@ class BratWriter(LinesWriter):
         self.entities.close()
         super().__exit__()
 
-    def write(self, tagged: "Tagged") -> None:
+    def write(self, tagged: Tagged) -> None:
         """Write a text."""
         self.entities.write(brat_lines(tagged.entities, self.start, self.number))
         self.entities.flush()
@@ -178,15 +244,18 @@ def _agree(beginning: bytes, head: bytes) -> bool:
     return beginning.startswith(head) or head.startswith(beginning)
 
 
-def _whole_texts(path: Path, ends: Callable[[bytes], bool]) -> tuple[int, int]:
-    """Count the complete texts of a file, and its bytes until the end of the last one."""
+def _whole_texts(path: Path, ends: Callable[[bytes], bool]) -> tuple[int, int, bytes]:
+    """Count the complete texts of a file, and its bytes until the end of the last one, and read that one."""
     texts = size = position = 0
+    last, lines = b"", bytearray()
     with path.open("rb") as file:
         for line in file:
             position += len(line)
+            lines += line
             if line.endswith(b"\n") and ends(line):
-                texts, size = texts + 1, position
-    return texts, size
+                texts, size, last = texts + 1, position, bytes(lines)
+                lines.clear()
+    return texts, size, last
 
 
 WRITERS: dict[str, type[LinesWriter]] = {

@@ -164,14 +164,29 @@ def analyse(run: Run) -> Analysis:
     return analysis._replace(curves=_curves(analysis))
 
 
-def compare(first: Analysis, others: Sequence[Analysis]) -> list[tuple[Run, Point, Difference]]:
+class Comparison(NamedTuple):
+    """A point of a run, compared with that of the first run.
+
+    Attributes:
+        run: The run.
+        point: Its point.
+        first: The point of the first run with the same regime and size.
+        change: F1 on the target language, mean over the run's seeds, minus that of the first run over its own.
+    """
+
+    run: Run
+    point: Point
+    first: Point
+    change: Difference
+
+
+def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
     """Compare runs with a first one by the paired bootstrap, at every regime and size that both have.
 
     Returns:
-        The other runs, their points, and their F1 minus that of the first run. Runs that were evaluated on other
-        sentences are left out.
+        The comparisons. Runs that were evaluated on other sentences are left out.
     """
-    found: list[tuple[Run, Point, Difference]] = []
+    found: list[Comparison] = []
     for other in others:
         pairs = [
             (mine, theirs)
@@ -185,9 +200,9 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[tuple[Run, Poin
             resampled, columns = Resampled(counts), iter(range(len(counts)))
             for mine, theirs in pairs:
                 own, its = ([next(columns) for _ in point.stages] for point in (mine, theirs))
-                found.append((other.run, theirs, resampled.difference(its, own)))
-    changes = corrected([change for *_, change in found])
-    return [(run, point, change) for (run, point, _), change in zip(found, changes, strict=True) if change]
+                found.append(Comparison(other.run, theirs, mine, resampled.difference(its, own)))
+    changes = corrected([each.change for each in found])
+    return [each._replace(change=change) for each, change in zip(found, changes, strict=True) if change]
 
 
 def evaluated_words(analysis: Analysis) -> list[list[str]]:
