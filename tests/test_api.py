@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import xner
 from tests.model.tiny import quiet_trainer
 from xner import PanxDataModule, SpanF1, Tagger, TokenClassifier, plan, run_test
+from xner.errors import UserError
 from xner.tags import IGNORE
 
 PACKAGE = Path(xner.__file__).parent
@@ -38,6 +39,11 @@ def test_three_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert logged == pytest.approx(adapted.scores["f1"], abs=1e-6)
     model.network.save(tmp_path)
     assert Tagger.from_pretrained(str(tmp_path))("Ankara'da").words
+    # The same labels have other numbers there.
+    other = PanxDataModule(source="sample", backbone="sample", languages=["tr"], types=["LOC", "ORG", "PER"])
+    for command in (adapting.fit, adapting.validate, adapting.test):
+        with pytest.raises(UserError, match="types LOC, ORG, PER, but the model was made for PER, ORG, LOC, in this"):
+            command(model, datamodule=other)
 
 
 @pytest.mark.parametrize("options", [{}, {"compact_vocabulary": False}, {"lora": xner.LoRA(rank=2)}])

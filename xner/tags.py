@@ -114,6 +114,19 @@ class TagSet:
         return found if found and sorted(found.tags) == sorted(tags) else None
 
 
+_VARIETIES = {"simple": "en", "be-x-old": "be"}
+"""Wikipedias, and so languages of WikiANN, in a variety of another language; ``zh-yue`` is Cantonese."""
+
+
+def language_of(code: str) -> str:
+    """Return the language of a treebank or of a variety, as the language codes of data sets name them.
+
+    >>> [language_of(code) for code in ("en", "en_pud", "simple", "be-x-old", "zh-yue")]
+    ['en', 'en', 'en', 'be', 'zh-yue']
+    """
+    return _VARIETIES.get(code, code.partition("_")[0])
+
+
 PANX = TagSet(("PER", "ORG", "LOC"))
 """The tag set of PAN-X, with the labels of ``google/xtreme`` on the Hugging Face Hub (Hu et al. 2020)."""
 

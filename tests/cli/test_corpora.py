@@ -338,7 +338,7 @@ def test_sample_of_other_types(run: Run, sample_backbone: str, renamed_sample: P
     assert (lineage["episodes"][0]["sentences"], lineage["episodes"][0]["types"]) == (60, ["PER", "ORG", "LOC"])
 
 
-def test_shots(run: Run, sample_backbone: str, tmp_path: Path) -> None:
+def test_shots(run: Run, sample_backbone: str, tmp_path: Path, write_run: Callable[..., Path]) -> None:
     """A transfer by entities per type names its stages, counts its sentences and draws its curve by them."""
     outcome = run(
         "transfer", *options("sample", sample_backbone, tmp_path / "run"), *LEARN, "--shots=[1,4]", "--seeds=[1,2]"
@@ -350,6 +350,9 @@ def test_shots(run: Run, sample_backbone: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "stages" / "progressive-tr-4shot-seed2" / "result.json").is_file()
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Turkish F1 by number of Turkish entities per type" in page
+    sizes = write_run(tmp_path / "sizes", sizes=(2,), sentences=20)
+    told = "the sizes of some runs are sentences and of others entities per type"
+    assert_one_line(run("report", sizes, tmp_path / "run"), 2, told)
     planned = run("transfer", *options("sample", sample_backbone, tmp_path / "run"), "--shots=[1,4]", "--plan=true")
     assert (
         f"tr {rows[1]['target_samples']}"

@@ -141,6 +141,8 @@ def test_few_shot_settings(run: Run, four: Path, sample_backbone: str, tmp_path:
     steps = {line.split()[0]: int(line.split()[-1]) for line in planned.splitlines()[2:]}
     # 3 steps per epoch are repeated until there are 10; 8 steps twice are 16.
     assert steps == {"source-en-seed42": 19, "progressive-tr-20-seed42": 12, "progressive-tr-64-seed42": 16}
+    limited = [*command, "--few_shot.min_steps=10", "--trainer.limit_train_batches=2", "--plan=true"]
+    assert [int(line.split()[-1]) for line in run("transfer", *limited).out.splitlines()[2:]] == [2, 10, 10]
     outcome = run("transfer", *command, "--few_shot.min_steps=10")
     assert outcome.code == 0, outcome
     for stage, count in steps.items():

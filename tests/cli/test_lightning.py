@@ -93,6 +93,10 @@ class TestFit:
         assert first.keys() == again.keys()
         for name in first:
             assert torch.equal(first[name], again[name]), name
+        assert "is of another training" not in outcome.err
+        changed = ["--model.learning_rate=1e-3", "--trainer.max_steps=1", f"--trainer.default_root_dir={root}"]
+        outcome = run("fit", f"--config={model.parent / 'config.yaml'}", *changed)
+        assert f"{root / 'model'} is of another training, and is replaced when this one ends" in outcome.err
 
 
 class TestFullDisk:

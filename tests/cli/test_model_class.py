@@ -133,3 +133,15 @@ def test_crf(run: Run, tmp_path: Path, crf: str) -> None:
     scores = re.search(r"en/test: F1 (\S+), strict (\S+)", tested.out)
     assert scores
     assert scores[1] == scores[2] > "0.1"
+
+
+def test_soup_of_crf(run: Run, tmp_path: Path, crf: str) -> None:
+    """The weights that only the user's own class has are averaged over the seeds as well."""
+    own = [f"--model={crf}", "--model.learning_rate=3e-3", "--trainer.max_epochs=1", "--data.batch_size=8"]
+    soup = ["--sizes=[20]", "--seeds=[1,2]", "--soup=true", "--keep=all"]
+    outcome = run("transfer", *options("sample", "sample", tmp_path / "run"), *own, *soup)
+    assert outcome.code == 0, outcome.err
+    folders = [tmp_path / "run" / "stages" / f"source-en-{end}" / "model" for end in ("seed1", "seed2", "soup")]
+    first, second, mean = (load_file(each / "model.safetensors")["crf.transitions"] for each in folders)
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(mean, (first + second) / 2)

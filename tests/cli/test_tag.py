@@ -185,6 +185,21 @@ def test_resume_of_other_texts(run: Run, tagging_model: str, tmp_path: Path, for
     assert path.read_bytes() == whole
 
 
+def test_resume_of_edited_entities(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """Entities that are lost, or that an annotator has worked on, are refused, and both files are left unchanged."""
+    path, entities = tmp_path / "it.txt", tmp_path / "it.ann"
+    command = ["tag", "--format=brat", "--model", tagging_model, "--output", path]
+    assert run(*command, TURING).code == 0
+    kept = path.read_bytes(), entities.read_bytes()
+    entities.write_bytes(kept[1] + b"#1\tAnnotatorNotes T1\tsure?\n")
+    lines = kept[1].count(b"\n") + 1
+    assert_one_line(run(*command, "--resume", TURING), 2, f"{entities}, line {lines} is not an entity that tag wrote")
+    assert (path.read_bytes(), entities.read_bytes()) == (kept[0], kept[1] + b"#1\tAnnotatorNotes T1\tsure?\n")
+    entities.unlink()
+    assert_one_line(run(*command, "--resume", TURING), 2, f"resume=true continues '{entities}' as well")
+    assert path.read_bytes() == kept[0]
+
+
 def test_resume_of_another_format(run: Run, tagging_model: str, tmp_path: Path) -> None:
     """A file of another format is not continued, and stays as it is."""
     files = {form: tmp_path / f"{form}.txt" for form in ("jsonl", "conll", "html")}

@@ -239,6 +239,14 @@ def test_tokenizer(tmp_path: Path, sample_backbone: str) -> None:
     assert audit_splits(splits, tokenizer=sample_backbone, max_length=3).count("cut_words") > 0
 
 
+def test_without_entities(tmp_path: Path, sample_backbone: str) -> None:
+    """A corpus without an entity is audited, with and without a tokenizer."""
+    audit = audited(tmp_path, {"tr": {"train": "bir iki\nbir iki", "test": "bir \u200b"}}, sample_backbone)
+    assert counts(audit, "duplicates") == {"tr/train": (1, 2), "tr/test": (0, 1)}
+    assert counts(audit, "no_pieces") == {"tr/train": (0, 4), "tr/test": (1, 2)}
+    assert audit_splits(splits_of(str(tmp_path), "tr", ReadOptions())).count("duplicates") == 1
+
+
 def test_without_tokenizer(tmp_path: Path) -> None:
     """Without a tokenizer, the findings that need one are absent, and all others are in their order."""
     audit = audited(tmp_path, {"en": {"train": "A/B-PER"}})

@@ -204,6 +204,17 @@ def test_smoothing(smoothing: float) -> None:
     assert (orders[0] == np.concatenate([batch.sentences for batch in plain]).tolist()) is (smoothing == 1)
 
 
+@pytest.mark.parametrize("languages", [[], [50]])
+def test_smoothing_of_one_language(languages: list[int]) -> None:
+    """Where there is one language, smoothing changes nothing, the order of the epoch included."""
+    options = {"batch_size": 8, "seed": 3, "languages": languages}
+    plain, smooth = (
+        TrainSampler(np.arange(50), np.ones(50, dtype=np.int64), **options, smoothing=each) for each in (1.0, 0.5)
+    )
+    for one, other in zip(plain, smooth, strict=True):
+        assert one.sentences.tolist() == other.sentences.tolist()
+
+
 def test_language_without_sentences() -> None:
     """A language of which nothing is left to train on has no part of an epoch, whatever the smoothing."""
     for smoothing in (0.0, 0.5, 1.0):

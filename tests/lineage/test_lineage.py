@@ -52,6 +52,8 @@ def test_round_trip(tmp_path: Path) -> None:
         (["en"], "en_pud", False),
         (["en_ewt"], "en", False),
         (["zh"], "zh-yue", True),
+        (["en"], "simple", False),
+        (["be-x-old"], "be", False),
     ],
 )
 def test_zero_shot(trained: list[str], language: str, expected: bool) -> None:

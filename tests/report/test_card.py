@@ -15,7 +15,8 @@ from huggingface_hub.repocard import metadata_eval_result, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 import xner.report.card
-from xner.errors import UserError
+from xner.backbone import load_config
+from xner.errors import RunError, UserError
 from xner.report.card import (
     CardOptions,
     Facts,
@@ -23,6 +24,7 @@ from xner.report.card import (
     carry_card,
     license_of,
     measured_scores,
+    read_card,
     render_card,
     write_card,
 )
@@ -284,7 +286,7 @@ def test_exported_card(tmp_path: Path, same: bool) -> None:
     folder, target = folder_with(tmp_path / "model"), tmp_path / "onnx"
     target.mkdir()
     write_card(folder, facts(episode(), license="mit", measured=[Measured(["en"], "test", 9, SCORES)]))
-    carry_card(folder, target, section="## Export\n\nAs ONNX.", usage="Run it.", same_predictions=same)
+    carry_card(str(folder), target, section="## Export\n\nAs ONNX.", usage="Run it.", same_predictions=same)
     card = ModelCard.load(target / "README.md")
     assert re.findall(r"^## .*", card.text, re.MULTILINE)[:2] == ["## Export", "## Results"]
     data = data_of(str(card))
@@ -299,14 +301,14 @@ def test_exported_card_of_a_folder_without_one(tmp_path: Path) -> None:
     """A model folder without a card gets one from its configuration and lineage, without scores."""
     folder, target = folder_with(tmp_path / "model", id2label={"0": "O", "1": "B-PER", "2": "I-PER"}), tmp_path / "onnx"
     target.mkdir()
-    carry_card(folder, target, section="## Export", usage=None, same_predictions=True)
+    carry_card(str(folder), target, section="## Export", usage=None, same_predictions=True)
     text = (target / "README.md").read_text(encoding="utf-8")
     assert "of the types PER in text" in text
     assert "was trained on is unknown" in text
     lineage = {"origin": "tiny", "episodes": [episode()]}
     (folder / "lineage.json").write_text(json.dumps(lineage), encoding="utf-8")
     assert not (folder / "README.md").exists()
-    carry_card(folder, target, section="## Export", usage=None, same_predictions=True)
+    carry_card(str(folder), target, section="## Export", usage=None, same_predictions=True)
     assert "| PAN-X | English | train | 20,000 |" in (target / "README.md").read_text(encoding="utf-8")
 
 
@@ -321,3 +323,21 @@ def test_license(tmp_path: Path) -> None:
             CardOptions(license=wrong).check()
     (tmp_path / "README.md").write_text("no metadata", encoding="utf-8")
     assert license_of(tmp_path / "README.md") is None
+
+
+def test_exported_card_of_a_hub_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of the hub, which has no folder here, gets a card from its configuration."""
+    config = load_config(str(folder_with(tmp_path / "cached", id2label={"0": "O", "1": "B-PER", "2": "I-PER"})))
+    monkeypatch.setattr(xner.report.card, "load_config", {"owner/name": config}.__getitem__)
+    carry_card("owner/name", tmp_path, section="## Export", usage=None, same_predictions=True)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "# owner/name" in text
+    assert "of the types PER in text" in text
+
+
+@pytest.mark.parametrize("block", ["a: [", "model-index: 3", "model-index: [{name: a, results: [{task: 1}]}]", "- a"])
+def test_damaged_card(tmp_path: Path, block: str) -> None:
+    """A card whose metadata cannot be read is named."""
+    (tmp_path / "README.md").write_text(f"---\n{block}\n---\n# A model\n", encoding="utf-8")
+    with pytest.raises(RunError, match=r"(?s)README\.md is damaged .*; restore it, or delete it"):
+        read_card(str(tmp_path))

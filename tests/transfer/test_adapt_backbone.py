@@ -274,6 +274,7 @@ def test_sentences_of_a_test_split(tiny_backbone: str, tmp_path: Path) -> None:
     found = result_of(tmp_path / "run", ADAPTED)
     assert found["left_out"] == {"in_test": len(there), "unsure": 0}
     assert found["train_samples"] == found["lineage"]["episodes"][0]["sentences"] == 60 - len(there)
+    assert found["target_samples"] == 0
     data = PanxDataModule(source=str(source), languages=["tr"], test_languages=["en", "tr"], backbone=tiny_backbone)
     assert mask_text(data, Pretraining(leave_out_test=False)) == {"in_test": 0, "unsure": 0}
     assert len(data.training_sentences("tr")) == 60

@@ -55,7 +55,7 @@ def test_each_after_its_parent(tmp_path: Path) -> None:
         assert all((tmp_path / f"{parent}.done").is_file() for parent in stage.parents)
 
     stages = plan(source="en", target="tr", sizes=[10, 20], regimes=["progressive", "scratch"], seeds=[1, 2], soup=True)
-    results = [*with_ray(stages, noting(tmp_path, accident=check), cpus=1, gpus=None)]
+    results = [*with_ray(stages, noting(tmp_path, accident=check), threads=1, gpus=None)]
     assert {result["stage"] for result in results} == {stage.id for stage in stages}
     assert names(tmp_path, "done") == {stage.id for stage in stages}
 
@@ -70,7 +70,7 @@ def test_lost_worker(tmp_path: Path) -> None:
             flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    results = [*with_ray(STAGES, noting(tmp_path, "source", die_once), cpus=1, gpus=0)]
+    results = [*with_ray(STAGES, noting(tmp_path, "source", die_once), threads=1, gpus=0)]
     assert (tmp_path / "flag").exists()
     assert len(results) == len(STAGES)
 
@@ -84,17 +84,19 @@ def test_failing_stage(tmp_path: Path) -> None:
 
     results: list[Any] = []
     with pytest.raises(RunError, match=r"source-en-seed1 failed \(the disk is full\); the same command continues"):
-        results += with_ray(STAGES, noting(tmp_path, "source", fail), cpus=1, gpus=0)
+        results += with_ray(STAGES, noting(tmp_path, "source", fail), threads=1, gpus=0)
     assert names(tmp_path, "done") == {"scratch-tr-10-seed1", "scratch-tr-20-seed1"}
     assert not [name for name in names(tmp_path, "begun") if name.startswith("progressive")]
 
 
 @pytest.mark.usefixtures("ray")
-@pytest.mark.parametrize(("cpus", "gpus", "told"), [(10_000, 0, "10000 CPU"), (1, 1000, "1000 GPU")])
-def test_more_than_there_is(tmp_path: Path, cpus: int, gpus: float, told: str) -> None:
+@pytest.mark.parametrize(
+    ("threads", "gpus", "told"), [(10_000, 0, "OMP_NUM_THREADS=10000"), (1, 1000, "gpus_per_stage=1000")]
+)
+def test_more_than_there_is(tmp_path: Path, threads: int, gpus: float, told: str) -> None:
     """A stage that takes more than Ray has is told so, rather than waited for."""
-    with pytest.raises(UserError, match=f"a stage takes {told}, but Ray has"):
-        [*with_ray(STAGES, noting(tmp_path), cpus=cpus, gpus=gpus)]
+    with pytest.raises(UserError, match=f"^{told} exceeds the .* of Ray"):
+        [*with_ray(STAGES, noting(tmp_path), threads=threads, gpus=gpus)]
 
 
 @pytest.mark.usefixtures("ray")

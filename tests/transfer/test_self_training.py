@@ -1,5 +1,6 @@
 """Self-training: labels come from a teacher, and the tags of the target sentences are never read for training."""
 
+import csv
 import json
 import random
 import re
@@ -213,11 +214,17 @@ def test_what_is_left_out_is_kept(
     lowest = sorted(lowest_probabilities(label(source_model, data, labels="soft")[0], data))
     threshold = (lowest[9] + lowest[10]) / 2
     command = self_training(tmp_path, tiny_backbone, f"--self_training.confidence={threshold}")
+    # Batches of 8 are 3 steps per epoch of 20 sentences, and 2 of the 10 that are left.
+    command += ["--data.batch_size=8", "--few_shot.min_steps=12"]
     main([*command, "--self_training.labels=soft", "--regimes=[progressive,self_training]"])
     found = result_of(tmp_path, STUDENT)
     assert found["left_out"] == {"in_test": 0, "unsure": 10}
     assert (found["train_samples"], found["target_samples"]) == (10, 20)
     assert found["lineage"]["episodes"][-1]["sentences"] == 10
+    for stage in (STUDENT, "progressive-tr-20-seed42"):
+        [log] = (tmp_path / "stages" / stage).rglob("metrics.csv")
+        steps = [int(row["step"]) for row in csv.DictReader(log.open(encoding="utf-8")) if row["val/f1"]]
+        assert steps[-1] + 1 == 12
     [told] = [each for each in caplog.messages if each.startswith(STUDENT)]
     assert told.startswith(f"{STUDENT}: 10 sentences are labelled by source-en-seed42; 0 are left out because")
     assert told.endswith(f"10 are below self_training.confidence={threshold}")

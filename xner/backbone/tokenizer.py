@@ -18,6 +18,7 @@ _TOKENIZER_FILES = (
     "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json sentencepiece.bpe.model spm.model "
     "spiece.model vocab.txt vocab.json merges.txt"
 ).split()
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @cached
@@ -50,10 +51,13 @@ def _check_tokenizer_files(folder: Path) -> None:
     """Find the file that a tokenizer cannot be loaded from.
 
     Raises:
+        UserError: If all that there is are settings.
         RunError: If one is damaged.
     """
     from tokenizers import Tokenizer
 
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES if name not in _SETTINGS):
+        raise UserError(f"model.backbone={str(folder)!r} has no tokenizer.json; add that of the original backbone")
     for path in [folder / name for name in _TOKENIZER_FILES if name.endswith(".json")]:
         try:
             if path.is_file() and not isinstance(json.loads(path.read_bytes()), dict):

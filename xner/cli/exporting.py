@@ -139,7 +139,8 @@ def _check(options: argparse.Namespace) -> None:
     from xner.export.hub_upload import check_login
     from xner.export.onnx_model import OPSETS, check_installed
     from xner.export.vocabulary_trimming import check_trimmable
-    from xner.lineage import FILE, read_history
+    from xner.lineage import read_history
+    from xner.report.card import read_card
 
     output, folder = Path(options.output), folder_of(options.model)
     if not output.name:
@@ -170,8 +171,8 @@ def _check(options: argparse.Namespace) -> None:
                 f"model={options.model!r} has no model.safetensors; weights in a pickle, which can run code, are not "
                 "exported; save them with save_pretrained"
             )
-        if (folder / FILE).is_file():
-            read_history(options.model)  # refuses one of other weights, before it is copied
+        read_card(options.model)  # refuses a damaged one
+        read_history(options.model)  # refuses one of other weights, before it is copied
         if options.vocabulary_of or options.corpus:  # before the text is read
             check_trimmable(options.model)
 
@@ -187,7 +188,9 @@ def _write(options: argparse.Namespace, part: Path, note: Note) -> None:
     languages = languages_of(options) if options.languages else []
     scored = [Split(options.source, each, "test", reading) for each in languages]
     if scored:
-        check_types(options.model, tag_set_of(scored))
+        # A test split may lack some types.
+        splits = [split for each in languages for split in splits_of(options.source, each, reading)]
+        check_types(options.model, tag_set_of(splits))
     if text:
         compared = replace(text, splits=[each for each in text.splits if each.name == "test"] or text.splits)
     else:
@@ -218,7 +221,6 @@ def _write(options: argparse.Namespace, part: Path, note: Note) -> None:
 
 def _write_card(options: argparse.Namespace, part: Path, found: Sequence[str]) -> None:
     """Write the model card of the export, with what was found."""
-    from xner.backbone import folder_of
     from xner.report.card import carry_card
 
     trimmed = bool(options.vocabulary_of or options.corpus)
@@ -226,7 +228,7 @@ def _write_card(options: argparse.Namespace, part: Path, found: Sequence[str]) -
     kind = [form, "int8 weights" * (options.format == "onnx-int8"), "the vocabulary of some text" * trimmed]
     findings = "\n".join(found)
     carry_card(
-        folder_of(options.model),
+        options.model,
         part,
         section=f"## Export\n\nExported as {', with '.join(filter(None, kind))}.\n\n```text\n{findings}\n```",
         usage=_USAGE.format(file=ONNX_FILES[options.format]) if options.format != "safetensors" else None,

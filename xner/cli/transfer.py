@@ -76,18 +76,16 @@ def transfer(cli: XnerCLI) -> None:
     if options.adapt_backbone:
         _check_adaptable(cli, options)
     stages = stages_of(available=_largest_sizes(data, options))
-    batch = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     sentences = {stage.id: count_sentences(stage, data) for stage in stages}
     for stage, counts in sentences.items():
         check_interval(trainer, sum(counts.values()), data, f"stage {stage}: ")
-    epochs = options.few_shot.epochs_of(stages, sentences, batch=batch, epochs=limit)
+    accumulated = int(trainer.accumulate_grad_batches)
+    lengths = {
+        name: -(-epoch_batches(trainer, sum(each.values()), data) // accumulated) for name, each in sentences.items()
+    }
+    epochs = options.few_shot.epochs_of(stages, lengths, epochs=limit)
     epochs |= {stage.id: options.pretraining.max_epochs for stage in stages if stage.labels == "none"}
     if options.plan:
-        accumulated = int(trainer.accumulate_grad_batches)
-        lengths = {
-            name: -(-epoch_batches(trainer, sum(each.values()), data) // accumulated)
-            for name, each in sentences.items()
-        }
         say(plan_table(stages, backbone=backbone, sentences=sentences, lengths=lengths, epochs=epochs, max_steps=steps))
         return
     experiment = prepare(
@@ -258,7 +256,7 @@ def _with_ray(cli: XnerCLI, experiment: Experiment, gpus: float | None) -> Execu
             f"executor=ray runs each stage in one process, not in {cli.trainer.world_size}; use trainer.devices=1"
         )
     remote = RemoteStage.of(cli, experiment)
-    return partial(with_ray, train=remote, cpus=1 if gpus else remote.threads, gpus=gpus)
+    return partial(with_ray, train=remote, threads=remote.threads, gpus=gpus)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from xner.errors import UserError
 from xner.serve.marking import html_line, without_marks
 from xner.tagger import Tagged, encodable
 from xner.words import split_words
+
+_ENTITY = re.compile(rb"T\d+\t\S+ \d+ \d+\t|[^\n]*\Z")
+"""The beginning of a line of an entity in an ``.ann`` file, or a last line that may be cut off."""
 
 
 class LinesWriter:
@@ -209,20 +213,35 @@ class BratWriter(LinesWriter):
         """Return whether it is text, which anything may be."""
         return True
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options)
+        assert self.path  # checked with the options
+        self.beside = self.path.with_suffix(".ann")
+        if self.resumes and self.texts:
+            if not self.beside.is_file():
+                raise UserError(f"resume=true continues {str(self.beside)!r} as well, which is not a file; start anew")
+            with self.beside.open("rb") as file:
+                wrong = (number for number, line in enumerate(file, 1) if not _ENTITY.match(line))
+                number = next(wrong, None)
+            if number:
+                raise UserError(
+                    f"{self.beside}, line {number} is not an entity that tag wrote, so that resume=true would not find "
+                    "where to continue; start anew with another file"
+                )
+
     def __enter__(self) -> "BratWriter":
         """Open both files."""
-        assert self.path  # checked with the options
-        beside = self.path.with_suffix(".ann")
+        assert self.path
         super().__enter__()
         self.start = self.number = 0
         if self.resumes:
             with self.path.open(encoding="utf-8", newline="") as file:
                 self.start = sum(map(len, file))
-            if beside.exists():
+            if self.beside.exists():
                 # Entities are written before their text, so there may be some of a text that is not.
-                self.number, size, _ = _whole_texts(beside, lambda line: int(line.split(None, 3)[2]) < self.start)
-                os.truncate(beside, size)
-        self.entities = beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
+                self.number, size, _ = _whole_texts(self.beside, lambda line: int(line.split(None, 3)[2]) < self.start)
+                os.truncate(self.beside, size)
+        self.entities = self.beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
         return self
 
     def __exit__(self, *_: object) -> None:

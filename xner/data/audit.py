@@ -18,7 +18,7 @@ from xner.data.encoded_cache import encode_split
 from xner.data.hashes import as_hashes, hash_bytes
 from xner.data.redirects import is_redirect
 from xner.data.sources import Sentence, Split, tag_set_of
-from xner.tags import TagSet, invalid_tags, spans
+from xner.tags import PANX, TagSet, invalid_tags, spans
 
 Int64 = npt.NDArray[np.int64]
 
@@ -140,7 +140,8 @@ def audit_splits(
     strings: dict[str, int] = {}
     types: dict[str, int] = {}
     contents = [_read(split, strings, types) for split in splits]
-    tag_set = tag_set_of(splits)
+    # Without entities, every label is that of O, whatever the tag set.
+    tag_set = tag_set_of(splits) if any(split.types for split in splits) else PANX
     folded = _fold(strings)
     trains = [each for each in contents if each.split.name == "train"]
     findings: dict[str, list[Tally]] = {

@@ -79,7 +79,9 @@ class TrainSampler(SequentialSampler):
     def _batches(self, limit: int) -> Iterator[BatchIndices]:
         epoch = self.epoch if self.reshuffle else 0
         generator = np.random.default_rng((self.seed, epoch))
-        sentences = self.sentences if self.smoothing == 1 else self._of_each_language(generator)
+        sentences = self.sentences
+        if self.smoothing != 1 and len(self.languages) > 1:
+            sentences = self._of_each_language(generator)
         order = sentences[generator.permutation(len(sentences))]
         size = self.batch_size * self.world_size
         # The limit may cut the last step short, which then has fewer words.

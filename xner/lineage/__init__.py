@@ -22,7 +22,7 @@ from xner.data.datamodule import Labels, PanxDataModule
 from xner.data.hashes import span_hashes
 from xner.errors import RunError
 from xner.files import hash_files, write_atomically
-from xner.tags import find_spans
+from xner.tags import find_spans, language_of
 from xner.typed import check_type
 
 logger = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ def merged_history(histories: Sequence[History]) -> History:
 def zero_shot(lineage: Lineage, language: str) -> bool:
     """Return whether weights of a lineage were certainly never trained, or chosen, on a sentence of a language.
 
-    What follows an underscore is a treebank: ``en_pud`` and ``en_ewt`` are English.
+    A treebank or a variety of a language is that language, see ``language_of``.
 
     >>> zero_shot({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True
@@ -256,7 +256,7 @@ def zero_shot(lineage: Lineage, language: str) -> bool:
 def label_free(lineage: Lineage, language: str) -> bool:
     """Return whether weights of a lineage were certainly never trained on a tag that a person gave in a language.
 
-    Sentences without tags, or with labels that a model has predicted, do not count; see ``zero_shot`` for treebanks.
+    Sentences without tags, or with labels that a model has predicted, do not count; see ``language_of`` for treebanks.
 
     >>> label_free({"origin": "xlm-roberta-base", "episodes": []}, "tr")
     True
@@ -266,9 +266,9 @@ def label_free(lineage: Lineage, language: str) -> bool:
 
 def _without(lineage: Lineage, language: str, episodes: Sequence[Episode]) -> bool:
     """Return whether a lineage is recorded, chosen without a target's tags, and some episodes are not of a language."""
-    codes = {episode["language"].partition("_")[0] for episode in episodes}
+    codes = {language_of(episode["language"]) for episode in episodes}
     known = not lineage.get("unrecorded") and not lineage.get("oracle")
-    return known and language.partition("_")[0] not in codes
+    return known and language_of(language) not in codes
 
 
 def evaluation_splits(lineage: Lineage) -> list[str]:

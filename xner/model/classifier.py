@@ -108,6 +108,8 @@ class TokenClassifier(MonitoredModule):
             self.network = self.make_network(data.tag_set if isinstance(data, BatchSource) else tag_set)
             self.validation_score = SpanF1(self.network.tag_set)
             self.hparams["types"] = [*self.network.tag_set.types]
+        elif isinstance(data, BatchSource) and self.trainer.state.fn != "predict":
+            self.network.check_labels(data.tag_set)
         if self._trainer is None or self.trainer.state.fn != "fit":
             return
         occur = self.hparams["compact_vocabulary"] and isinstance(data, BatchSource)

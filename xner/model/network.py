@@ -263,6 +263,21 @@ class Network(nn.Module):
         if self.head_is_new:
             raise no_head(self.backbone)
 
+    def check_labels(self, tag_set: TagSet) -> None:
+        """Check that the labels of some data are those of the head.
+
+        Args:
+            tag_set: The tag set of the data.
+
+        Raises:
+            UserError: If it has other types, or the same in another order.
+        """
+        if tag_set != self.tag_set:
+            raise UserError(
+                f"the data has the entity types {tag_set}, but the model was made for {self.tag_set}, in this order; "
+                f"give the data module types=[{', '.join(self.tag_set.types)}], or make a model for this data"
+            )
+
     def first_not_finite(self) -> str | None:
         """Return the name of a weight that is not finite, ``None`` where all are."""
         return first_not_finite(self.model.state_dict())

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from xner.errors import UserError
 from xner.files import write_atomically
 from xner.report.analysis import Analysis, analyse
 from xner.report.curve import draw_curve
@@ -36,10 +37,12 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> l
         The analysis of each run and target.
 
     Raises:
-        UserError: If a folder holds no complete stage, or its stages cannot be compared.
+        UserError: If a folder holds no complete stage, or stages cannot be compared.
     """
     loaded = _distinct_names([load_run(run) for run in runs])
     analyses = [analyse(part) for run in loaded for part in by_target(run)]
+    if len({each.unit for each in analyses if each.full}) > 1:
+        raise UserError("the sizes of some runs are sentences and of others entities per type; report them apart")
     draw_curve(analyses, png, svg)
     matrix = score_matrix(loaded)
     write_atomically(html, render_page(analyses, svg.read_text(encoding="utf-8"), matrix))

@@ -19,6 +19,7 @@ from huggingface_hub.repocard import metadata_load
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from xner.backbone import folder_of, load_config
 from xner.data.sources.hub import Hub, named_dataset
 from xner.data.sources.sentences import ReadOptions
 from xner.errors import RunError, UserError
@@ -26,6 +27,7 @@ from xner.files import write_atomically
 from xner.report.markdown import code, escape, plain
 from xner.report.runs import language_name, sum_types
 from xner.report.statistics import DRAWS, Interval, Resampled
+from xner.tags import language_of
 from xner.transfer.result import Evaluation, Result, read_counts
 
 CARD = "README.md"
@@ -151,28 +153,26 @@ class DataSet(NamedTuple):
 
 def write_card(folder: Path, facts: Facts) -> None:
     """Write the card of a model folder, atomically."""
-    write_atomically(folder / CARD, _render(folder, facts))
+    write_atomically(folder / CARD, render_card(facts, load_config(str(folder)).model_type))
 
 
-def _render(folder: Path, facts: Facts) -> str:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return render_card(facts, str(config.get("model_type", "")))
-
-
-def carry_card(source: Path, target: Path, *, section: str, usage: str | None, same_predictions: bool) -> None:
+def carry_card(model: str, target: Path, *, section: str, usage: str | None, same_predictions: bool) -> None:
     """Write the card of an exported model: that of the model folder it was made from, with a section on the export.
 
     Args:
-        source: The model folder. Without a card, its configuration and lineage are what the new card is made of.
+        model: The model folder, or a hub name. Without a card, its configuration and lineage are what the new card is
+            made of.
         target: The folder of the exported model.
         section: Markdown with a heading of the second level, which becomes the first section; values of users in it
             need escaping (``xner.report.markdown.escape``).
         usage: Markdown that replaces the text on how to use the model; ``None`` keeps it.
         same_predictions: Whether the exported model predicts what the model folder does. Otherwise, the scores of the
             card are not those of the exported model, and the metadata block is left without them.
+
+    Raises:
+        RunError: If the card of the model folder is damaged.
     """
-    has_card = (source / CARD).is_file()
-    card: Any = ModelCard.load(source / CARD) if has_card else ModelCard(_render(source, _recorded(source)))
+    card: Any = read_card(model) or ModelCard(render_card(_recorded(model), load_config(model).model_type))
     if usage:
         heading = "\n## How to use\n"
         before, _, after = card.text.partition(heading)
@@ -184,6 +184,19 @@ def carry_card(source: Path, target: Path, *, section: str, usage: str | None, s
     if not same_predictions:
         card.data.eval_results = card.data.model_name = card.data.metrics = None
     write_atomically(target / CARD, str(card))
+
+
+def read_card(model: str) -> ModelCard | None:
+    """Read the card of a model folder; ``None`` where it has none, as a hub name.
+
+    Raises:
+        RunError: If it is damaged.
+    """
+    path = folder_of(model) / CARD
+    try:
+        return ModelCard.load(path) if path.is_file() else None
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:  # of the metadata block
+        raise RunError(f"{path} is damaged ({error}); restore it, or delete it") from error
 
 
 def license_of(card: Path) -> str | None:
@@ -240,16 +253,16 @@ def render_card(facts: Facts, model_type: str) -> str:
         finalize=escape,
     )
     environment.filters |= {
-        "language": language_name, "code": code, "percent": lambda value: f"{100 * value:.2f}",
+        "language": language_name, "language_of": language_of, "code": code,
+        "percent": lambda value: f"{100 * value:.2f}",
         "count": lambda value: f"{value:,}",
     }  # fmt: skip
     text = environment.get_template("card.md.j2").render(
         facts=facts,
-        model_type=model_type,
         origin=_origin(facts.lineage["origin"]),
         data=data,
         evaluated=[each.evaluation for each in facts.measured if each.evaluation],
-        codes=[*dict.fromkeys(each["language"].partition("_")[0] for each in episodes)],
+        codes=[*dict.fromkeys(language_of(each["language"]) for each in episodes)],
         on_evaluation=[*dict.fromkeys(f"{e['language']}/{e['split']}" for e in episodes if e["split"] != "train")],
         options={
             name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -271,7 +284,7 @@ def metadata(facts: Facts) -> ModelCardData:
     """
     episodes = facts.lineage["episodes"]
     languages = [each["language"] for each in episodes] + [code for each in facts.measured for code in each.languages]
-    codes = dict.fromkeys(each.partition("_")[0] for each in languages)
+    codes = dict.fromkeys(map(language_of, languages))
     trained_on = dict.fromkeys(describe_source(each["source"]).id for each in episodes)
     name = plain(facts.name)
     return ModelCardData(
@@ -343,15 +356,16 @@ def _origin(backbone: str) -> Markup:
     return escape(Path(backbone).name)
 
 
-def _recorded(folder: Path) -> Facts:
-    """Collect the content of a card from the configuration and the lineage of a model folder."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    record = folder / "lineage.json"
-    unknown = {"origin": folder.resolve().name, "episodes": [], "unrecorded": True}
-    tags = [str(tag) for tag in config.get("id2label", {}).values()]
+def _recorded(model: str) -> Facts:
+    """Collect the content of a card from the configuration and the lineage of a model folder, or of a hub name."""
+    record = folder_of(model) / "lineage.json"
+    name = folder_of(model).resolve().name if folder_of(model).exists() else model
+    tags = [str(tag) for tag in (load_config(model).id2label or {}).values()]
     return Facts(
-        name=folder.resolve().name,
+        name=name,
         types=[tag.removeprefix("B-") for tag in tags if tag.startswith("B-")],
-        lineage=json.loads(record.read_text(encoding="utf-8")) if record.is_file() else unknown,
+        lineage=json.loads(record.read_text(encoding="utf-8"))
+        if record.is_file()
+        else {"origin": name, "episodes": [], "unrecorded": True},
         unmeasured="The model folder has no scores of these weights.",
     )

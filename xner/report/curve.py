@@ -175,7 +175,8 @@ def _panels(analyses: Sequence[Analysis], targets: Sequence[str]) -> Figure:
 def _title(analyses: Sequence[Analysis]) -> tuple[str, str]:
     """Return the figure's title, and the unit of its sizes."""
     names = dict.fromkeys(language_name(each.target) for each in analyses)
-    unit = " and ".join(dict.fromkeys(each.unit for each in analyses)).replace("sentences", "training sentences")
+    # A run of source stages alone has no sizes, and so no unit.
+    unit = next((each for each in analyses if each.full), analyses[0]).unit.replace("sentences", "training sentences")
     if len(names) > 2:
         return f"F1 by number of target-language {unit}", unit
     languages = " and ".join(names)

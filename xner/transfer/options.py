@@ -47,24 +47,24 @@ class FewShot:
         if self.min_steps and self.max_epochs is None and math.isinf(epochs):
             raise UserError(f"few_shot.min_steps={self.min_steps} needs a number of epochs; use trainer.max_epochs")
 
-    def epochs_of(
-        self, stages: Sequence[Stage], sentences: Mapping[str, Mapping[str, int]], *, batch: int, epochs: float
-    ) -> dict[str, float]:
+    def epochs_of(self, stages: Sequence[Stage], steps: Mapping[str, int], *, epochs: float) -> dict[str, float]:
         """Return the number of epochs of each stage, by its id; infinity for no limit.
 
         Args:
             stages: The stages.
-            sentences: The number of training sentences per language of each stage, by its id.
-            batch: Sentences per optimizer step, over all processes.
+            steps: The number of optimizer steps per epoch of each stage, by its id; 0 of one that trains nothing.
             epochs: The number of epochs of stages to which these settings do not apply.
         """
         own = epochs if self.max_epochs is None else self.max_epochs
-        return {
-            stage.id: max(own, math.ceil((self.min_steps or 0) / -(-sum(sentences[stage.id].values()) // batch)))
-            if stage.adapts
-            else epochs
-            for stage in stages
-        }
+        return {stage.id: max(own, self.fewest_epochs(steps[stage.id])) if stage.adapts else epochs for stage in stages}
+
+    def fewest_epochs(self, steps: int) -> int:
+        """Return the number of epochs that ``min_steps`` takes; 0 without a minimum.
+
+        Args:
+            steps: Number of optimizer steps per epoch.
+        """
+        return math.ceil((self.min_steps or 0) / max(steps, 1))
 
 
 @dataclass(frozen=True, kw_only=True)

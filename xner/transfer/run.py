@@ -210,7 +210,7 @@ def in_series(stages: Sequence[Stage], train: RunStage) -> Iterator[Result]:
         yield train(stage)
 
 
-def with_ray(stages: Sequence[Stage], train: RunStage, *, cpus: float, gpus: float | None) -> Iterator[Result]:
+def with_ray(stages: Sequence[Stage], train: RunStage, *, threads: int, gpus: float | None) -> Iterator[Result]:
     """Run stages as Ray tasks on this machine or on the cluster that ``RAY_ADDRESS`` names.
 
     Each stage runs as soon as those whose weights it needs are complete. It needs only their model folders and leaves
@@ -221,7 +221,7 @@ def with_ray(stages: Sequence[Stage], train: RunStage, *, cpus: float, gpus: flo
     Args:
         stages: The stages, each after the one it starts from.
         train: Runs one stage; it is sent to the workers.
-        cpus: CPU cores per stage.
+        threads: Threads, and so CPU cores, of a stage without a GPU; one with a GPU gets one core.
         gpus: GPUs per stage; ``None`` stands for one where the cluster has any.
 
     Raises:
@@ -239,6 +239,7 @@ def with_ray(stages: Sequence[Stage], train: RunStage, *, cpus: float, gpus: flo
     try:
         has = ray.cluster_resources()
         gpus = float(has.get("GPU", 0) > 0) if gpus is None else gpus
+        cpus = 1 if gpus else threads
         for name, takes in {"CPU": cpus, "GPU": gpus}.items():
             if takes > has.get(name, 0):
                 option = "gpus_per_stage" if name == "GPU" else "OMP_NUM_THREADS"

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from xner.backbone.weights import folder_digest, load_network
+from xner.backbone.weights import folder_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError
 from xner.files import folder_atomically
@@ -131,15 +131,20 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
     if trainer.is_global_zero and not stage.averages:
         write_begun(checkpoints, definition)
     before = _perplexity(parts) if text else math.nan
-    history = _average(stage, experiment, parts) if stage.averages else _train(stage, experiment, parts, checkpoints)
+    if stage.averages:
+        history = _average(stage, experiment, parts, build, options)
+    else:
+        history = _train(stage, experiment, parts, checkpoints)
     check_weights(model)  # in every process, because none would wait for one that fails alone
     after = _perplexity(parts) if text else math.nan
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, history)
     evaluations, counts = ([], {}) if text else evaluate(run_test(trainer, model, data), data, history)
     train_samples = sum(len(data.training_sentences(language)) for language in data.languages)
-    target_samples = len(data.training_sentences(stage.target)) if stage.target else 0
-    target_samples += left_out["in_test"] + left_out["unsure"]
+    target_samples = 0
+    if stage.target:
+        # Those that are asked for, so that a curve has its sizes.
+        target_samples = len(data.training_sentences(stage.target)) + left_out["in_test"] + left_out["unsure"]
     if stage.averages and (first := read_result(experiment.folder(stage.averages[0]))):
         train_samples, target_samples = first["train_samples"], first["target_samples"]
     result: Result = {
@@ -194,6 +199,11 @@ def _student(
     device = predictor.trainer.strategy.root_device
     labels, left_out = label_sentences(network, predictor.data, experiment.self_training, device)
     del predictor, network  # the memory of the teacher, before the student is loaded
+    if options.max_epochs is not None:
+        # Fewer sentences than were planned for may be left.
+        batch = experiment.batch_sentences * int(experiment.options["trainer.accumulate_grad_batches"])
+        fewest = experiment.few_shot.fewest_epochs(-(-len(labels.sentences) // batch))
+        options = replace(options, max_epochs=max(options.max_epochs, fewest))
     parts = build(options)
     parts.data.labels, parts.data.pseudo_labels = "predicted", labels
     if parts.trainer.is_global_zero:
@@ -296,24 +306,30 @@ def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path
         model.take_weights(*read_best(resume.best))
     if average:
         model.take_weights(average.weights())
+    if stage.labels == "predicted":
+        model.network.temperature = 1.0  # it was fitted to the tags of the target's validation split
     history = LineageCallback.of(trainer).after(model, data)
     return history._replace(lineage={**history.lineage, "oracle": True}) if oracle else history
 
 
-def _average(stage: Stage, experiment: Experiment, parts: Parts) -> History:
+def _average(stage: Stage, experiment: Experiment, parts: Parts, build: BuildParts, options: StageOptions) -> History:
     """Leave the model with the average of the weights of several stages; return what all of them have seen."""
     # For its handling of signals; nothing is saved.
     parts.trainer.callbacks.append(ResumeCheckpoint(experiment.checkpoints(stage.id), best=False))  # type: ignore[attr-defined] # set by Lightning
-    folders = [str(experiment.model_folder(each)) for each in stage.averages]
+    folders = [experiment.model_folder(each) for each in stage.averages]
     tag_set = parts.data.tag_set
     sums: dict[str, Tensor] = {}
     for folder in folders:
-        add_weights(sums, load_network(folder, tag_set).network.state_dict())
+        # By its own class, which may have weights that transformers' has not.
+        member = build(replace(options, parent=folder)).model
+        member.configure_model(tag_set)
+        member.network.end_training()  # without the adapters that are only trained
+        add_weights(sums, member.network.model.state_dict())
     parts.model.configure_model(tag_set)
-    parts.model.network.end_training()  # without the adapters that are only trained
+    parts.model.network.end_training()
     parts.model.network.temperature = 1.0  # that of a backbone is not the average's
     parts.model.network.model.load_state_dict(mean_weights(sums, len(folders)))
-    return merged_history([read_history(folder) for folder in folders])
+    return merged_history([read_history(str(folder)) for folder in folders])
 
 
 def write_model(folder: Path, model: TokenClassifier, history: History) -> None:
