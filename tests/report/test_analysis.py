@@ -70,10 +70,21 @@ def test_runs_are_compared_where_both_have_a_point(tmp_path: Path, write_run: Wr
     places = [(run.name, point.regime, point.size) for run, point, _, _ in found]
     assert places == [("b", "source", 0), ("b", "progressive", 1000), ("d", "source", 0), ("d", "progressive", 250)]
     change = found[1].change
-    assert found[1].first is first.points[2]
+    assert [each.seeds for each in found] == [1, 1, 1, 1]
     assert change.value == pytest.approx(others[0].points[1].target.seeds.mean - first.points[2].target.seeds.mean)
     assert [each.p_holm for *_, each in found] == holm([each.p for *_, each in found])
     assert any(each.p_holm > each.p for *_, each in found)
+
+
+def test_runs_are_compared_at_common_seeds(tmp_path: Path, write_run: Write) -> None:
+    """Runs with the same stages do not differ because one has further seeds; without a common one, means differ."""
+    some, more = (analyse(load_run(write_run(tmp_path / f"{seeds}", seeds=seeds))) for seeds in ((2,), (1, 2, 3)))
+    assert {each.change.value for each in compare(more, [some])} == {0.0}
+    assert [each.seeds for each in compare(some, [more])] == [1] * len(some.points)
+    other = analyse(load_run(write_run(tmp_path / "other", seeds=(4, 5))))
+    for each, mine in zip(compare(some, [other]), some.points, strict=True):
+        assert each.seeds == 0
+        assert each.change.value == pytest.approx(each.point.target.seeds.mean - mine.target.seeds.mean)
 
 
 def test_stages_on_different_sentences_are_a_clear_error(tmp_path: Path, write_run: Write) -> None:

@@ -177,8 +177,8 @@ def test_several_runs_are_compared_with_the_first(tmp_path: Path, write_run: Wri
     text, page = report(tmp_path, first, second)
     shown = "".join(page.text)
     assert "Turkish F1 compared with a/run" in shown
-    assert "seeds of a/run" in shown
-    assert '<th scope="row">b/run</th><td class="text">progressive</td><td>250</td>\n<td>1</td><td>2</td>' in text
+    assert "seeds in common" in shown
+    assert '<th scope="row">b/run</th><td class="text">progressive</td><td>250</td>\n<td>0</td>' in text
     assert "b/run · progressive" in shown
     assert len(page.ids) == len(set(page.ids))
 

@@ -116,7 +116,15 @@ def schedule_learning_rate(
             "trainer.max_steps, or model.schedule=constant with model.warmup_ratio=0"
         )
     name = "constant_with_warmup" if schedule == "constant" else schedule
-    scheduler: LRScheduler = get_scheduler(name, optimizer, math.ceil(steps * warmup_ratio), int(steps))
+    warmup = math.ceil(steps * warmup_ratio)
+    if warmup >= steps:
+        logger.warning(
+            "model.warmup_ratio=%s warms up in all %d optimizer steps, the first of which has a learning rate of 0; "
+            "train for more steps, or use 0",
+            warmup_ratio,
+            steps,
+        )
+    scheduler: LRScheduler = get_scheduler(name, optimizer, warmup, int(steps))
     return scheduler
 
 

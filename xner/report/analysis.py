@@ -170,13 +170,14 @@ class Comparison(NamedTuple):
     Attributes:
         run: The run.
         point: Its point.
-        first: The point of the first run with the same regime and size.
-        change: F1 on the target language, mean over the run's seeds, minus that of the first run over its own.
+        seeds: Number of seeds that the first run has at the same regime and size as well.
+        change: F1 on the target language minus that of the first run, mean over these seeds; where there are none, each
+            is the mean over its own.
     """
 
     run: Run
     point: Point
-    first: Point
+    seeds: int
     change: Difference
 
 
@@ -194,13 +195,17 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
             for theirs in other.points
             if (mine.regime, mine.size) == (theirs.regime, theirs.size) and first.target == other.target
         ]
-        points = [(run, point) for pair in pairs for run, point in zip((first.run, other.run), pair, strict=True)]
-        counts = [stage_span_counts(run, stage, first.target) for run, point in points for stage in point.stages]
+        stages = [
+            (run, point.stages) for pair in pairs for run, point in zip((first.run, other.run), pair, strict=True)
+        ]
+        counts = [stage_span_counts(run, stage, first.target) for run, some in stages for stage in some]
         if counts and all(np.array_equal(each[:, 2], counts[0][:, 2]) for each in counts):
             resampled, columns = Resampled(counts), iter(range(len(counts)))
             for mine, theirs in pairs:
-                own, its = ([next(columns) for _ in point.stages] for point in (mine, theirs))
-                found.append(Comparison(other.run, theirs, mine, resampled.difference(its, own)))
+                own, its = ({stage["seed"]: next(columns) for stage in point.stages} for point in (mine, theirs))
+                common = own.keys() & its.keys()
+                change = resampled.difference(*([of[seed] for seed in common or of] for of in (its, own)))
+                found.append(Comparison(other.run, theirs, len(common), change))
     changes = corrected([each.change for each in found])
     return [each._replace(change=change) for each, change in zip(found, changes, strict=True) if change]
 
