@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
-from xner.report.runs import language_name, regime_name
+from xner.report.runs import SOURCE, language_name, regime_name
+from xner.transfer.plan import SOUP
 
 FOLDER = Path(__file__).parents[1] / "configs" / "results"
 """The configurations of record, each with the results.csv of its run beside it."""
@@ -22,19 +23,22 @@ def table(path: Path) -> list[str]:
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    [target] = {row["train_languages"].split(",")[-1] for row in rows if row["regime"] != "source"}
+    [target] = {row["train_languages"].split(",")[-1] for row in rows if int(row["target_samples"])}
     scores: dict[str, dict[int, list[float]]] = {}
     for row in rows:
         if row["eval_language"] == target:
-            assert (row["zero_shot"] == "True") == (row["regime"] == "source"), row["stage"]
+            assert (row["zero_shot"] == "True") == (row["regime"].removeprefix(SOUP) == SOURCE), row["stage"]
             size = int(row["target_samples"])
             scores.setdefault(row["regime"], {}).setdefault(size, []).append(100 * float(row["f1"]))
-    zero_shot = scores.pop("source")[0]
+    zero_shot = {soup: scores.pop(soup + SOURCE, {}).get(0) for soup in ("", SOUP)}
     sizes = sorted({size for regime in scores.values() for size in regime})
     return [
         f"| {language_name(target)} sentences | 0 (zero-shot) | {' | '.join(f'{size:,}' for size in sizes)} |",
         f"| --- |{' --- |' * (len(sizes) + 1)}",
-        *(_line(regime_name(regime), [zero_shot, *map(of.get, sizes)]) for regime, of in scores.items()),
+        *(
+            _line(regime_name(regime), [zero_shot[SOUP if regime.startswith(SOUP) else ""], *map(of.get, sizes)])
+            for regime, of in scores.items()
+        ),
     ]
 
 
