@@ -113,8 +113,6 @@ class TestLimits:
         outcome = run("fit", *flags, "--trainer.max_epochs=-1")
         assert_one_line(outcome, 2, "trainer.max_epochs=-1", "trainer.max_steps")
         assert run("fit", *flags, "--trainer.max_epochs=-1", "--trainer.max_steps=3").code == 0
-        endless = ["--trainer.max_epochs=-1", "--model.schedule=constant", "--trainer.max_time=00:00:00:02"]
-        assert run("fit", *flags, *endless).code == 0
 
     @pytest.mark.parametrize("more", [[], ["--plan=true"]])
     def test_transfer_without_end(self, run: Run, flags: Sequence[str], more: Sequence[str]) -> None:

@@ -121,7 +121,8 @@ class LineageCallback(Callback):
 
 def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModule) -> dict[str, Any]:
     """Collect what the steps of a training depend on besides its sentences, by the option that decides it."""
-    options, steps = model.hparams, trainer.estimated_stepping_batches  # infinity where a constant rate has no end
+    steps = int(trainer.estimated_stepping_batches)
+    options = model.hparams
     subset = any(map(data.selection.draws_subset, data.languages))
     return {
         "data.batch_size x processes x trainer.accumulate_grad_batches": data.batch_size
@@ -137,10 +138,8 @@ def _training(trainer: pl.Trainer, model: pl.LightningModule, data: PanxDataModu
         "data.smoothing": data.smoothing,
         "model.schedule": options["schedule"],
         # A constant learning rate does not depend on the number of steps.
-        "trainer.max_epochs or max_steps (in optimizer steps)": None
-        if options["schedule"] == "constant"
-        else int(steps),
-        "model.warmup_ratio (in steps)": math.ceil(steps * options["warmup_ratio"]) if options["warmup_ratio"] else 0,
+        "trainer.max_epochs or max_steps (in optimizer steps)": None if options["schedule"] == "constant" else steps,
+        "model.warmup_ratio (in steps)": math.ceil(steps * options["warmup_ratio"]),
     }
 
 

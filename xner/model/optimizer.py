@@ -100,21 +100,15 @@ def schedule_learning_rate(
         optimizer: The optimizer.
         schedule: The learning rate after warm-up.
         warmup_ratio: Fraction of all steps over which the learning rate rises from zero to its peak.
-        steps: Number of all optimizer steps; infinity for no end.
+        steps: Number of all optimizer steps.
 
     Raises:
-        UserError: If the number of steps is infinite, and the schedule depends on it.
+        UserError: If the number of steps is infinite.
     """
     from transformers import get_scheduler
 
-    if schedule == "constant" and not warmup_ratio:
-        endless: LRScheduler = get_scheduler("constant", optimizer)
-        return endless
     if math.isinf(steps):
-        raise UserError(
-            "trainer.max_epochs=-1 has no end, which model.schedule and model.warmup_ratio need; use a number, "
-            "trainer.max_steps, or model.schedule=constant with model.warmup_ratio=0"
-        )
+        raise UserError("trainer.max_epochs=-1 has no end; use a number, or trainer.max_steps")
     name = "constant_with_warmup" if schedule == "constant" else schedule
     warmup = math.ceil(steps * warmup_ratio)
     if warmup >= steps:
