@@ -123,7 +123,8 @@ def fit(cli: XnerCLI) -> None:
             stack.enter_context(lock_run_folder(cli.root))
             config = cli.root / "config.yaml"
             earlier = config.read_bytes() if config.is_file() else b""
-            if (cli.root / "model").is_dir() and earlier != config_yaml(cli).encode():
+            other = options.ckpt_path is None and earlier != config_yaml(cli).encode()
+            if other and (cli.root / "model").is_dir():
                 logger.warning("%s is of another training, and is replaced when this one ends", cli.root / "model")
             write_atomically(config, config_yaml(cli))
         trainer.fit(
