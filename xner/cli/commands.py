@@ -121,12 +121,11 @@ def fit(cli: XnerCLI) -> None:
     with ExitStack() as stack:
         if writes:
             stack.enter_context(lock_run_folder(cli.root))
-            config = cli.root / "config.yaml"
-            earlier = config.read_bytes() if config.is_file() else b""
-            other = options.ckpt_path is None and earlier != config_yaml(cli).encode()
-            if other and (cli.root / "model").is_dir():
+            path, text = cli.root / "config.yaml", config_yaml(cli)
+            same = path.is_file() and path.read_bytes() == text.encode()
+            if options.ckpt_path is None and not same and (cli.root / "model").is_dir():
                 logger.warning("%s is of another training, and is replaced when this one ends", cli.root / "model")
-            write_atomically(config, config_yaml(cli))
+            write_atomically(path, text)
         trainer.fit(
             model,
             datamodule=data,

@@ -98,8 +98,8 @@ def tag(args: Sequence[str]) -> None:
             check_head(options.model)
     output = WRITERS[options.format](options)
     texts = _read(options.texts)
-    [*last] = deque(enumerate(islice(texts, output.texts), start=1), maxlen=1)
-    output.check_continues(*(last[0] if last else (0, "")))
+    last = deque(enumerate(islice(texts, output.texts), start=1), maxlen=1)
+    output.check_continues(*(last.pop() if last else (0, "")))
     tagged = _tag_in_order(load, _batches(texts), options.processes)
     # What cannot be read or tagged should end the command before it replaces a file.
     first = [*islice(tagged, 1)]

@@ -217,16 +217,18 @@ class BratWriter(LinesWriter):
         super().__init__(options)
         assert self.path  # checked with the options
         self.beside = self.path.with_suffix(".ann")
-        if self.resumes and self.texts:
-            if not self.beside.is_file():
-                raise UserError(f"resume=true continues {str(self.beside)!r} as well, which is not a file; start anew")
+        if self.resumes and self.texts and not self.beside.is_file():
+            raise UserError(
+                f"resume=true continues {str(self.beside)!r} as well, which does not exist; use another --output"
+            )
+        if self.resumes and self.beside.is_file():
             with self.beside.open("rb") as file:
                 wrong = (number for number, line in enumerate(file, 1) if not _ENTITY.match(line))
                 number = next(wrong, None)
             if number:
                 raise UserError(
-                    f"{self.beside}, line {number} is not an entity that tag wrote, so that resume=true would not find "
-                    "where to continue; start anew with another file"
+                    f"{self.beside}, line {number} is not an entity that tag wrote, so that resume=true cannot find "
+                    "where to continue; use another --output"
                 )
 
     def __enter__(self) -> "BratWriter":
