@@ -159,7 +159,7 @@ def test_compact_vocabulary(backbone: Path) -> None:
 def test_transfer(family: str, backbone: Path, tmp_path: Path) -> None:
     """The whole experiment runs, each stage from the model folder of the one before."""
     options = [f"--model.backbone={backbone}", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1"]
-    main(["transfer", *OPTIONS, *options, "--sizes=[20,40]", "--trainer.limit_train_batches=4"])
+    main(["transfer", *OPTIONS, *options, "--sizes=[20,40]", "--source_samples=64"])
     result = read_result(tmp_path / "stages" / "progressive-tr-40-seed42")
     assert result
     assert result["start_from"] == "progressive-tr-20-seed42"

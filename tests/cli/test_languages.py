@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -141,8 +142,8 @@ def test_few_shot_settings(run: Run, four: Path, sample_backbone: str, tmp_path:
     steps = {line.split()[0]: int(line.split()[-1]) for line in planned.splitlines()[2:]}
     # 3 steps per epoch are repeated until there are 10; 8 steps twice are 16.
     assert steps == {"source-en-seed42": 19, "progressive-tr-20-seed42": 12, "progressive-tr-64-seed42": 16}
-    limited = [*command, "--few_shot.min_steps=10", "--trainer.limit_train_batches=2", "--plan=true"]
-    assert [int(line.split()[-1]) for line in run("transfer", *limited).out.splitlines()[2:]] == [2, 10, 10]
+    limited = [*command, "--few_shot.min_steps=10", "--source_samples=9", "--plan=true"]
+    assert [int(line.split()[-1]) for line in run("transfer", *limited).out.splitlines()[2:]] == [2, 12, 16]
     outcome = run("transfer", *command, "--few_shot.min_steps=10")
     assert outcome.code == 0, outcome
     for stage, count in steps.items():
@@ -152,6 +153,30 @@ def test_few_shot_settings(run: Run, four: Path, sample_backbone: str, tmp_path:
     assert_one_line(run("transfer", *command), 2, "progressive-tr-20-seed42 was run with few_shot=")
     longer = run("transfer", *command, "--few_shot.max_epochs=2", "--few_shot.learning_rate=1e-3", "--plan=true")
     assert [line.split()[-1] for line in longer.out.splitlines()[2:]] == ["19", "6", "16"]
+
+
+def test_source_samples(run: Run, four: Path, sample_backbone: str, tmp_path: Path) -> None:
+    """Each source language has as many training sentences as asked for, those that a fit draws, in joint stages too."""
+    options_of = partial(options, four, sample_backbone)
+    command = [*("--source=[en,fr]", "--regimes=[joint]", "--sizes=[20]", "--trainer.max_epochs=1"), *LEARN]
+    outcome = run("transfer", *options_of(tmp_path / "run"), *command, "--source_samples=30")
+    assert outcome.code == 0, outcome
+    counts = {row["stage"]: (row["train_samples"], row["target_samples"]) for row in results(tmp_path / "run")}
+    assert counts == {"source-en+fr-seed42": ("60", "0"), "joint-tr-20-seed42": ("80", "20")}
+    fit = [
+        *("--data.languages=[en,fr]", "--data.num_samples=30", "--seed_everything=42", "--trainer.max_epochs=1"),
+        *LEARN,
+    ]
+    assert run("fit", *options_of(tmp_path / "fit"), *fit).code == 0
+    stage = tmp_path / "run" / "stages" / "source-en+fr-seed42" / "model"
+    assert (stage / "model.safetensors").read_bytes() == (tmp_path / "fit" / "model" / "model.safetensors").read_bytes()
+
+    other = run("transfer", *options_of(tmp_path / "run"), *command, "--source_samples=31")
+    assert_one_line(other, 2, "was run with training sentences=[['en', 30], ['fr', 30]], not [['en', 31], ['fr', 31]]")
+    for number, expected in ((151, "source_samples=151 exceeds the 150 sentences of"), (0, "is not a number of")):
+        wrong = run("transfer", *options_of(tmp_path / "new"), *command, f"--source_samples={number}")
+        assert_one_line(wrong, 2, expected)
+        assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

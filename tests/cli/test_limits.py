@@ -123,13 +123,18 @@ class TestLimits:
     def test_plan_within_limits(self, run: Run, flags: Sequence[str]) -> None:
         """The plan has the steps that the trainer's limits leave."""
         command = ["transfer", *flags, "--sizes=[40]", "--trainer.max_epochs=2", "--plan=true"]
-        whole, limited, overfit = (
+        whole, limited = (
             [line.split()[-1] for line in run(*command, *more).out.splitlines()[-2:]]
-            for more in ([], ["--trainer.limit_train_batches=2"], ["--trainer.overfit_batches=3"])
+            for more in ([], ["--trainer.max_steps=4"])
         )
         assert whole == ["10", "10"]
         assert limited == ["4", "4"]
-        assert overfit == ["6", "6"]
+
+    @pytest.mark.parametrize("option", ["limit_train_batches=2", "limit_train_batches=0.5", "overfit_batches=3"])
+    def test_transfer_of_some_batches(self, run: Run, flags: Sequence[str], option: str) -> None:
+        """A stage trains on all sentences that its result counts."""
+        outcome = run("transfer", *flags, "--sizes=[10]", f"--trainer.{option}")
+        assert_one_line(outcome, 2, f"trainer.{option} would leave out sentences", "use --sizes and --source_samples")
 
     def test_nothing_tested(self, run: Run, flags: Sequence[str]) -> None:
         """A test of no batch has no scores to show."""

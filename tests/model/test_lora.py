@@ -230,7 +230,7 @@ def test_transfer(
 ) -> None:
     """Each stage trains new adapters on merged weights; stopped amid one, a run ends as if it was not."""
     options = ["--model.lora={rank: 2, dropout: 0.2}", "--sizes=[40]", "--trainer.max_epochs=2", "--select=best"]
-    options += ["--keep=all", "--trainer.limit_train_batches=3"]
+    options += ["--keep=all", "--source_samples=48"]
     main(command("transfer", backbone, tmp_path / "whole", *options))
 
     steps = 0

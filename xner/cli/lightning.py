@@ -35,7 +35,7 @@ from xner.transfer.options import TransferOptions
 
 SET_BY_TRANSFER = {
     "data.languages": "--source and --target",
-    "data.num_samples": "--sizes",
+    "data.num_samples": "--sizes and --source_samples",
     "data.shots": "--shots",
     "data.sample_from": "--sizes or --shots",
     "data.subset_seed": "--seeds",

@@ -21,7 +21,7 @@ from xner.cli.observers import Cards, Progress, Reporter
 from xner.cli.output import Cell, say, table
 from xner.dashboard import StageRuns, dashboards
 from xner.data.datamodule import PanxDataModule
-from xner.errors import UserError
+from xner.errors import UserError, options_called
 from xner.report import FILES
 from xner.report.card import CardOptions
 from xner.report.runs import evaluated_on, trained_on
@@ -61,6 +61,7 @@ def transfer(cli: XnerCLI) -> None:
         shots=options.shots,
         soup=options.soup,
         adapt_backbone=options.adapt_backbone,
+        source_samples=options.source_samples,
     )
     limit, steps = limits(cli.options)
     options.check(limit, bounded=math.isfinite(steps))
@@ -72,11 +73,12 @@ def transfer(cli: XnerCLI) -> None:
     data.test_languages = list(dict.fromkeys([*sources, *targets, *(cli.options.data.test_languages or ())]))
     cli.model.check(data.tag_set)
     check_monitored(trainer.callbacks, cli.model, data.tag_set)  # type: ignore[attr-defined] # set by Lightning
-    _check_all_scored(cli)
+    _check_whole_splits(cli)
     if options.adapt_backbone:
         _check_adaptable(cli, options)
     stages = stages_of(available=_largest_sizes(data, options))
-    sentences = {stage.id: count_sentences(stage, data) for stage in stages}
+    with options_called({"data.num_samples": "source_samples"}):  # larger sizes are refused or left out by now
+        sentences = {stage.id: count_sentences(stage, data) for stage in stages}
     for stage, counts in sentences.items():
         check_interval(trainer, sum(counts.values()), data, f"stage {stage}: ")
     accumulated = int(trainer.accumulate_grad_batches)
@@ -166,17 +168,25 @@ def plan_table(
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
 
 
-def _check_all_scored(cli: XnerCLI) -> None:
-    """Refuse options with which words would be left unscored.
+def _check_whole_splits(cli: XnerCLI) -> None:
+    """Refuse options with which words would be left unscored, or sentences that results count would not be trained on.
 
     Raises:
         UserError: If one is given.
     """
-    for name in ("limit_test_batches", "fast_dev_run"):
+    unscored = "would leave words unscored; leave the option out of transfer"
+    untrained = "would leave out sentences that results.csv counts; use --sizes and --source_samples"
+    for name, problem in (
+        ("limit_test_batches", unscored),
+        ("fast_dev_run", unscored),
+        ("limit_train_batches", untrained),
+        ("overfit_batches", untrained),
+    ):
         value = cli.options.trainer[name]
         # To Lightning, 1.0 is all batches and 1 is one batch.
-        if not (value is None or value is False or (isinstance(value, float) and value == 1)):
-            raise UserError(f"trainer.{name}={value} would leave words unscored; leave the option out of transfer")
+        unlimited = value is None or (isinstance(value, float) and value == 1)
+        if value if name in ("fast_dev_run", "overfit_batches") else not unlimited:
+            raise UserError(f"trainer.{name}={value} {problem}")
 
 
 def _check_adaptable(cli: XnerCLI, options: TransferOptions) -> None:

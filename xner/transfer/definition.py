@@ -26,7 +26,7 @@ WITHOUT_EFFECT = SET_PER_STAGE | {
     *("trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.profiler", "keep", "plan"),
     "license",
     # Which stages exist; a definition has the stage's own part of each. A stage seeds itself.
-    *("source", "target", "sizes", "shots", "regimes", "seeds", "seed_everything", "few_shot"),
+    *("source", "target", "source_samples", "sizes", "shots", "regimes", "seeds", "seed_everything", "few_shot"),
     # Only the stages that they are for have them in their definition, so that others need not run again.
     *("self_training", "adapt_backbone", "pretraining"),
 }
@@ -131,7 +131,11 @@ def define(experiment: Experiment) -> dict[str, Definition]:
 
 def _named(definition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Name each part of a definition as an error calls it."""
-    names = {"batch_sentences": "data.batch_size x processes", "subset_seed": "data.subset_seed"}
+    names = {
+        "train": "training sentences",
+        "batch_sentences": "data.batch_size x processes",
+        "subset_seed": "data.subset_seed",
+    }
     for name, value in definition.items():
         if name == "options":
             yield from value.items()

@@ -76,6 +76,8 @@ class TransferOptions:
             together.
         target: Target language: evaluated zero-shot, then adapted to. Several, such as [tr, fi], share the source
             stages, and each has few-shot stages of its own.
+        source_samples: Number of training sentences of each source language, the first of them after both shuffles;
+            null uses all.
         sizes: Numbers of target-language training sentences, increasing.
         shots: Numbers of target-language entities of each type, increasing, in place of sizes: sentences are drawn
             until each type has as many.
@@ -104,6 +106,7 @@ class TransferOptions:
 
     source: list[str] | str = "en"
     target: list[str] | str = "tr"
+    source_samples: int | None = None
     sizes: Sequence[int] = SIZES
     shots: Sequence[int] | None = None
     regimes: Sequence[str] = ("progressive",)

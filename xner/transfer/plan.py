@@ -101,6 +101,7 @@ def plan(
     available: Mapping[str, int] | None = None,
     soup: bool = False,
     adapt_backbone: Literal["target", "both"] | None = None,
+    source_samples: int | None = None,
 ) -> list[Stage]:
     """List the stages of an experiment, each after the one it starts from.
 
@@ -115,6 +116,7 @@ def plan(
         soup: Whether to add the soups: averages over the seeds of the stages that differ in their seed only.
         adapt_backbone: Whose sentences the backbone is adapted to before the other stages of a seed: those of all
             targets, or of sources and targets.
+        source_samples: Number of training sentences of each source language; ``None`` stands for all.
 
     Raises:
         UserError: If an argument is empty, has duplicates, or is not of its kind.
@@ -129,6 +131,8 @@ def plan(
     option, values = ("sizes", sizes) if shots is None else ("shots", shots)
     _check_languages(sources, targets)
     _check(sizes=(option, values), regimes=regimes, seeds=seeds)
+    if source_samples is not None and source_samples < 1:
+        raise UserError(f"source_samples={source_samples} is not a number of sentences; use 1 or more, or null for all")
     if soup and len(seeds) < 2:
         raise UserError(f"soup=true averages the stages of several seeds, but seeds={list(seeds)}; use two or more")
     if shots is not None and "self_training" in regimes:
@@ -141,8 +145,8 @@ def plan(
             text: Train = tuple((language, None) for language in adapted_to)
             stages.append(Stage(f"{ADAPTED}-{'+'.join(adapted_to)}-seed{seed}", ADAPTED, seed, None, text, 0))
             start = stages[-1].id
-        whole: Train = tuple((language, None) for language in sources)
-        first = Stage(f"source-{'+'.join(sources)}-seed{seed}", "source", seed, start, whole, 0)
+        own: Train = tuple((language, source_samples) for language in sources)
+        first = Stage(f"source-{'+'.join(sources)}-seed{seed}", "source", seed, start, own, 0)
         stages.append(first)
         for language in targets:
             possible = [size for size in values if available is None or size <= available[language]]

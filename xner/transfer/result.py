@@ -93,11 +93,12 @@ class Result(TypedDict):
 
     ``regime`` is ``adapted``, ``source`` or one of ``plan.REGIMES``, or one of these after ``soup-``, whose ``seed`` is
     ``None``; ``start_from`` is a stage's id, or several joined by ``+``, or the backbone; ``train_samples`` counts the
-    sentences trained on, over all ``train_languages``, ``target_samples`` those given of the target language (0 in a
-    source or adapted stage), of which self-training may leave some out (``left_out``), ``shots`` its entities per type
-    where these were asked for; of a soup, they are those of the first stage that it averages. ``types`` are the entity
-    types, in the order of their labels. An ``adapted`` stage, which has no head, has a ``perplexity`` and no
-    evaluations. ``model`` is the digest of the model folder, see ``xner.backbone.weights.folder_digest``.
+    sentences trained on, over all ``train_languages`` (all of its epoch, also where ``max_steps`` or ``max_time`` ends
+    the first one early), ``target_samples`` those given of the target language (0 in a source or adapted stage), of
+    which self-training may leave some out (``left_out``), ``shots`` its entities per type where these were asked for;
+    of a soup, they are those of the first stage that it averages. ``types`` are the entity types, in the order of their
+    labels. An ``adapted`` stage, which has no head, has a ``perplexity`` and no evaluations. ``model`` is the digest of
+    the model folder, see ``xner.backbone.weights.folder_digest``.
     """
 
     stage: str
