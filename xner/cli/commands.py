@@ -18,7 +18,7 @@ from xner.cli.configuration import named
 from xner.cli.interrupts import exit_at_interrupt
 from xner.cli.lightning import XnerCLI, config_yaml, parse_command
 from xner.cli.limits import check_interval, check_training
-from xner.cli.output import say
+from xner.cli.output import bracketed, say
 from xner.cli.predictions import output_files, write_predictions
 from xner.cli.processes import check_lost, leave_group
 from xner.cli.transfer import transfer
@@ -32,7 +32,7 @@ from xner.model.evaluation import Words, run_predict, run_test
 from xner.model.monitoring import Diverged
 from xner.report.card import METRICS, CardOptions, Facts, Measured, write_card
 from xner.tags import TagSet
-from xner.transfer.result import Evaluation
+from xner.transfer.result import Evaluation, notes_of
 from xner.transfer.resume import exit_code
 from xner.transfer.run import lock_run_folder
 from xner.transfer.scoring import evaluate
@@ -259,9 +259,8 @@ def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
 
 def describe(evaluation: Evaluation) -> str:
     """Describe an evaluation in a few lines: its scores, and what the weights were trained on before."""
-    note = " (zero-shot)" if evaluation["zero_shot"] else ""
     lines = [
-        f"{evaluation['language']}/{evaluation['split']}{note}: F1 {evaluation['f1']:.4f}, "
+        f"{evaluation['language']}/{evaluation['split']}{bracketed(notes_of(evaluation))}: F1 {evaluation['f1']:.4f}, "
         f"strict {evaluation['f1_strict']:.4f}",
         f"{evaluation['seen_sentences']:,} of {evaluation['sentences']:,} {evaluation['split']} sentences occur "
         "verbatim in the training data"

@@ -7,14 +7,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xner.cli.output import duration, say
+from xner.cli.output import bracketed, duration, say
 from xner.dashboard import Dashboard, write_overview
 from xner.errors import RunError
 from xner.report import FILES, write_report
 from xner.report.card import CARD, Facts, license_of, measured_scores, write_card
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
-from xner.transfer.result import Evaluation, Result
+from xner.transfer.result import Result, notes_of
 
 
 class Reporter(Observer):
@@ -146,9 +146,5 @@ def _scores(result: Result) -> str:
     """Format the scores of a stage in a line, such as ``F1 en 0.8301, tr (zero-shot) 0.4712``."""
     if "perplexity" in result:
         return "perplexity {before:.4g} before, {after:.4g} after".format(**result["perplexity"])
-    scores = (f"{each['language']}{_note(each)} {each['f1']:.4f}" for each in result["evaluations"])
+    scores = (f"{each['language']}{bracketed(notes_of(each))} {each['f1']:.4f}" for each in result["evaluations"])
     return f"F1 {', '.join(scores)}"
-
-
-def _note(evaluation: Evaluation) -> str:
-    return " (zero-shot)" if evaluation["zero_shot"] else " (oracle)" if evaluation["oracle"] else ""

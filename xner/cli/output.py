@@ -74,6 +74,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def bracketed(notes: Sequence[str]) -> str:
+    """Put notes in brackets, after a space; nothing where there are none.
+
+    >>> "tr" + bracketed(["zero-shot", "oracle"])
+    'tr (zero-shot, oracle)'
+    """
+    return f" ({', '.join(notes)})" if notes else ""
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], decimals: int = 1) -> str:
     """Format rows under a head and a rule, with numbers right-aligned.
 

@@ -21,7 +21,7 @@ from xner.report.runs import before_adaptation, language_name, regime_name, trai
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
 from xner.transfer.plan import REGIMES, SOUP
-from xner.transfer.result import Evaluation, Result
+from xner.transfer.result import Evaluation, Result, notes_of
 
 NOTHING = "\N{EN DASH}"
 """Content of a table cell without a value."""
@@ -120,6 +120,7 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -
     environment.filters |= {
         "percent": _percent, "points": _points, "ci": _interval, "count": _count, "p": _p_value, "cell": _cell,
         "regime": regime_name, "language": language_name, "outcomes": _outcomes, "groups": _groups,
+        "notes": notes_of,
         "trained_on": lambda result: trained_on(result, language_name),
     }  # fmt: skip
     page = environment.get_template("page.html.j2").render(

@@ -11,7 +11,7 @@ from babel import Locale
 from xner.errors import UserError
 from xner.report.entity_errors import Errors, find_errors
 from xner.transfer.plan import ADAPTED, REGIMES, SOUP
-from xner.transfer.result import Counts, Evaluation, Result, read_counts, read_result, size_of
+from xner.transfer.result import Counts, Evaluation, Result, notes_of, read_counts, read_result, size_of
 
 SOURCE = "source"
 """The regime of the stages that train on no target sentence."""
@@ -171,8 +171,7 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
 
 def evaluated_on(evaluation: Evaluation) -> str:
     """Describe the data of an evaluation, such as ``tr test, zero-shot``."""
-    notes = {name.replace("_", "-"): evaluation.get(name) for name in ("zero_shot", "oracle", "contaminated")}
-    return ", ".join([f"{evaluation['language']} {evaluation['split']}", *(name for name in notes if notes[name])])
+    return ", ".join([f"{evaluation['language']} {evaluation['split']}", *notes_of(evaluation)])
 
 
 def stage_counts(run: Run, stage: Result, language: str) -> Counts:

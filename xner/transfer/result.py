@@ -68,6 +68,11 @@ class Evaluation(TypedDict):
     label_free: bool
 
 
+def notes_of(evaluation: Evaluation) -> list[str]:
+    """List what to keep in mind with an evaluation's scores: some of ``zero-shot``, ``oracle`` and ``contaminated``."""
+    return [name.replace("_", "-") for name in ("zero_shot", "oracle", "contaminated") if evaluation.get(name)]
+
+
 class LeftOut(TypedDict):
     """The sentences that self-training leaves out in its last round, or pretraining.
 
