@@ -114,17 +114,31 @@ class TagSet:
         return found if found and sorted(found.tags) == sorted(tags) else None
 
 
-_VARIETIES = {"simple": "en", "be-x-old": "be"}
-"""Wikipedias, and so languages of WikiANN, in a variety of another language; ``zh-yue`` is Cantonese."""
+_WIKIPEDIAS = {"simple": "en", "be-x-old": "be", "als": "als", "roa-tara": "roa-tara"}
+"""Codes of Wikipedias, and so of WikiANN, that have another meaning elsewhere: ``als`` is Alemannic."""
+
+_SUBTAGS = re.compile(r"(-([a-z]{4}|[a-z]{2}|[0-9]{3}))+$")
+"""Script and region, after the language (BCP 47)."""
 
 
 def language_of(code: str) -> str:
     """Return the language of a treebank or of a variety, as the language codes of data sets name them.
 
+    The codes of three letters of ISO 639 are those of two letters where there are any.
+
     >>> [language_of(code) for code in ("en", "en_pud", "simple", "be-x-old", "zh-yue")]
     ['en', 'en', 'en', 'be', 'zh-yue']
+    >>> [language_of(code) for code in ("pt-BR", "zh-Hant-TW", "EN", "tur", "yor_Latn", "bat-smg")]
+    ['pt', 'zh', 'en', 'tr', 'yo', 'bat-smg']
     """
-    return _VARIETIES.get(code, code.partition("_")[0])
+    from babel.core import get_global  # here, because tools start without it
+
+    code = code.partition("_")[0].lower()
+    if code in _WIKIPEDIAS:
+        return _WIKIPEDIAS[code]
+    code = _SUBTAGS.sub("", code)
+    short = str(get_global("language_aliases").get(code, "")).partition("_")[0]
+    return short if len(code) == 3 and len(short) == 2 else code
 
 
 PANX = TagSet(("PER", "ORG", "LOC"))

@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
@@ -362,6 +363,16 @@ class TestCache:
         changed = encode_split(Split(split.source, "tr", "train"), sample_backbone, 32, PANX, cache)
         assert len([*cache.iterdir()]) == 3
         assert changed.digest == random_sentences("tr", 30, seed=1).digest
+
+    def test_settings_of_the_tokenizer(self, split: Split, sample_backbone: str, tmp_path: Path) -> None:
+        """Settings beside tokenizer.json change how text is split, and so make another file."""
+        other = tmp_path / "other"
+        shutil.copytree(sample_backbone, other)
+        own = json.loads((other / "tokenizer_config.json").read_bytes())
+        (other / "tokenizer_config.json").write_text(json.dumps({**own, "do_lower_case": True}))
+        for backbone in (sample_backbone, str(other)):
+            encode_split(split, backbone, 32, PANX, tmp_path / "cache")
+        assert len([*(tmp_path / "cache").iterdir()]) == 2
 
     @pytest.mark.parametrize("damage", [*DAMAGES], ids=repr)
     def test_damaged(

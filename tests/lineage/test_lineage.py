@@ -54,6 +54,11 @@ def test_round_trip(tmp_path: Path) -> None:
         (["zh"], "zh-yue", True),
         (["en"], "simple", False),
         (["be-x-old"], "be", False),
+        (["pt-BR"], "pt", False),
+        (["zh"], "zh-Hant-TW", False),
+        (["sw"], "swa", False),
+        (["EN"], "en", False),
+        (["sq"], "als", True),
     ],
 )
 def test_zero_shot(trained: list[str], language: str, expected: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xner.backbone import cached, errors_only, folder_of, from_pretrained, load_config
 from xner.errors import RunError, UserError
+from xner.files import hash_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,8 +102,14 @@ def save_tokenizer(backbone: str, folder: Path) -> None:
         load_tokenizer(backbone).save_pretrained(folder)
 
 
+def encoding_key(backbone: str) -> str:
+    """Compute a key that changes with how text is split: the tokenizer, and the settings that transformers adds."""
+    settings = [folder_of(backbone) / name for name in _SETTINGS]
+    return tokenizer_digest(backbone) + hash_files(path for path in settings if path.is_file()).hexdigest()
+
+
 def tokenizer_digest(backbone: str) -> str:
-    """Compute a key that changes with the tokenizer, without loading it if possible."""
+    """Compute a key that changes with ``tokenizer.json``, without loading the tokenizer if possible."""
     path = folder_of(backbone) / "tokenizer.json"
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()

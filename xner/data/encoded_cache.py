@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from xner.backbone.tokenizer import load_tokenizer, tokenizer_digest
+from xner.backbone.tokenizer import encoding_key, load_tokenizer
 from xner.data.encode import Encoded, EncodingStats, encode
 from xner.data.sources import Split
 from xner.files import cache_folder, write_atomically
@@ -38,7 +38,7 @@ def encode_split(split: Split, backbone: str, max_length: int, tag_set: TagSet, 
         cache: The folder of the cache; ``None`` stands for ``cache_folder()``.
     """
     cache = cache or cache_folder()
-    parts = [_FORMAT, split.identity, tokenizer_digest(backbone), str(max_length), *tag_set.types]
+    parts = [_FORMAT, split.identity, encoding_key(backbone), str(max_length), *tag_set.types]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     path = cache / f"{split.language}-{split.name}-{key}.safetensors"
     if path.is_file():

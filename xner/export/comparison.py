@@ -70,7 +70,7 @@ class SplitScore(NamedTuple):
     Attributes:
         f1: The F1 of its spans, as ``SpanF1`` computes it.
         seconds: Time of its predictions, without the encoding.
-        labels: Predicted labels of the words, in the order of the batches. *Shape:* (words,)
+        labels: Predicted labels of the words, in the order of the sentences. *Shape:* (words,)
     """
 
     f1: float
@@ -104,7 +104,7 @@ def measure_split(model: ComparedModel, sentences: Iterable[Sentence], window: i
         sentences: The sentences.
         window: Maximum number of pieces per window.
     """
-    metric, predicted, seconds = SpanF1(model.tag_set), [], 0.0
+    metric, predicted, numbers, seconds = SpanF1(model.tag_set), [], [], 0.0
     batches = model.batches(sentences, window)
     with torch.inference_mode():
         model.predict(batches[-1])  # the first call prepares what others reuse
@@ -114,4 +114,7 @@ def measure_split(model: ComparedModel, sentences: Iterable[Sentence], window: i
             seconds += time.perf_counter() - start
             metric.update(labels, batch.word_label, batch.word_sentence)
             predicted.append(labels)
-    return SplitScore(float(metric.compute()["f1"]), seconds, torch.cat(predicted))
+            numbers.append(batch.sentences[batch.word_sentence])
+    # Batches are by length, and so others with another tokenizer.
+    order = torch.cat(numbers).argsort(stable=True)
+    return SplitScore(float(metric.compute()["f1"]), seconds, torch.cat(predicted)[order])

@@ -33,9 +33,6 @@ _AT_ONCE = 2**16
 _BLOCK = 8192
 """Rows read at a time: 25 MB of XLM-R base."""
 
-_PROBE = 64
-"""Rows compared: the most frequent pieces have the lowest ids, so every training changes some of them."""
-
 
 class StoredMatrix:
     """A float32 matrix in a safetensors file, read block by block, even after the file was deleted or replaced.
@@ -56,7 +53,7 @@ class StoredMatrix:
         self._name = name
         self.shape = shape
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield the matrix in blocks: which rows, and a copy of them. *Shape:* (up to 8192, width)."""
         from safetensors import safe_open
 
@@ -69,13 +66,13 @@ class StoredMatrix:
 
     def __getitem__(self, pieces: Tensor) -> Tensor:
         """Read some rows; ``pieces`` is ascending. *Shapes:* (pieces,) and (pieces, width)."""
-        blocks = self._blocks()
+        blocks = self.blocks()
         return torch.cat([block[pieces[(pieces >= at.start) & (pieces < at.stop)] - at.start] for at, block in blocks])
 
     def clone(self) -> Tensor:
         """Read all rows. *Shape:* (vocabulary, width)."""
         matrix = torch.empty(self.shape)
-        for at, block in self._blocks():
+        for at, block in self.blocks():
             matrix[at] = block
         return matrix
 
@@ -103,8 +100,9 @@ def find_matrix(folder: Path, like: Tensor) -> StoredMatrix | None:
                 and part.get_shape() == list(like.shape)
                 and part.get_dtype() == "F32"
             ):
-                same = torch.equal(part[:_PROBE], like[:_PROBE].cpu())
-                return StoredMatrix(path, name, like.shape) if same else None
+                stored = StoredMatrix(path, name, like.shape)
+                same = all(torch.equal(block, like[at].cpu()) for at, block in stored.blocks())
+                return stored if same else None
     return None
 
 
