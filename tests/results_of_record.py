@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
-from xner.report.runs import SOURCE, language_name, regime_name
-from xner.transfer.plan import SOUP
+from xner.report.runs import language_name, regime_name
+from xner.transfer.plan import SOUP, SOURCE
 
 FOLDER = Path(__file__).parents[1] / "configs" / "results"
 """The configurations of record, each with the results.csv of its run beside it."""

@@ -106,7 +106,9 @@ def _named(path: Path) -> Iterator[None]:
 def remove_folder(path: Path) -> None:
     """Delete a folder, if it exists, without ever leaving an incomplete one under its name."""
     if path.is_dir():
-        _remove(path.replace(path.with_name(f".{path.name}.{os.getpid()}-old.part")))
+        old = path.with_name(f".{path.name}.{os.getpid()}-old.part")
+        _remove(old)  # of a killed process that had this one's number, as in containers
+        _remove(path.replace(old))
 
 
 def remove_parts(folder: Path) -> None:

@@ -127,7 +127,8 @@ class Tagger:
                 each window is decoded on its own.
 
         Raises:
-            UserError: If it has no token classifier with tags under IOB2, no tokenizer, or no weights in safetensors.
+            UserError: If it has no token classifier with tags under IOB2, no tokenizer, or no weights in safetensors;
+                or if the device cannot be used.
             RunError: If its content cannot be loaded, or the hub cannot be reached.
         """
         import torch
@@ -143,9 +144,13 @@ class Tagger:
             tokenizer = load_tokenizer(model)
             reduced = precision if precision == "bfloat16" else None
             network = Network(model, evaluation_precision=reduced, safetensors=True, decoding=decoding)
-            return cls(
-                network.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer, max_length=max_length
-            )
+            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+            try:
+                network = network.to(device)
+            except RuntimeError as error:
+                reason = str(error).partition("\n")[0]
+                raise UserError(f"device={device!r} cannot be used ({reason}); use cpu, cuda or None") from error
+            return cls(network, tokenizer, max_length=max_length)
 
     @overload
     def __call__(self, texts: str) -> Tagged: ...  # type: ignore[overload-overlap] # a string is a sequence of strings

@@ -49,7 +49,7 @@ def assert_interrupted(process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "module"),
     [
-        (["fit"], "xner.cli.errors"),
+        (["fit"], "xner.cli.exits"),
         (["fit"], "torch"),
         (["fit"], "jsonargparse"),
         (["tag", "--help"], "xner.cli.tools"),

@@ -52,6 +52,8 @@ def result(stage: str, **changes: Any) -> Result:  # noqa: ANN401 - Result's own
         "fingerprint": "0a1b",
         "lineage": {"origin": "x", "episodes": []},
         "versions": {"xner": "0.1.0"},
+        "max_epochs": 3,
+        "keep": "all",
         "model": "0a1b",
         **changes,
     }

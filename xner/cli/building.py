@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from xner.cli.callbacks import check_callbacks, monitoring, own_callbacks
@@ -112,8 +113,6 @@ class Build:
             options.data.subset_seed = stage.subset_seed
             options.data.test_languages = stage.test_languages
             options.trainer.default_root_dir = str(stage.root)
-            # A stage saves its own checkpoint to resume from; Lightning's would be a second one.
-            options.trainer.enable_checkpointing = bool(options.trainer.callbacks)
         objects = self.parser.instantiate_classes(options)
         trainer = self._trainer(objects.trainer)
         for dashboard in dashboards(trainer):
@@ -140,6 +139,9 @@ class Build:
         replaced: dict[str, Any] = {"callbacks": [*callbacks, *own, LineageCallback()]}
         if options.logger in (None, True) and not options.barebones:
             replaced["logger"] = CSVLogger(options.default_root_dir, name="logs")
+        if self.command == "transfer":
+            # A stage saves its own checkpoint to resume from; Lightning's would be a second one.
+            replaced["enable_checkpointing"] = any(isinstance(each, Checkpoint) for each in callbacks)
         try:
             trainer = Trainer(**{**options.as_dict(), **replaced})
         except (MisconfigurationException, ValueError, TypeError) as error:

@@ -9,8 +9,10 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
+    BatchSizeFinder,
     Callback,
     GradientAccumulationScheduler,
+    LearningRateFinder,
     ModelCheckpoint,
     ProgressBar,
     StochasticWeightAveraging,
@@ -34,6 +36,9 @@ UNSUITABLE: Mapping[type[Callback], str] = {
     "EMAWeightAveraging",
     BaseFinetuning: "freezes layers before the network is loaded, and so none; use model.freeze=embeddings, or "
     "model.freeze=6 for the first 6 layers as well",
+    LearningRateFinder: "sets a learning rate that the schedule, which is there before, does not take up; use "
+    "model.learning_rate",
+    BatchSizeFinder: "changes the number of sentences per step in the middle of a training; use data.batch_size",
 }
 """Callbacks that would do something else than they promise, and what to use instead."""
 

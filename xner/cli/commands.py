@@ -123,9 +123,10 @@ def fit(cli: XnerCLI) -> None:
             stack.enter_context(lock_run_folder(cli.root))
             path, text = cli.root / "config.yaml", config_yaml(cli)
             same = path.is_file() and path.read_bytes() == text.encode()
-            if options.ckpt_path is None and not same and (cli.root / "model").is_dir():
+            if not (cli.root / "model").is_dir():
+                write_atomically(path, text)
+            elif options.ckpt_path is None and not same:
                 logger.warning("%s is of another training, and is replaced when this one ends", cli.root / "model")
-            write_atomically(path, text)
         trainer.fit(
             model,
             datamodule=data,
@@ -135,15 +136,22 @@ def fit(cli: XnerCLI) -> None:
         )
         if writes:
             history = LineageCallback.of(trainer).after(model, data)
+            write_atomically(path, text)  # only now, where an earlier training's is beside the earlier model
             write_model(cli.root / "model", model, history)
             write_card(cli.root / "model", _facts(cli, history.lineage, validations))
-            say(f"model folder: {cli.root / 'model'} ({_chosen_epoch(cli)})")
+            say(f"model folder: {cli.root / 'model'} ({_chosen_epoch(cli, validations)})")
 
 
 def validate(cli: XnerCLI) -> None:
-    """Score the validation splits."""
+    """Score the validation splits.
+
+    Raises:
+        UserError: If nothing would be scored.
+    """
     _check_scored(cli)
     data = cli.datamodule
+    if cli.options.trainer.limit_val_batches == 0:
+        raise UserError("trainer.limit_val_batches=0 validates nothing; leave the option out")
     if data.test_languages != data.languages:
         say(f"validate scores data.languages={data.languages}; data.test_languages is for test and predict")
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, **_checkpoint(cli), verbose=cli.options.verbose)
@@ -219,18 +227,18 @@ def _last_checkpoint(cli: XnerCLI) -> str:
     return next((path for each in found if (path := each.last_model_path or each.best_model_path)), "")
 
 
-def _chosen_epoch(cli: XnerCLI) -> str:
-    """Describe the epoch, or epochs, whose weights a fit ended with."""
+def _chosen_epoch(cli: XnerCLI, validations: Validations) -> str:
+    """Describe the epoch, or epochs, whose weights a fit ended with, and their F1 where they were validated."""
     best = monitoring(cli.trainer) if cli.options.select == "best" else None
     if best and best.best_model_path and best.best_model_score is not None:
         checkpoint = torch.load(best.best_model_path, map_location="meta", weights_only=True, mmap=True)
         return f"best epoch, {checkpoint['epoch'] + 1}: {best.monitor} {float(best.best_model_score):.4f}"
-    score = cli.trainer.callback_metrics.get("val/f1")
+    score = validations.scores.get(cli.trainer.global_step, {}).get("f1")
     # The last of the epochs that began may have been cut short.
     epoch = cli.trainer.fit_loop.epoch_progress.current.ready
     if cli.options.select == "average":
         return f"average of {epoch} epoch{'s' if epoch > 1 else ''}"
-    return f"last epoch, {epoch}" + (f": val/f1 {float(score):.4f}" if score is not None else "")
+    return f"last epoch, {epoch}" + (f": val/f1 {score:.4f}" if score is not None else "")
 
 
 def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
@@ -259,12 +267,13 @@ def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
 
 def describe(evaluation: Evaluation) -> str:
     """Describe an evaluation in a few lines: its scores, and what the weights were trained on before."""
+    split, seen, unseen = evaluation["split"], evaluation["seen_sentences"], evaluation["f1_unseen"]
+    known = f"{seen:,} of {evaluation['sentences']:,} {split} sentences occur verbatim in the training data"
+    known += f"; F1 on the others {unseen:.4f}" if unseen is not None else ""
     lines = [
-        f"{evaluation['language']}/{evaluation['split']}{bracketed(notes_of(evaluation))}: F1 {evaluation['f1']:.4f}, "
+        f"{evaluation['language']}/{split}{bracketed(notes_of(evaluation))}: F1 {evaluation['f1']:.4f}, "
         f"strict {evaluation['f1_strict']:.4f}",
-        f"{evaluation['seen_sentences']:,} of {evaluation['sentences']:,} {evaluation['split']} sentences occur "
-        "verbatim in the training data"
-        + (f"; F1 on the others {evaluation['f1_unseen']:.4f}" if evaluation["f1_unseen"] is not None else ""),
+        f"how many of the {split} sentences the weights were trained on is not recorded" if seen is None else known,
     ]
     if evaluation["unscored_words"]:
         lines.append(f"part of the split, its longest sentences: {evaluation['unscored_words']:,} words have no score")

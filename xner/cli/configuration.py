@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from xner.cli.errors import brief
+from xner.cli.exits import brief
 from xner.errors import UserError, quoted
 from xner.files import is_unicode
 
@@ -95,7 +95,8 @@ class Parser(LightningArgumentParser):
             near = difflib.get_close_matches(unknown[1], names, n=1)
             line += "".join(f": did you mean --{name}?" for name in near)
         if wrong := _NOT_A_LIST.search(line):
-            line = f'{wrong[1]}={wrong[2]} is not a list; use "[{wrong[2]}]"'
+            instead = "leave the option out" if wrong[2] == "None" else f'use "[{wrong[2]}]"'
+            line = f"{wrong[1]}={wrong[2]} is not a list; {instead}"
         if wrong := _NO_SUBTYPE.search(line):
             outer = re.sub(r"\[[^\[\]]*\]", "", wrong[2][1:-1])  # without the types of elements
             use = [text for kind, text in _KINDS.items() if re.search(rf"\b{kind}\b", outer)]

@@ -18,7 +18,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     # Imported here, so that even these short imports are interrupted with one line.
     with exit_at_interrupt():
-        from xner.cli.errors import exit_with_line
+        from xner.cli.exits import exit_with_line
         from xner.errors import UserError, did_you_mean
 
     args = sys.argv[1:] if args is None else args

@@ -64,7 +64,7 @@ class Cards(Observer):
         [stage] = [each for each in experiment.stages if each.id == result["stage"]]
         folder = experiment.model_folder(stage.id)
         # The intervals of a card take seconds, which one that is soon deleted is not worth.
-        if folder.is_dir() and experiment.keeps(stage) and result["evaluations"]:
+        if folder.is_dir() and experiment.keeps(stage, result) and result["evaluations"]:
             write_card(folder, stage_facts(experiment, stage, result))
 
 
@@ -76,7 +76,7 @@ def stage_facts(experiment: Experiment, stage: Stage, result: Result) -> Facts:
         stage: The stage.
         result: Its result, whose counts are in the stage's folder.
     """
-    own = {"trainer.max_epochs": experiment.own_epochs(stage), "model.learning_rate": experiment.own_rate(stage)}
+    own = {"trainer.max_epochs": result["max_epochs"], "model.learning_rate": experiment.own_rate(stage)}
     accumulated = int(experiment.options["trainer.accumulate_grad_batches"])
     return Facts(
         name=stage.id,

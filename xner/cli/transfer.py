@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from xner.backbone import has_head, load_config
 from xner.backbone.weights import check_masked
@@ -74,6 +75,8 @@ def transfer(cli: XnerCLI) -> None:
     cli.model.check(data.tag_set)
     check_monitored(trainer.callbacks, cli.model, data.tag_set)  # type: ignore[attr-defined] # set by Lightning
     _check_whole_splits(cli)
+    if "self_training" in options.regimes:
+        _check_label_free(trainer.callbacks)  # type: ignore[attr-defined] # set by Lightning
     if options.adapt_backbone:
         _check_adaptable(cli, options)
     stages = stages_of(available=_largest_sizes(data, options))
@@ -187,6 +190,21 @@ def _check_whole_splits(cli: XnerCLI) -> None:
         unlimited = value is None or (isinstance(value, float) and value == 1)
         if value if name in ("fast_dev_run", "overfit_batches") else not unlimited:
             raise UserError(f"trainer.{name}={value} {problem}")
+
+
+def _check_label_free(callbacks: Sequence[Callback]) -> None:
+    """Check that no callback changes a training by scores on validation, which are by the tags of the target.
+
+    Raises:
+        UserError: If one does.
+    """
+    for callback in callbacks:
+        score = getattr(callback, "monitor", None) or ""
+        if score.startswith("val/") and not isinstance(callback, ModelCheckpoint):  # which only saves
+            raise UserError(
+                f"trainer.callbacks: {type(callback).__name__} monitors {score!r}, which needs target tags, but "
+                "self_training uses none; leave the callback or the regime out"
+            )
 
 
 def _check_adaptable(cli: XnerCLI, options: TransferOptions) -> None:

@@ -197,7 +197,8 @@ def trained_further(history: History, data: PanxDataModule, seed: int | None) ->
         split = data.training_split(language)
         encoded, chosen = data.encoded(split), data.training_sentences(language)
         words, sentence_words = encoded.words_of(chosen)
-        entities = find_spans(encoded.word_label[words], sentence_words)
+        labels = data.pseudo_labels.labels if data.pseudo_labels else encoded.word_label
+        entities = find_spans(labels[words], sentence_words)
         hashes["sentences"].append(encoded.sentence_hash[chosen])
         hashes["normal"].append(encoded.normal_hash[chosen])
         hashes["words"].append(encoded.word_hash[words])
@@ -232,7 +233,7 @@ def merged_history(histories: Sequence[History]) -> History:
     lineages = [each.lineage for each in histories]
     episodes: list[Episode] = []
     for lineage in lineages:
-        episodes += [episode for episode in lineage["episodes"] if episode not in episodes]
+        episodes += [each for each in lineage["episodes"] if not any(same_training([each], [it]) for it in episodes)]
     merged: Lineage = {"origin": lineages[0]["origin"], "episodes": episodes}
     if any(lineage.get("unrecorded") for lineage in lineages):
         merged["unrecorded"] = True
@@ -240,6 +241,11 @@ def merged_history(histories: Sequence[History]) -> History:
         merged["oracle"] = True
     hashes = (np.unique(np.concatenate(each)) for each in list(zip(*histories, strict=True))[1:])
     return History(merged, *hashes)
+
+
+def same_training(some: Sequence[Episode], others: Sequence[Episode]) -> bool:
+    """Return whether episodes are equal; the path of their data may differ, because they have its digest."""
+    return [{**each, "source": ""} for each in some] == [{**each, "source": ""} for each in others]
 
 
 def zero_shot(lineage: Lineage, language: str) -> bool:

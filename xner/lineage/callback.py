@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from xner.data.datamodule import PanxDataModule
 from xner.errors import UserError
-from xner.lineage import NOTHING_SEEN, Episode, History, read_history, trained_further
+from xner.lineage import NOTHING_SEEN, Episode, History, read_history, same_training, trained_further
 from xner.lineage.checkpoint import check_loops
 from xner.model.classifier import TokenClassifier
 
@@ -51,7 +51,7 @@ class LineageCallback(Callback):
         """Return the history of the weights after training; a resumed training is not an episode of its own."""
         seed = os.environ.get("PL_GLOBAL_SEED")
         further = trained_further(self.before(model), data, None if seed is None else int(seed))
-        if self.loaded and self._own_episodes() == further.lineage["episodes"][-len(data.languages) :]:
+        if self.loaded and same_training(self._own_episodes(), further.lineage["episodes"][-len(data.languages) :]):
             return self.loaded
         return further
 

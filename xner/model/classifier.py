@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -21,7 +21,7 @@ from xner.model.evaluation import CollectWords, FitTemperature, Words
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1, validation_scores
 from xner.model.monitoring import MonitoredModule
-from xner.model.network import COMPUTING, Network, Precision, check_layers, check_trained
+from xner.model.network import COMPUTING, Freeze, Network, Precision, check_layers, check_trained
 from xner.model.optimizer import (
     Schedule,
     check_options,
@@ -76,7 +76,7 @@ class TokenClassifier(MonitoredModule):
         compile: bool = False,
         gradient_checkpointing: bool = False,
         lora: LoRA | None = None,
-        freeze: Literal["embeddings"] | int | None = None,
+        freeze: Freeze | None = None,
         accelerate: bool = True,
         evaluation_precision: Precision | None = None,
         decoding: Decoding = "greedy",

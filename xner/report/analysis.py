@@ -11,7 +11,6 @@ import numpy.typing as npt
 from xner.errors import RunError, UserError
 from xner.report.entity_errors import Example, Score, by_length, by_seen, by_type, examples
 from xner.report.runs import (
-    SOURCE,
     Run,
     evaluation_on,
     group_stages,
@@ -33,6 +32,7 @@ from xner.report.statistics import (
     over_seeds,
     sentences_to_reach,
 )
+from xner.transfer.plan import SOURCE
 from xner.transfer.result import Result, read_sentences
 
 REACHES = (0.90, 0.95, 0.99)
@@ -182,7 +182,7 @@ class Comparison(NamedTuple):
 
 
 def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
-    """Compare runs with a first one by the paired bootstrap, at every regime and size that both have.
+    """Compare runs with a first one of the same target by the paired bootstrap, at every regime and size of both.
 
     Returns:
         The comparisons. Runs that were evaluated on other sentences are left out.
@@ -193,7 +193,7 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
             (mine, theirs)
             for mine in first.points
             for theirs in other.points
-            if (mine.regime, mine.size) == (theirs.regime, theirs.size) and first.target == other.target
+            if (mine.regime, mine.size) == (theirs.regime, theirs.size)
         ]
         stages = [
             (run, point.stages) for pair in pairs for run, point in zip((first.run, other.run), pair, strict=True)

@@ -255,7 +255,7 @@ def render_card(facts: Facts, model_type: str) -> str:
     environment.filters |= {
         "language": language_name, "language_of": language_of, "code": code,
         "percent": lambda value: f"{100 * value:.2f}",
-        "count": lambda value: f"{value:,}",
+        "count": lambda value: "unknown" if value is None else f"{value:,}",
     }  # fmt: skip
     text = environment.get_template("card.md.j2").render(
         facts=facts,

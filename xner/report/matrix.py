@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xner.report.runs import SOURCE, Run, evaluation_on, regime_order, stage_span_counts, target_of
+from xner.report.runs import Run, evaluation_on, regime_order, stage_span_counts, target_of
 from xner.report.statistics import Interval, Resampled
+from xner.transfer.plan import SOURCE
 from xner.transfer.result import Evaluation, Result, size_of
 
 

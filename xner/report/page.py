@@ -108,7 +108,7 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -
     """Render the page of one run, or of several in comparison.
 
     Args:
-        analyses: The runs, one per target; the others are compared with the first.
+        analyses: The runs, one per target; those of a target are compared with the first of it.
         svg: The learning curves of all of them.
         matrix: The scores on all languages, if there are more than a source and a target.
     """
@@ -128,7 +128,7 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -
         regimes={name: _how(name) for name in dict.fromkeys(point.regime for point in points)},
         seeds=sorted({each["seed"] for analysis in analyses for each in analysis.run.results} - {None}),
         sizes=sorted({point.size for point in points}),
-        compared=compare(analyses[0], analyses[1:]),
+        compared=[(same[0], found) for same in _by_target(analyses) if (found := compare(same[0], same[1:]))],
         matrix=matrix,
         matrix_sources=matrix.rows[0].sources if matrix else [],
         targets=[*dict.fromkeys(language_name(each.target) for each in analyses)],
@@ -138,6 +138,14 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -
         DRAWS=DRAWS, REACHES=REACHES, OUTCOMES=OUTCOMES, LENGTHS=LENGTHS, SEEN=SEEN, NOTHING=NOTHING,
     )  # fmt: skip
     return page.lstrip()
+
+
+def _by_target(analyses: Sequence[Analysis]) -> list[list[Analysis]]:
+    """Group analyses by their target, in the order of the first of each."""
+    groups: dict[str, list[Analysis]] = {}
+    for each in analyses:
+        groups.setdefault(each.target, []).append(each)
+    return [*groups.values()]
 
 
 def _how(regime: str) -> str:
@@ -275,8 +283,8 @@ def _interval(value: Interval | Difference | None, decimals: int = 2) -> str:
     return f"[{_percent(value.low, decimals)}, {_percent(value.high, decimals)}]"
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _p_value(value: float) -> str:

@@ -10,11 +10,8 @@ from babel import Locale
 
 from xner.errors import UserError
 from xner.report.entity_errors import Errors, find_errors
-from xner.transfer.plan import ADAPTED, REGIMES, SOUP
+from xner.transfer.plan import ADAPTED, REGIMES, SOUP, SOURCE
 from xner.transfer.result import Counts, Evaluation, Result, notes_of, read_counts, read_result, size_of
-
-SOURCE = "source"
-"""The regime of the stages that train on no target sentence."""
 
 
 class Run(NamedTuple):

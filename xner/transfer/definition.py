@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from xner.errors import UserError
 from xner.transfer.experiment import WORDS, Experiment
+from xner.transfer.plan import SOURCE
 
-SET_PER_STAGE = frozenset(
-    {"data.languages", "data.num_samples", "data.shots", "data.subset_seed", "data.test_languages", "data.backbone"}
-)
-"""Options whose values differ between stages; a definition records them under its own attributes."""
-
-WITHOUT_EFFECT = SET_PER_STAGE | {
+WITHOUT_EFFECT = {
+    # Options whose values differ between stages; a definition records them under its own attributes.
+    *("data.languages", "data.num_samples", "data.shots", "data.subset_seed", "data.test_languages", "data.backbone"),
     # Paths and names; a definition has digests of their content.
     *("data.source", "model.backbone", "trainer.default_root_dir"),
     # Where a stage is computed; a definition has the number of processes times the batch size.
@@ -92,8 +90,54 @@ class Definition:
                 run = f"with {name}={then[name]!r}, not {now[name]!r}"
                 if name == "parent":
                     before_it, asked = (each[name] or "the backbone" for each in (then, now))
-                    run = f"from {before_it}, not from {asked} as --sizes, --regimes and --adapt_backbone ask for"
+                    options = "--sizes, --seeds, --regimes and --adapt_backbone"
+                    run = f"from {before_it}, not from {asked} as {options} ask for"
                 raise UserError(f"{folder} was run {run}; use another --trainer.default_root_dir, or delete the folder")
+
+
+_OWN_PARTS = ("stage", "train", "shots", "data.subset_seed", "parent", "start_from")
+"""Parts of a definition in which the stages of one experiment differ."""
+
+
+def check_comparable(definitions: Iterable[Definition], other: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to report a complete stage, as of other seeds or sizes, beside stages of another configuration.
+
+    Args:
+        definitions: Those of the stages to run.
+        other: The definition of the complete stage, as ``result.json`` has it.
+        folder: Its folder.
+
+    Raises:
+        UserError: If they differ in something that all stages of an experiment have in common.
+    """
+    then = _in_common(other)
+    for definition in definitions:
+        now = _in_common(asdict(definition))
+        for name in sorted(now.keys() & then.keys()):
+            if now[name] != then[name]:
+                raise UserError(
+                    f"{folder}, which would be in the same report, was run with {name}={then[name]!r}, not "
+                    f"{now[name]!r}; use another --trainer.default_root_dir, or delete the folder"
+                )
+
+
+def _in_common(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the parts of a stage's definition that are those of all stages of its experiment that have them."""
+    parts = dict(_named(definition))
+    common = {name: value for name, value in parts.items() if name not in _OWN_PARTS}
+    common["backbone"] = definition["start_from"]
+    common["source"] = _source(definition)
+    absent = [*(name for name in ("few_shot", "evaluated", "types", "source") if not common[name])]
+    absent += ["backbone"] if definition["parent"] else []
+    return {name: value for name, value in common.items() if name not in absent}
+
+
+def _source(definition: Mapping[str, Any]) -> list[Any]:
+    """Return what a source stage trains on, and how the backbone was adapted before; empty for other stages."""
+    end = f"-seed{definition['subset_seed']}"
+    if not (definition["stage"].startswith(f"{SOURCE}-") and definition["stage"].endswith(end)):
+        return []
+    return [*definition["train"], (definition["parent"] or "").removesuffix(end)]
 
 
 def define(experiment: Experiment) -> dict[str, Definition]:

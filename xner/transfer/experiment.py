@@ -11,8 +11,8 @@ import lightning.pytorch as pl
 from xner.backbone.weights import backbone_digest
 from xner.data.datamodule import PanxDataModule
 from xner.data.subset import Selection
-from xner.transfer.options import FewShot, Keep, TransferOptions, TransferSelect
-from xner.transfer.plan import Stage
+from xner.transfer.options import FewShot, TransferOptions, TransferSelect
+from xner.transfer.plan import Keep, Stage
 from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Result
 from xner.transfer.self_training import SelfTraining
@@ -87,10 +87,16 @@ class Experiment:
         epochs, own = self.epochs[stage.id], stage.adapts or stage.labels == "none"
         return int(epochs) if own and not math.isinf(epochs) else None
 
-    def keeps(self, stage: Stage) -> bool:
-        """Return whether a stage's model folder is kept, also when no other stage needs it any more."""
+    def keeps(self, stage: Stage, result: Result) -> bool:
+        """Return whether a complete stage's model folder is kept, also when no other stage needs it any more.
+
+        Args:
+            stage: The stage.
+            result: Its result. A command that asks to keep less does not delete what an earlier one was to keep.
+        """
         starts = {each.parent for each in self.stages}
-        return {"none": False, "source": not stage.size, "last": stage.id not in starts, "all": True}[self.keep]
+        kept = {"none": False, "source": not stage.size, "last": stage.id not in starts, "all": True}
+        return kept[self.keep] or kept[result["keep"]]
 
     def folder(self, stage: str) -> Path:
         """Return the folder of a stage's result."""

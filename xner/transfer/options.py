@@ -7,11 +7,10 @@ from typing import Literal
 
 from xner.errors import UserError
 from xner.model.optimizer import check_own_rate
-from xner.transfer.plan import SIZES, Stage, as_languages
+from xner.transfer.plan import SIZES, Keep, Stage, as_languages
 from xner.transfer.pretraining import Pretraining
 from xner.transfer.self_training import SelfTraining
 
-Keep = Literal["none", "source", "last", "all"]
 Select = Literal["last", "best", "average"]
 TransferSelect = Literal[Select, "oracle"]
 

@@ -21,6 +21,11 @@ REGIMES = {
 }
 """The regimes: where each stage of a regime starts, and what it trains on."""
 
+SOURCE = "source"
+"""The regime of the stages that train on the source languages, which the stages of ``REGIMES`` come after."""
+
+Keep = Literal["none", "source", "last", "all"]
+
 ADAPTED = "adapted"
 """The regime of the stages that adapt the backbone to raw sentences before all others."""
 
@@ -38,7 +43,7 @@ class Stage:
 
     Attributes:
         id: Its name, such as ``progressive-tr-250-seed42``.
-        regime: ``ADAPTED``, ``source`` or one of ``REGIMES``; of a soup, ``SOUP`` and that of the stages that it
+        regime: ``ADAPTED``, ``SOURCE`` or one of ``REGIMES``; of a soup, ``SOUP`` and that of the stages that it
             averages.
         seed: Seed of its training and of its subset; of a soup, that of the first stage that it averages.
         parent: The id of the stage it starts from; ``None`` for the backbone, and for a soup.
@@ -146,7 +151,7 @@ def plan(
             stages.append(Stage(f"{ADAPTED}-{'+'.join(adapted_to)}-seed{seed}", ADAPTED, seed, None, text, 0))
             start = stages[-1].id
         own: Train = tuple((language, source_samples) for language in sources)
-        first = Stage(f"source-{'+'.join(sources)}-seed{seed}", "source", seed, start, own, 0)
+        first = Stage(f"{SOURCE}-{'+'.join(sources)}-seed{seed}", SOURCE, seed, start, own, 0)
         stages.append(first)
         for language in targets:
             possible = [size for size in values if available is None or size <= available[language]]

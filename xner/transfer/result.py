@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from xner.errors import RunError
 from xner.files import is_name, write_atomically
+from xner.transfer.plan import Keep
 from xner.typed import check_type
 
 
@@ -57,12 +58,12 @@ class Evaluation(TypedDict):
     words: int
     entities: int
     unscored_words: int
-    seen_sentences: int
+    seen_sentences: int | None
     f1_unseen: float | None
     contaminated: bool
     f1_seen_entities: float | None
     f1_unseen_entities: float | None
-    near_duplicates: int
+    near_duplicates: int | None
     ece: float
     oracle: bool
     label_free: bool
@@ -102,8 +103,9 @@ class Result(TypedDict):
     the first one early), ``target_samples`` those given of the target language (0 in a source or adapted stage), of
     which self-training may leave some out (``left_out``), ``shots`` its entities per type where these were asked for;
     of a soup, they are those of the first stage that it averages. ``types`` are the entity types, in the order of their
-    labels. An ``adapted`` stage, which has no head, has a ``perplexity`` and no evaluations. ``model`` is the digest of
-    the model folder, see ``xner.backbone.weights.folder_digest``.
+    labels. An ``adapted`` stage, which has no head, has a ``perplexity`` and no evaluations. ``max_epochs`` is the
+    number of epochs that was asked for, ``None`` for no limit and of a soup; ``keep`` is the option of its command;
+    ``model`` is the digest of the model folder, see ``xner.backbone.weights.folder_digest``.
     """
 
     stage: str
@@ -121,6 +123,8 @@ class Result(TypedDict):
     fingerprint: str
     lineage: dict[str, Any]
     versions: dict[str, str]
+    max_epochs: int | None
+    keep: Keep
     model: str
     left_out: NotRequired[LeftOut]
     perplexity: NotRequired[Perplexity]

@@ -18,7 +18,7 @@ from xner.backbone.weights import folder_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, Stopped, UserError
 from xner.files import remove_folder, remove_parts, write_atomically
-from xner.transfer.definition import define
+from xner.transfer.definition import check_comparable, define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_result, size_of, write_csv, write_sentences
@@ -145,10 +145,13 @@ def other_stages(experiment: Experiment) -> list[Result]:
     """Read the results of the complete stages in the folder that are not in the plan, as of other sizes or seeds.
 
     Raises:
-        UserError: If one of them would be on a learning curve with a stage that starts from another one.
+        UserError: If one of them is of another configuration, or would be on a learning curve with a stage that starts
+            from another one.
     """
-    planned = {stage.id for stage in experiment.stages}
-    others = [result for result in _results(experiment.root) if result["stage"] not in planned]
+    definitions = define(experiment)
+    others = [result for result in _results(experiment.root) if result["stage"] not in definitions]
+    for result in others:
+        check_comparable(definitions.values(), result["definition"], experiment.folder(result["stage"]))
     # The stages of each curve in which every stage starts from the one before, by size: their ids and starts.
     curves: dict[tuple[str, int], dict[int, tuple[str, str | None]]] = {}
     for stage in experiment.stages:
@@ -200,7 +203,7 @@ def _clean_up(experiment: Experiment, done: Mapping[str, Result], others: Sequen
     for stage in experiment.stages:
         if stage.id in done:
             shutil.rmtree(experiment.checkpoints(stage.id), ignore_errors=True)
-            if stage.id not in waiting and not experiment.keeps(stage):
+            if stage.id not in waiting and not experiment.keeps(stage, done[stage.id]):
                 remove_folder(experiment.model_folder(stage.id))
 
 

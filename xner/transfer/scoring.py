@@ -50,7 +50,10 @@ def evaluate(
             bin_right=calibration.right,
         )
         seen = np.isin(encoded.sentence_hash[sentences], history.sentences)
-        f1_seen_entities, f1_unseen_entities = f1_by_seen(counted, encoded.word_hash[words], history.entities)
+        near = np.isin(encoded.normal_hash[sentences], history.normal)
+        # What unrecorded weights have not seen is unknown.
+        recorded = not history.lineage.get("unrecorded")
+        by_seen = f1_by_seen(counted, encoded.word_hash[words], history.entities) if recorded else (None, None)
         scores = {name: score for name, score in tested.scores.items() if name in Evaluation.__annotations__}
         evaluations.append(
             {
@@ -63,12 +66,12 @@ def evaluate(
                 "words": len(counted.word_gold),
                 "entities": int(counted.gold.sum()),
                 "unscored_words": len(encoded.word_label) - len(counted.word_gold),
-                "seen_sentences": int(seen.sum()),
-                "f1_unseen": None if seen.all() else f1_of(counted, ~seen),
+                "seen_sentences": int(seen.sum()) if recorded else None,
+                "f1_unseen": f1_of(counted, ~seen) if recorded and not seen.all() else None,
                 "contaminated": bool(seen.all() or evaluation_splits(history.lineage)),
-                "f1_seen_entities": f1_seen_entities,
-                "f1_unseen_entities": f1_unseen_entities,
-                "near_duplicates": int(np.isin(encoded.normal_hash[sentences], history.normal).sum()),
+                "f1_seen_entities": by_seen[0],
+                "f1_unseen_entities": by_seen[1],
+                "near_duplicates": int(near.sum()) if recorded else None,
                 "ece": round(calibration_error(calibration), 4),
                 "oracle": history.lineage.get("oracle", False),
                 "label_free": label_free(history.lineage, language),

@@ -163,6 +163,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
         "fingerprint": definition.fingerprint,
         "lineage": {**history.lineage},
         "versions": versions(),
+        "max_epochs": None if stage.averages or trainer.max_epochs == -1 else trainer.max_epochs,
+        "keep": experiment.keep,
         "model": folder_digest(experiment.model_folder(stage.id)) if trainer.is_global_zero else "",
     }
     if stage.labels != "gold":
