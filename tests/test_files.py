@@ -69,6 +69,15 @@ def test_remove_folder(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
 
 
+def test_folder_of_a_killed_process(tmp_path: Path) -> None:
+    """What a process of the same number has left behind, as in containers, is not in the way of another folder."""
+    (tmp_path / f".folder.{os.getpid()}-old.part" / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    with folder_atomically(tmp_path / "folder") as part:
+        (part / "new").touch()
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {"folder", "folder/new"}
+
+
 def leave_parts(folder: Path) -> None:
     """Create what killed processes leave: an incomplete file and an incomplete folder."""
     (folder / ".file.1.part").write_text("half", encoding="utf-8")

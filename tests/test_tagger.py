@@ -14,6 +14,7 @@ from tests.model.tiny import quiet_trainer
 from xner import PanxDataModule, TokenClassifier, run_test
 from xner.data.encode import Encoded
 from xner.data.sources import Split
+from xner.errors import UserError
 from xner.tagger import Tagged, Tagger
 from xner.tags import PANX, spans
 from xner.words import split_words
@@ -204,6 +205,12 @@ def test_words_that_are_none(tagger: Tagger, sentences: object, message: str) ->
 def test_words_with_a_lone_surrogate(tagger: Tagger) -> None:
     """A word that UTF-8 cannot encode is tagged as it is in a text."""
     assert tagger.tag_words([["Ali", "\ud800"]])[0].text == "Ali ?"
+
+
+def test_device_that_is_not_there(tagging_model: str) -> None:
+    """An unknown device is one line, as everything that a user can mistake."""
+    with pytest.raises(UserError, match=r"device='nope' cannot be used \(.+\); use cpu, cuda or None"):
+        Tagger.from_pretrained(tagging_model, device="nope")
 
 
 def test_threads(tagger: Tagger) -> None:

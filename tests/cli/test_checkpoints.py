@@ -18,6 +18,7 @@ from tests.cli.fits import (
 
 # Imported here, because importing it within a test would replace what other tests have patched.
 from tests.commands import Outcome, Run, assert_one_line, options
+from xner.lineage import read_lineage
 
 
 class TestCheckpoints:
@@ -74,6 +75,14 @@ class TestCheckpoints:
         assert one == other
         kept = yaml.safe_load((tmp_path / "half" / "config.yaml").read_text(encoding="utf-8"))
         assert "ckpt_path" not in kept
+
+    def test_moved_data(self, run: Run, fitted: Path, source: Path, still_backbone: Path, tmp_path: Path) -> None:
+        """The same sentences at another path are the same training, in the record of a resumed one too."""
+        moved = shutil.copytree(source, tmp_path / "moved")
+        flags = [*LEARN, "--data.languages=[tr]", "--trainer.max_epochs=2"]
+        flags.append(f"--ckpt_path={fitted / 'checkpoints' / 'last.ckpt'}")
+        assert run("fit", *options(moved, still_backbone, tmp_path / "run"), *flags).code == 0
+        assert len(read_lineage(str(tmp_path / "run" / "model"))["episodes"]) == 1
 
     def test_other_sentences(self, run: Run, fitted: Path, source: Path, still_backbone: Path, tmp_path: Path) -> None:
         """A fit does not go on from a checkpoint with other sentences: steps and learning rate are those of its own."""

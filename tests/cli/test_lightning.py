@@ -437,6 +437,7 @@ BAD_OPTIONS = [
     ("fit", ["--data.num_samples=few"], 2, "num_samples"),
     ("fit", ["--data.subset_seed=-4"], 2, "data.subset_seed=-4 is negative; use 0 or more"),
     ("transfer", ["--sizes=[10]", "--seeds=[]"], 2, "seeds=[] is empty; use at least one value"),
+    ("transfer", ["--sizes=null"], 2, "sizes=None is not a list; leave the option out"),
     ("transfer", ["--sizes=[10]", "--seeds=[5000000000]"], 2, "out of range; use 0 to 4294967295"),
     ("fit", ["--data.languages=[eng]"], 2, "language 'eng' is not in data.source="),
     ("fit", ["--data.languages=en"], 2, 'data.languages=en is not a list; use "[en]"'),

@@ -141,10 +141,32 @@ class TestLimits:
         outcome = run("test", *flags, "--trainer.limit_test_batches=0", "--data.test_languages=[en,tr]")
         assert_one_line(outcome, 2, "trainer.limit_test_batches=0 tests nothing")
 
+    def test_nothing_validated(self, run: Run, flags: Sequence[str]) -> None:
+        """As a test."""
+        outcome = run("validate", *flags, "--trainer.limit_val_batches=0")
+        assert_one_line(outcome, 2, "trainer.limit_val_batches=0 validates nothing")
+
     def test_nothing_predicted(self, run: Run, flags: Sequence[str]) -> None:
         """As a test."""
         outcome = run("predict", *flags, "--trainer.limit_predict_batches=0")
         assert_one_line(outcome, 2, "trainer.limit_predict_batches=0 predicts nothing")
+
+    def test_end_without_validation(self, run: Run, flags: Sequence[str]) -> None:
+        """A fit ends with the score of its own weights, or none."""
+        told = run("fit", *flags, "--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2").out
+        assert "(last epoch, 3)\n" in told
+        assert "(last epoch, 2: val/f1 0." in run("fit", *flags, "--trainer.max_epochs=2").out
+
+    def test_configuration_of_the_model(self, run: Run, flags: Sequence[str], tmp_path: Path) -> None:
+        """The configuration beside a model is that of its training, whatever trainings failed since."""
+        config = tmp_path / "run" / "config.yaml"
+        assert run("fit", *flags).code == 0
+        before = config.read_bytes()
+        outcome = run("fit", *flags, "--model.learning_rate=1e30", "--trainer.max_epochs=3")
+        assert outcome.code == 1, outcome
+        assert config.read_bytes() == before
+        assert run("fit", *flags, "--model.learning_rate=1e-4").code == 0
+        assert config.read_bytes() != before
 
     def test_folder_of_a_transfer(self, run: Run, flags: Sequence[str], tmp_path: Path) -> None:
         """A fit does not replace the configuration of a transfer."""
@@ -208,6 +230,9 @@ class TestLimits:
         """A callback that freezes layers of a network that is not loaded yet is refused, with the option that does."""
         outcome = run(command, *flags, "--trainer.callbacks+=BackboneFinetuning")
         assert_one_line(outcome, 2, "BackboneFinetuning", "use model.freeze=embeddings, or model.freeze=6")
+        for finder, instead in (("LearningRateFinder", "model.learning_rate"), ("BatchSizeFinder", "data.batch_size")):
+            outcome = run(command, *flags, f"--trainer.callbacks+={finder}")
+            assert_one_line(outcome, 2, f"trainer.callbacks: {finder}", f"use {instead}")
         assert run("fit", *flags, "--model.freeze=embeddings").code == 0
 
     def test_weight_averaging(self, run: Run, flags: Sequence[str]) -> None:

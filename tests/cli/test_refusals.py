@@ -431,8 +431,12 @@ class TestLineage:
         assert outcome.code == 0, outcome
         assert "\ntr/test: F1 0." in outcome.out
         assert "what it was trained on is unknown" in caplog.text
+        assert "\nhow many of the test sentences the weights were trained on is not recorded\n" in outcome.out
         assert run("transfer", *options(source, scored_backbone, tmp_path / "run"), "--sizes=[10]").code == 0
-        assert {row["zero_shot"] for row in results(tmp_path / "run")} == {"False"}
+        rows = results(tmp_path / "run")
+        assert {row["zero_shot"] for row in rows} == {"False"}
+        unknown = ("seen_sentences", "near_duplicates", "f1_unseen", "f1_seen_entities", "f1_unseen_entities")
+        assert {row[name] for row in rows for name in unknown} == {""}
         lineage = tmp_path / "run" / "stages" / "source-en-seed42" / "model" / "lineage.json"
         assert json.loads(lineage.read_text(encoding="utf-8"))["unrecorded"] is True
 

@@ -10,9 +10,11 @@ from transformers import AutoModelForTokenClassification
 from tests.sources import as_tsv, write_source
 from xner.cli.main import main
 from xner.data.characters import normalise_words
+from xner.data.datamodule import PanxDataModule
+from xner.data.pseudo_labels import PseudoLabels
 from xner.data.sources import Sentences, Split
 from xner.errors import RunError
-from xner.lineage import FILE, SEEN_FILE, read_history
+from xner.lineage import FILE, NOTHING_SEEN, SEEN_FILE, read_history, trained_further
 from xner.tags import TagSet, spans
 from xner.transfer.result import read_counts, read_result
 
@@ -210,6 +212,16 @@ def test_sentences_without_lineage(turkish: Path, tmp_path: Path) -> None:
     (tmp_path / "model" / FILE).unlink()
     with pytest.raises(RunError, match="says that the weights were trained"):
         read_history(str(tmp_path / "model"))
+
+
+def test_predicted_entities(source: Path) -> None:
+    """The entities of a training on predicted labels are those of the labels, as they are with gold ones."""
+    gold, student = (PanxDataModule(source=str(source), backbone="sample", languages=["tr"]) for _ in range(2))
+    encoded, chosen = gold.encoded(gold.training_split("tr")), gold.training_sentences("tr")
+    student.labels, student.pseudo_labels = "predicted", PseudoLabels(chosen, encoded.word_label)
+    seen, predicted = (trained_further(NOTHING_SEEN, each, 0).entities for each in (gold, student))
+    assert len(seen) > 3
+    assert np.array_equal(seen, predicted)
 
 
 def test_backbone_without_history(tiny_backbone: str) -> None:

@@ -156,7 +156,8 @@ def write_run(
                     for (language, _), each in counts.items()
                 ],
                 seconds=1.5, definition={"num_samples": size}, fingerprint=stage,
-                lineage={"origin": "tiny", "episodes": [episode]}, versions={"xner": "0.1.0"}, model="0a1b2c3d" * 8,
+                lineage={"origin": "tiny", "episodes": [episode]}, versions={"xner": "0.1.0"}, max_epochs=3,
+                keep="all", model="0a1b2c3d" * 8,
             )  # fmt: skip
             folder = path / "stages" / stage
             folder.mkdir(parents=True)

@@ -183,6 +183,18 @@ def test_several_runs_are_compared_with_the_first(tmp_path: Path, write_run: Wri
     assert len(page.ids) == len(set(page.ids))
 
 
+def test_each_target_is_compared(tmp_path: Path, write_run: Write) -> None:
+    """Of runs with several targets, those of each target are compared with the first run's."""
+    runs = [
+        write_run(tmp_path / name, targets=("tr", "de"), sizes=(250,), quality=good)
+        for name, good in (("a", 0), ("b", 0.05))
+    ]
+    _, page = report(tmp_path, *runs)
+    shown = "".join(page.text)
+    assert "Turkish F1 compared with a (Turkish)" in shown
+    assert "German F1 compared with a (German)" in shown
+
+
 def test_the_page_is_the_same_to_the_byte(tmp_path: Path, write_run: Write) -> None:
     """The same stored results give the same page, so that a page can be compared."""
     run = write_run(tmp_path / "run")

@@ -92,6 +92,7 @@ def test_tags_are_never_read(tiny_backbone: str, tmp_path: Path) -> None:
     assert_other_weights(*(stage_of(root, "scratch-tr-20-seed42") for root in runs))
 
 
+@pytest.mark.slow
 def test_interrupted(adapted: Path, tiny_backbone: str, tmp_path: Path) -> None:
     """Stopped within an epoch and killed before its result, the stage ends as an undisturbed one."""
     command = adapting(tmp_path / "cut", tiny_backbone)

@@ -30,7 +30,7 @@ CONTRACT = (
 
 
 def evaluation(language: str, **changes: Any) -> Evaluation:  # noqa: ANN401 - Evaluation's own
-    blank: dict[Any, Any] = {int: 3, bool: False, dict[str, float]: {"PER": 0.1, "ORG": 0.2, "LOC": 0.3}}
+    blank: dict[Any, Any] = {int: 3, int | None: 3, bool: False, dict[str, float]: {"PER": 0.1, "ORG": 0.2, "LOC": 0.3}}
     values = {name: blank.get(kind, 0.1 + 0.2) for name, kind in get_type_hints(Evaluation).items()}
     return {**values, "language": language, "split": "test", "zero_shot": language == "tr", **changes}
 

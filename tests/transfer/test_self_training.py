@@ -245,6 +245,7 @@ def test_steps_of_what_is_left(tiny_backbone: str, tmp_path: Path, monkeypatch: 
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/f1"]]
     assert len(steps) == 6
     assert steps[-1] + 1 == 12
+    assert result_of(tmp_path, STUDENT)["max_epochs"] == 6
 
 
 def test_soup_of_what_is_left(tiny_backbone: str, tmp_path: Path) -> None:
@@ -280,6 +281,7 @@ def test_rounds(tiny_backbone: str, teacher: Path, tmp_path: Path, monkeypatch: 
     assert_other_weights(student(tmp_path), student(teacher))
 
 
+@pytest.mark.slow
 def test_interrupted(tiny_backbone: str, tmp_path: Path) -> None:
     """Killed in the first round, between the rounds and in the last one, a run ends as an undisturbed one."""
     options = ["--self_training.rounds=2", "--self_training.labels=soft", "--self_training.confidence=0.18"]

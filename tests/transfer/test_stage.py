@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import xner.cli.building
+from tests.cli.fits import CALLBACKS
 from tests.commands import Run, assert_one_line, results
 from tests.transfer.test_restart import transfer
 from xner.cli.main import main
@@ -45,6 +46,43 @@ def test_other_sizes_in_the_folder(run: Run, tiny_backbone: str, tmp_path: Path)
         *(row["stage"] for row in whole),
         "scratch-tr-20-seed42",
     }
+
+
+def test_other_configuration_in_the_folder(run: Run, tiny_backbone: str, tmp_path: Path) -> None:
+    """Stages of other seeds share a report, and so must share all options, the source included; weights stay."""
+    options = ["--sizes=[20]", "--trainer.max_epochs=1", "--trainer.limit_val_batches=0"]
+    command = transfer(tmp_path / "run", tiny_backbone, *options)
+    assert run(*command, "--keep=all").code == 0
+    before = results(tmp_path / "run")
+    for other, told in {
+        "--model.learning_rate=1e-3": "model.learning_rate=0.005, not 0.001",
+        "--model.freeze=1": "model.freeze=None, not 1",
+        "--source_samples=30": "source=[['en', None], ''], not [['en', 30], '']",
+        "--adapt_backbone=both": "source=[['en', None], ''], not [['en', None], 'adapted-en+tr']",
+    }.items():
+        outcome = run(*command, "--seeds=[43]", other)
+        assert_one_line(outcome, 2, "-seed42, which would be in the same report, was run with", told)
+    outcome = run(*command, "--source=tr", "--target=en")
+    assert_one_line(outcome, 2, "source-en-seed42, which would be", "source=[['en', None], ''], not [['tr', None], '']")
+    assert results(tmp_path / "run") == before
+    assert run(*command, "--seeds=[43]").code == 0
+    rows = results(tmp_path / "run")
+    assert {row["seed"] for row in rows} == {"42", "43"}
+    assert [row for row in rows if row["seed"] == "42"] == before
+    assert run(*command, "--license=mit").code == 0
+    kept = sorted(path.parent.name for path in (tmp_path / "run" / "stages").glob("*/model"))
+    assert kept == ["progressive-tr-20-seed42", "source-en-seed42", "source-en-seed43"]
+
+
+def test_early_stopping(run: Run, tiny_backbone: str, tmp_path: Path) -> None:
+    """A callback of the user's brings no checkpoints of Lightning's own, and none decides by tags for self-training."""
+    stop = [f"--trainer.callbacks={CALLBACKS}.EarlyStopping", "--trainer.callbacks.monitor=val/f1"]
+    command = transfer(tmp_path / "run", tiny_backbone, "--sizes=[20]", *stop)
+    assert run(*command).code == 0
+    assert [*(tmp_path / "run").rglob("*.ckpt")] == []
+    refused = transfer(tmp_path / "other", tiny_backbone, "--sizes=[20]", "--regimes=[self_training]", *stop)
+    assert_one_line(run(*refused), 2, "EarlyStopping monitors 'val/f1', which needs target tags")
+    assert not (tmp_path / "other").exists()
 
 
 def test_folder_of_a_fit(run: Run, tiny_backbone: str, tmp_path: Path) -> None:

@@ -95,8 +95,11 @@ class Definition:
                 raise UserError(f"{folder} was run {run}; use another --trainer.default_root_dir, or delete the folder")
 
 
-_OWN_PARTS = ("stage", "train", "shots", "data.subset_seed", "parent", "start_from")
+_OWN_PARTS = ("stage", "training sentences", "shots", "data.subset_seed", "parent", "start_from")
 """Parts of a definition in which the stages of one experiment differ."""
+
+_OF_SOME_STAGES = ("few_shot", "evaluated", "types")
+"""Parts that are empty where they have no effect on a stage."""
 
 
 def check_comparable(definitions: Iterable[Definition], other: Mapping[str, Any], folder: Path) -> None:
@@ -113,8 +116,8 @@ def check_comparable(definitions: Iterable[Definition], other: Mapping[str, Any]
     then = _in_common(other)
     for definition in definitions:
         now = _in_common(asdict(definition))
-        for name in sorted(now.keys() & then.keys()):
-            if now[name] != then[name]:
+        for name in now:
+            if name in then and now[name] != then[name]:
                 raise UserError(
                     f"{folder}, which would be in the same report, was run with {name}={then[name]!r}, not "
                     f"{now[name]!r}; use another --trainer.default_root_dir, or delete the folder"
@@ -123,13 +126,9 @@ def check_comparable(definitions: Iterable[Definition], other: Mapping[str, Any]
 
 def _in_common(definition: Mapping[str, Any]) -> dict[str, Any]:
     """Name the parts of a stage's definition that are those of all stages of its experiment that have them."""
-    parts = dict(_named(definition))
-    common = {name: value for name, value in parts.items() if name not in _OWN_PARTS}
-    common["backbone"] = definition["start_from"]
-    common["source"] = _source(definition)
-    absent = [*(name for name in ("few_shot", "evaluated", "types", "source") if not common[name])]
-    absent += ["backbone"] if definition["parent"] else []
-    return {name: value for name, value in common.items() if name not in absent}
+    own = {"backbone": "" if definition["parent"] else definition["start_from"], "source": _source(definition)}
+    parts = own | {name: value for name, value in _named(definition) if name not in _OWN_PARTS}
+    return {name: value for name, value in parts.items() if value or name not in (*own, *_OF_SOME_STAGES)}
 
 
 def _source(definition: Mapping[str, Any]) -> list[Any]:
