@@ -268,13 +268,15 @@ def _facts(cli: XnerCLI, lineage: Lineage, validations: Validations) -> Facts:
 def describe(evaluation: Evaluation) -> str:
     """Describe an evaluation in a few lines: its scores, and what the weights were trained on before."""
     split, seen, unseen = evaluation["split"], evaluation["seen_sentences"], evaluation["f1_unseen"]
-    known = f"{seen:,} of {evaluation['sentences']:,} {split} sentences occur verbatim in the training data"
-    known += f"; F1 on the others {unseen:.4f}" if unseen is not None else ""
     lines = [
         f"{evaluation['language']}/{split}{bracketed(notes_of(evaluation))}: F1 {evaluation['f1']:.4f}, "
-        f"strict {evaluation['f1_strict']:.4f}",
-        f"how many of the {split} sentences the weights were trained on is not recorded" if seen is None else known,
+        f"strict {evaluation['f1_strict']:.4f}"
     ]
+    if seen is None:
+        lines.append(f"how many of the {split} sentences the weights were trained on is not recorded")
+    else:
+        overlap = f"{seen:,} of {evaluation['sentences']:,} {split} sentences occur verbatim in the training data"
+        lines.append(overlap + (f"; F1 on the others {unseen:.4f}" if unseen is not None else ""))
     if evaluation["unscored_words"]:
         lines.append(f"part of the split, its longest sentences: {evaluation['unscored_words']:,} words have no score")
     if evaluation["oracle"]:
