@@ -77,7 +77,6 @@ def stage_facts(experiment: Experiment, stage: Stage, result: Result) -> Facts:
         result: Its result, whose counts are in the stage's folder.
     """
     own = {"trainer.max_epochs": result["max_epochs"], "model.learning_rate": experiment.own_rate(stage)}
-    accumulated = int(experiment.options["trainer.accumulate_grad_batches"])
     return Facts(
         name=stage.id,
         types=result["types"],
@@ -86,7 +85,7 @@ def stage_facts(experiment: Experiment, stage: Stage, result: Result) -> Facts:
         measured=measured_scores(experiment.folder(stage.id), result),
         source=experiment.options["data.source"],
         options={**experiment.options, **{name: value for name, value in own.items() if value is not None}},
-        step_sentences=experiment.batch_sentences * accumulated,
+        step_sentences=experiment.step_sentences,
         averages=stage.averages,
     )
 

@@ -76,6 +76,11 @@ class Experiment:
         """The language whose validation split the best epoch is chosen by, where it is the target's; else ``None``."""
         return next((stage.target for stage in self.stages if stage.target), None) if self.select == "oracle" else None
 
+    @property
+    def step_sentences(self) -> int:
+        """The number of training sentences per optimizer step, over all processes."""
+        return self.batch_sentences * int(self.options["trainer.accumulate_grad_batches"])
+
     def own_rate(self, stage: Stage) -> float | None:
         """Return a stage's learning rate if it differs from the command's, ``None`` otherwise."""
         if stage.labels == "none":

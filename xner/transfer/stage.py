@@ -203,8 +203,7 @@ def _student(
     del predictor, network  # the memory of the teacher, before the student is loaded
     if options.max_epochs is not None:
         # Fewer sentences than were planned for may be left.
-        batch = experiment.batch_sentences * int(experiment.options["trainer.accumulate_grad_batches"])
-        fewest = experiment.few_shot.fewest_epochs(-(-len(labels.sentences) // batch))
+        fewest = experiment.few_shot.fewest_epochs(-(-len(labels.sentences) // experiment.step_sentences))
         options = replace(options, max_epochs=max(options.max_epochs, fewest))
     parts = build(options)
     parts.data.labels, parts.data.pseudo_labels = "predicted", labels
