@@ -145,3 +145,29 @@ def test_soup_of_crf(run: Run, tmp_path: Path, crf: str) -> None:
     first, second, mean = (load_file(each / "model.safetensors")["crf.transitions"] for each in folders)
     assert not torch.equal(first, second)
     torch.testing.assert_close(mean, (first + second) / 2)
+
+
+def test_head_of_another_shape(
+    run: Run, source: Path, tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CONTRIBUTING's own head stays trained from stage to stage and in a test; other classes refuse it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (Path(__file__).parents[2] / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    [code] = [each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class MyClassifier" in each]
+    (tmp_path / "shaped_head.py").write_text(code, encoding="utf-8")
+    model = "--model=shaped_head.MyClassifier"
+    flags = [*options(source, tiny_backbone, tmp_path / "run"), "--model.learning_rate=5e-3", "--keep=all"]
+    # With such a learning rate, a few-shot stage that starts from the source stage has its scores.
+    assert run("transfer", *flags, model, "--sizes=[10]", "--few_shot.learning_rate=1e-9").code == 0
+    stages = [tmp_path / "run" / "stages" / name / "model" for name in ("source-en-seed42", "progressive-tr-10-seed42")]
+    before, after = (load_file(each / "model.safetensors") for each in stages)
+    assert {"classifier.0.weight", "classifier.2.bias"} <= {*before}
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, rtol=0, atol=1e-6)
+    started = options(source, stages[0], tmp_path / "other")
+    tested = run("test", *started, model)
+    assert tested.code == 0, tested
+    for command in ("test", "fit"):
+        assert_one_line(run(command, *started), 2, "has a head of another shape (classifier.0.bias, ", "as --model")
+    assert_one_line(run("tag", f"--model={stages[0]}", "Ankara"), 2, "has a head of another shape")

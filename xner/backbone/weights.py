@@ -83,6 +83,45 @@ def load_network(
     return Loaded(network, tag_set, head_is_new)
 
 
+def load_head(network: "PreTrainedModel", backbone: str, tag_set: TagSet) -> bool:
+    """Load a trained head of another shape than transformers' from a model folder into a network that has such a one.
+
+    Args:
+        network: The network.
+        backbone: The model folder.
+        tag_set: The tag set of the network's head.
+
+    Returns:
+        Whether the folder has the weights of a head.
+
+    Raises:
+        UserError: If its head has another shape than the network's, or its labels another order.
+    """
+    from safetensors import safe_open
+
+    encoder = f"{network.base_model_prefix}."
+    head: dict[str, Tensor] = {}
+    for path in sorted(folder_of(backbone).glob("*.safetensors")) if head_tags(backbone) else ():
+        if path.name != "seen.safetensors":
+            with safe_open(path, framework="pt") as file:
+                names = [name for name in file.keys() if not name.startswith(encoder)]  # noqa: SIM118 - no mapping
+                head |= {name: file.get_tensor(name) for name in names}
+    if not head:
+        return False
+    due = {name: weight.shape for name, weight in network.state_dict().items() if not name.startswith(encoder)}
+    if due != {name: weight.shape for name, weight in head.items()}:
+        raise UserError(
+            f"model.backbone={backbone!r} has a head of another shape ({', '.join(sorted(head))}); use the class that "
+            "it was trained with as --model, or replace the head with model.new_head=true"
+        )
+    if head_tags(backbone) != tag_set:
+        raise UserError(
+            f"model.backbone={backbone!r} has its labels in another order; use data.types as in its training"
+        )
+    network.load_state_dict(head, strict=False)
+    return True
+
+
 def check_masked(backbone: str) -> None:
     """Check that a backbone can be trained by masked-language modelling, without loading its weights.
 

@@ -94,9 +94,9 @@ def quantise(source: Path, path: Path) -> None:
     """Write an ONNX model with int8 weights, whose activations are quantised as it runs (dynamic quantisation).
 
     The second matrix of each feed-forward layer stays in float32: its input has outliers, beside which the other values
-    of a tensor have hardly any of the 256 steps left (Bondarenko et al. 2021). So does the head, which is small. Weights
-    have 7 of the 8 bits: on CPUs without VNNI, sums of products of 8 bits would be cut off at 16 (ONNX Runtime's guide
-    to quantisation).
+    of a tensor have hardly any of the 256 steps left (Bondarenko et al. 2021). So does the head, which is small.
+    Weights have 7 of the 8 bits: on CPUs without VNNI, sums of products of 8 bits would be cut off at 16 (ONNX
+    Runtime's guide to quantisation).
 
     Args:
         source: The model in float32.

@@ -105,7 +105,7 @@ class TokenClassifier(MonitoredModule):
         """Load the network if it is not loaded; Lightning calls this before it restores a checkpoint."""
         data: Any = self.trainer.datamodule if self._trainer else None  # type: ignore[attr-defined] # set by Lightning
         if not hasattr(self, "network"):
-            self.network = self.make_network(data.tag_set if isinstance(data, BatchSource) else tag_set)
+            self.network = self.make_network(data.tag_set if isinstance(data, BatchSource) else tag_set).with_own_head()
             self.validation_score = SpanF1(self.network.tag_set)
             self.hparams["types"] = [*self.network.tag_set.types]
         elif isinstance(data, BatchSource) and self.trainer.state.fn != "predict":

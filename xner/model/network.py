@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from xner.backbone import folder_of, load_config, no_head, packable, position_start
 from xner.backbone.tokenizer import save_tokenizer
-from xner.backbone.weights import Loaded, first_not_finite, load_network, save_network
+from xner.backbone.weights import Loaded, first_not_finite, load_head, load_network, save_network
 from xner.batch import Batch
 from xner.errors import UserError
 from xner.model.decoding import Decoding, Viterbi
@@ -91,6 +91,7 @@ class Network(nn.Module):
         self.accelerate = accelerate
         self.compiled = compile
         self.recomputes = gradient_checkpointing
+        self.replaces_head = new_head
         self.evaluation_precision = evaluation_precision
         self.position_start = position_start(config)
         self.packable = packable(config)
@@ -254,13 +255,26 @@ class Network(nn.Module):
         merge(self.model)
         self.head_is_new = False
 
+    def with_own_head(self) -> "Network":
+        """Load the trained head of a model folder where it is not transformers' own, as a subclass may have made it.
+
+        Returns:
+            The network itself.
+
+        Raises:
+            UserError: If the head of the folder has another shape than that of the network.
+        """
+        if self.head_is_new and not self.replaces_head and load_head(self.model, self.backbone, self.tag_set):
+            self.head_is_new = False
+        return self
+
     def check_head(self) -> None:
         """Check that the head is trained.
 
         Raises:
-            UserError: If it has random weights.
+            UserError: If it has random weights, or the head of the model folder has another shape.
         """
-        if self.head_is_new:
+        if self.with_own_head().head_is_new:
             raise no_head(self.backbone)
 
     def check_labels(self, tag_set: TagSet) -> None:
