@@ -144,6 +144,8 @@ def test_few_shot_settings(run: Run, four: Path, sample_backbone: str, tmp_path:
     assert steps == {"source-en-seed42": 19, "progressive-tr-20-seed42": 12, "progressive-tr-64-seed42": 16}
     limited = [*command, "--few_shot.min_steps=10", "--source_samples=9", "--plan=true"]
     assert [int(line.split()[-1]) for line in run("transfer", *limited).out.splitlines()[2:]] == [2, 12, 16]
+    short = run("transfer", *command, "--few_shot.min_steps=10", "--trainer.max_steps=9")
+    assert_one_line(short, 2, "few_shot.min_steps=10 is more than trainer.max_steps=9")
     outcome = run("transfer", *command, "--few_shot.min_steps=10")
     assert outcome.code == 0, outcome
     for stage, count in steps.items():

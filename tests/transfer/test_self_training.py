@@ -256,6 +256,14 @@ def test_soup_of_what_is_left(tiny_backbone: str, tmp_path: Path) -> None:
     assert (soup["train_samples"], soup["target_samples"]) == (first["train_samples"], 20)
 
 
+def test_plan_of_a_soup(tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan says of a soup of students what it says of its members: their labels are predicted."""
+    main(self_training(tmp_path, tiny_backbone, "--seeds=[42,43]", "--soup=true", "--plan=true"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("self_training-")]
+    assert len(lines) == 3
+    assert all("tr 20, predicted labels" in line for line in lines)
+
+
 def test_rounds(tiny_backbone: str, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The teacher of the second round is the student of one round, and both students start from the source stage."""
     teachers: list[dict[str, torch.Tensor]] = []

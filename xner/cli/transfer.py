@@ -28,7 +28,7 @@ from xner.report.card import CardOptions
 from xner.report.runs import evaluated_on, trained_on
 from xner.transfer.experiment import Experiment, count_sentences, prepare
 from xner.transfer.options import FewShot, TransferOptions
-from xner.transfer.plan import Stage, as_languages, plan
+from xner.transfer.plan import SOUP, Stage, as_languages, plan
 from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Result, read_result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
@@ -65,7 +65,7 @@ def transfer(cli: XnerCLI) -> None:
         source_samples=options.source_samples,
     )
     limit, steps = limits(cli.options)
-    options.check(limit, bounded=math.isfinite(steps))
+    options.check(limit, steps=steps)
     CardOptions(license=cli.options.license).check()
     stages_of()  # refuses wrong options before the data is read
     _check_set_by_transfer(cli, options)
@@ -165,7 +165,8 @@ def plan_table(
         counts = sentences[stage.id]
         steps = 0 if stage.averages else int(min(epochs[stage.id] * lengths[stage.id], max_steps))
         trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
-        trained += {"gold": "", "predicted": ", predicted labels", "none": ", masked subwords"}[stage.labels]
+        labels = replace(stage, regime=stage.regime.removeprefix(SOUP)).labels
+        trained += {"gold": "", "predicted": ", predicted labels", "none": ", masked subwords"}[labels]
         start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or backbone
         rows.append((stage.id, start, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)

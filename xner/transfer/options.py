@@ -121,21 +121,26 @@ class TransferOptions:
     adapt_backbone: Literal["target", "both"] | None = None
     pretraining: Pretraining = field(default_factory=Pretraining)
 
-    def check(self, epochs: float, *, bounded: bool = False) -> None:
+    def check(self, epochs: float, *, steps: float = math.inf) -> None:
         """Check the options that need neither the plan nor the data.
 
         Args:
             epochs: The maximum number of epochs of stages without settings of their own; infinity for no limit.
-            bounded: Whether the number of optimizer steps per stage has a limit.
+            steps: The maximum number of optimizer steps per stage; infinity for no limit.
 
         Raises:
             UserError: If one is out of its range, or epochs cannot be selected as asked.
         """
-        if math.isinf(epochs) and not bounded:
+        if math.isinf(epochs) and math.isinf(steps):
             raise UserError("trainer.max_epochs=-1 has no end, but every stage needs one; use a number, or max_steps")
         if self.gpus_per_stage is not None and not 0 <= self.gpus_per_stage <= 1:
             raise UserError(f"gpus_per_stage={self.gpus_per_stage} is not between 0 and 1; use one of them, or null")
         self.few_shot.check(epochs)
+        if self.few_shot.min_steps and self.few_shot.min_steps > steps:
+            raise UserError(
+                f"few_shot.min_steps={self.few_shot.min_steps} is more than trainer.max_steps={steps}; use one of "
+                "them, or a smaller number"
+            )
         self.self_training.check()
         self.pretraining.check()
         targets = as_languages(self.target)
