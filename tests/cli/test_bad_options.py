@@ -94,10 +94,6 @@ CALLBACK = "--trainer.callbacks=lightning.pytorch.callbacks."
     ("options_", "expected"),
     [
         (["--trainer.val_check_interval=99"], "trainer.val_check_interval=99 is more than the 2 batches of an epoch"),
-        (
-            ["--trainer.val_check_interval=2", "--trainer.limit_train_batches=1"],
-            "trainer.val_check_interval=2 is more than the 1 batches of an epoch",
-        ),
         (["--model.lora.rank=100000000"], "model.lora.rank=100000000 is more than the 32 of the weights of query"),
         (["--model.lora.targets=[keys]"], "model.lora.targets: 'keys' is not a linear layer of the encoder"),
         (
@@ -119,6 +115,13 @@ def test_before_anything_is_written(
     outcome = run(command, *options(source, tiny_backbone, tmp_path / "run"), *sizes, *options_)
     assert_one_line(outcome, 2, expected)
     assert not (tmp_path / "run").exists()
+
+
+def test_interval_within_a_limit(run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:
+    """The batches of an epoch are those that its limit leaves."""
+    limited = ["--trainer.val_check_interval=2", "--trainer.limit_train_batches=1"]
+    outcome = run("fit", *options(source, tiny_backbone, tmp_path / "run"), *limited)
+    assert_one_line(outcome, 2, "trainer.val_check_interval=2 is more than the 1 batches of an epoch")
 
 
 def test_logged_scores(run: Run, source: Path, tiny_backbone: str, tmp_path: Path) -> None:

@@ -111,12 +111,11 @@ def test_transfer(run: Run, tiny_backbone: str, tmp_path: Path) -> None:
     assert cards["progressive-tr-10-seed42"].read_text(encoding="utf-8") == few_shot
     assert {stage: cards[stage].stat().st_mtime_ns for stage in before} == before
 
-    # A license is not what defines a result.
+    # A license is not what defines a result; what an earlier command was to keep stays.
     outcome = run(*command, "--keep=source", "--license=mit")
     assert outcome.code == 0, outcome
     assert outcome.out.count(": complete, F1") == 2
-    assert ModelCard.load(cards["source-en-seed42"]).data.license == "mit"
-    assert not cards["progressive-tr-10-seed42"].exists()
+    assert {ModelCard.load(card).data.license for card in cards.values()} == {"mit"}
 
 
 def test_only_kept_folders_have_cards(

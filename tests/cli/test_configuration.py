@@ -39,6 +39,7 @@ UNITS = {
     "data.max_length": "subwords per window",
     "data.row_length": "subwords per packed sequence",
     "data.evaluation_pieces": "subwords per evaluation batch",
+    "source_samples": "Number of training sentences of each source language",
     "sizes": "Numbers of target-language training sentences",
     "shots": "Numbers of target-language entities of each type",
     "seeds": "Seeds of",

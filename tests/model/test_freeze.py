@@ -230,7 +230,7 @@ def test_one_line(
 def test_transfer(backbone: Path, tmp_path: Path) -> None:
     """Every stage freezes the same layers, which stay the backbone's; another choice is another experiment."""
     command = ["transfer", *options("sample", backbone, tmp_path), "--sizes=[10,20]", "--keep=all"]
-    command += ["--model.learning_rate=5e-3", "--trainer.limit_train_batches=2"]
+    command += ["--model.learning_rate=5e-3", "--source_samples=64"]
     main([*command, "--model.freeze=1"])
     stages = ["source-en-seed42", "progressive-tr-10-seed42", "progressive-tr-20-seed42"]
     weights = [load_file(backbone / "model.safetensors")]
