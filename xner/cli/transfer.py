@@ -187,9 +187,11 @@ def _check_whole_splits(cli: XnerCLI) -> None:
         ("overfit_batches", untrained),
     ):
         value = cli.options.trainer[name]
-        # To Lightning, 1.0 is all batches and 1 is one batch.
-        unlimited = value is None or (isinstance(value, float) and value == 1)
-        if value if name in ("fast_dev_run", "overfit_batches") else not unlimited:
+        if name in ("fast_dev_run", "overfit_batches"):
+            whole = not value
+        else:  # to Lightning, 1.0 is all batches and 1 is one batch
+            whole = value is None or (isinstance(value, float) and value == 1)
+        if not whole:
             raise UserError(f"trainer.{name}={value} {problem}")
 
 

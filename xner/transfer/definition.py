@@ -102,26 +102,26 @@ _OF_SOME_STAGES = ("few_shot", "evaluated", "types")
 """Parts that are empty where they have no effect on a stage."""
 
 
-def check_comparable(definitions: Iterable[Definition], other: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to report a complete stage, as of other seeds or sizes, beside stages of another configuration.
+def check_comparable(definitions: Iterable[Definition], others: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse to report complete stages, as of other seeds or sizes, beside stages of another configuration.
 
     Args:
         definitions: Those of the stages to run.
-        other: The definition of the complete stage, as ``result.json`` has it.
-        folder: Its folder.
+        others: The definitions of the complete stages, as ``result.json`` has them, by their folders.
 
     Raises:
         UserError: If they differ in something that all stages of an experiment have in common.
     """
-    then = _in_common(other)
-    for definition in definitions:
-        now = _in_common(asdict(definition))
-        for name in now:
-            if name in then and now[name] != then[name]:
-                raise UserError(
-                    f"{folder}, which would be in the same report, was run with {name}={then[name]!r}, not "
-                    f"{now[name]!r}; use another --trainer.default_root_dir, or delete the folder"
-                )
+    planned = [_in_common(asdict(definition)) for definition in definitions]
+    for folder, other in others.items():
+        then = _in_common(other)
+        for now in planned:
+            for name in now:
+                if name in then and now[name] != then[name]:
+                    raise UserError(
+                        f"{folder}, which would be in the same report, was run with {name}={then[name]!r}, not "
+                        f"{now[name]!r}; use another --trainer.default_root_dir, or delete the folder"
+                    )
 
 
 def _in_common(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,14 +24,15 @@ REGIMES = {
 SOURCE = "source"
 """The regime of the stages that train on the source languages, which the stages of ``REGIMES`` come after."""
 
-Keep = Literal["none", "source", "last", "all"]
-
 ADAPTED = "adapted"
 """The regime of the stages that adapt the backbone to raw sentences before all others."""
 
 SOUP = "soup-"
 """The beginning of the regime of a soup, before that of the stages that it averages."""
 
+
+Keep = Literal["none", "source", "last", "all"]
+"""Which stages' model folders are kept, see ``TransferOptions``."""
 
 Train = tuple[tuple[str, int | None], ...]
 """The languages that a stage trains on, each with its number of sentences; ``None`` stands for all."""

@@ -150,8 +150,9 @@ def other_stages(experiment: Experiment) -> list[Result]:
     """
     definitions = define(experiment)
     others = [result for result in _results(experiment.root) if result["stage"] not in definitions]
-    for result in others:
-        check_comparable(definitions.values(), result["definition"], experiment.folder(result["stage"]))
+    check_comparable(
+        definitions.values(), {experiment.folder(result["stage"]): result["definition"] for result in others}
+    )
     # The stages of each curve in which every stage starts from the one before, by size: their ids and starts.
     curves: dict[tuple[str, int], dict[int, tuple[str, str | None]]] = {}
     for stage in experiment.stages:
