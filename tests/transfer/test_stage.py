@@ -63,7 +63,9 @@ def test_other_configuration_in_the_folder(run: Run, tiny_backbone: str, tmp_pat
         outcome = run(*command, "--seeds=[43]", other)
         assert_one_line(outcome, 2, "-seed42, which would be in the same report, was run with", told)
     outcome = run(*command, "--source=tr", "--target=en")
-    assert_one_line(outcome, 2, "-seed42, which would be", "was run with evaluated=['en', 'tr'], not ['tr', 'en']")
+    assert_one_line(
+        outcome, 2, "-seed42, which would be", "was run with source=[['en', None], ''], not [['tr', None], '']"
+    )
     assert results(tmp_path / "run") == before
     assert run(*command, "--seeds=[43]").code == 0
     rows = results(tmp_path / "run")

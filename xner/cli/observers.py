@@ -14,7 +14,7 @@ from xner.report import FILES, write_report
 from xner.report.card import CARD, Facts, license_of, measured_scores, write_card
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
-from xner.transfer.result import Result, notes_of
+from xner.transfer.result import Result, notes_of, read_result
 
 
 class Reporter(Observer):
@@ -94,7 +94,7 @@ class Progress(Observer):
     """Show how many stages are complete, and how long the others will take."""
 
     def __init__(self) -> None:
-        self.work: Mapping[str, float] = {}
+        self.work: dict[str, float] = {}
         self.complete = self.stages = 0
         self.began = time.monotonic()
         self.done = 0.0
@@ -109,11 +109,19 @@ class Progress(Observer):
 
     def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
         """Print the complete stages with their scores, and open a bar on a terminal."""
+        self.work = {}
         for stage in experiment.stages:
-            if stage.id in complete:
-                say(f"{stage.id}: complete, {_scores(complete[stage.id])}")
-        self.work = {each.id: experiment.work[each.id] for each in experiment.stages if each.id not in complete}
-        self.stages, self.complete = len(experiment.stages), len(complete)
+            result = complete.get(stage.id)
+            if result is None:
+                self.work[stage.id] = experiment.work[stage.id]
+                continue
+            line = f"{stage.id}: complete, {_scores(result)}"
+            if untested := experiment.untested(result):
+                line += f"; to be tested on {', '.join(untested)}"
+                self.work[stage.id] = experiment.test_work
+            say(line)
+        self.stages = len(experiment.stages)
+        self.complete = self.stages - len(self.work)
         self.began = time.monotonic()
         if sys.stdout.isatty() and self.work:
             form = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
@@ -121,7 +129,10 @@ class Progress(Observer):
             self.bar.set_description(f"stages {self.complete}/{self.stages}", refresh=True)
 
     def stage_begun(self, stage: Stage, experiment: Experiment, trainer: object) -> None:
-        """Print where the stage starts, or what it averages."""
+        """Print where the stage starts, what it averages, or what it is still tested on."""
+        if complete := read_result(experiment.folder(stage.id)):
+            say(f"{stage.id}: is tested on {', '.join(experiment.untested(complete))}")
+            return
         if stage.averages:
             say(f"{stage.id}: averages the weights of {len(stage.averages)} seeds")
             return

@@ -1,4 +1,4 @@
-"""The definition of a stage: everything that its result depends on, and so whether it has to run again."""
+"""The definition of a stage: everything that its weights and scores depend on, and so whether it has to run again."""
 
 import hashlib
 import json
@@ -33,19 +33,19 @@ WITHOUT_EFFECT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """Everything that the result of a stage depends on.
+    """Everything that the weights and the scores of a stage depend on.
 
     Attributes:
         stage: The stage's id.
         train: The languages it trains on, each with its number of sentences; ``None`` stands for all.
         shots: Number of target-language entities per type; ``None`` where the number of sentences is given.
-        evaluated: The languages it is tested on.
         subset_seed: Seed of the subsets.
         parent: The id of the stage it starts from, or those of the stages that it averages, joined by ``+``; ``None``
             for the backbone.
         start_from: The fingerprints of their definitions, or the digest of the backbone.
         batch_sentences: Training sentences per batch, over all processes.
-        sentences: The digest of each split in use.
+        sentences: The digest of each split that its training depends on.
+        tested: The digest of each split that it is tested on, which can be more later.
         types: The entity types, in the order of their labels.
         few_shot: The settings of stages that train on target sentences alone; ``None`` for other stages.
         options: All options of the command but ``WITHOUT_EFFECT``.
@@ -54,20 +54,21 @@ class Definition:
     stage: str
     train: list[list[str | int | None]]
     shots: int | None
-    evaluated: list[str]
     subset_seed: int
     parent: str | None
     start_from: str
     batch_sentences: int
     sentences: dict[str, str]
+    tested: dict[str, str]
     types: list[str]
     few_shot: dict[str, Any] | None
     options: dict[str, Any]
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the definition."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """The SHA-256 of what the weights depend on."""
+        parts = {name: value for name, value in asdict(self).items() if name != "tested"}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def check_same(self, before: Mapping[str, Any], folder: Path) -> None:
         """Refuse to take a stage's result, or its checkpoints, for those of another definition.
@@ -80,7 +81,15 @@ class Definition:
             UserError: If they differ; the text names the first option that does.
         """
         now, then = dict(_named(asdict(self))), dict(_named(before))
-        for name in sorted({*now, *then}):
+        of_training = {_sentences_of(split) for split in (*self.sentences, *before.get("sentences", ()))}
+        # What is tested on one side only does not change the weights.
+        further = {_sentences_of(split) for split in {*self.tested} ^ {*before.get("tested", ())}} - of_training
+        for name in sorted({*now, *then} - further):
+            if name in of_training and (name not in now or name not in then):
+                raise UserError(
+                    f"{folder} was run {'with' if name in then else 'without'} {name}; use another "
+                    "--trainer.default_root_dir, or delete the folder"
+                )
             if name not in now or name not in then:
                 raise UserError(
                     f"{folder} was run by another version of xner, where {name} had another meaning; use another "
@@ -98,7 +107,7 @@ class Definition:
 _OWN_PARTS = ("stage", "training sentences", "shots", "data.subset_seed", "parent", "start_from")
 """Parts of a definition in which the stages of one experiment differ."""
 
-_OF_SOME_STAGES = ("few_shot", "evaluated", "types")
+_OF_SOME_STAGES = ("few_shot", "types")
 """Parts that are empty where they have no effect on a stage."""
 
 
@@ -145,26 +154,27 @@ def define(experiment: Experiment) -> dict[str, Definition]:
     for stage in experiment.stages:
         text = stage.labels == "none"
         trained = experiment.train_split + ("" if stage.labels == "gold" else WORDS)
-        validated, tested = (name + WORDS * text for name in ("validation", experiment.test_split))
+        validated = "validation" + WORDS * text
         splits = [f"{language}/{name}" for language, _ in stage.train for name in (trained, validated)]
         splits += [f"{experiment.oracle}/validation"] if experiment.oracle and not text else []
-        if not text or experiment.pretraining.leave_out_test:
-            splits += [f"{language}/{tested}" for language in experiment.evaluated]
+        tests = [f"{language}/{experiment.test_split}" for language in experiment.evaluated]
         start = "+".join(definitions[each].fingerprint for each in stage.parents) or experiment.backbone_digest
         options = {name: value for name, value in experiment.options.items() if name not in WITHOUT_EFFECT}
         if stage.labels != "gold":
             group = "pretraining" if text else "self_training"
-            options |= {f"{group}.{name}": value for name, value in asdict(getattr(experiment, group)).items()}
+            own = experiment.pretraining if text else experiment.self_training
+            options |= {f"{group}.{name}": value for name, value in asdict(own).items()}
+            splits += [split + WORDS * text for split in tests] if own.leave_out_test else []
         definitions[stage.id] = Definition(
             stage=stage.id,
             train=[[language, samples] for language, samples in stage.train],
             shots=stage.shots,
-            evaluated=[] if text else list(experiment.evaluated),
             subset_seed=stage.seed,
             parent="+".join(stage.parents) or None,
             start_from=start,
             batch_sentences=experiment.batch_sentences,
             sentences={split: experiment.digests[split] for split in splits},
+            tested={} if text else {split: experiment.digests[split] for split in tests},
             types=[] if text else list(experiment.types),
             few_shot=asdict(experiment.few_shot) if stage.adapts else None,
             options=json.loads(json.dumps(options)),
@@ -182,7 +192,11 @@ def _named(definition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in definition.items():
         if name == "options":
             yield from value.items()
-        elif name == "sentences":
-            yield from ((f"sentences of {split}", digest) for split, digest in value.items())
+        elif name in ("sentences", "tested"):
+            yield from ((_sentences_of(split), digest) for split, digest in value.items())
         else:
             yield names.get(name, name), value
+
+
+def _sentences_of(split: str) -> str:
+    return f"sentences of {split}"

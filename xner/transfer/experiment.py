@@ -44,6 +44,7 @@ class Experiment:
         few_shot: The settings of stages that train on target sentences alone.
         epochs: The number of epochs of each stage, by its id; infinity for no limit.
         work: The approximate duration of each stage by its id, in sentences trained on once.
+        test_work: That of testing alone.
         keep: Stages whose model folders are kept.
         select: Which weights are evaluated.
         soup: Whether new heads have the same initial weights with every seed.
@@ -65,6 +66,7 @@ class Experiment:
     few_shot: FewShot
     epochs: Mapping[str, float]
     work: Mapping[str, float]
+    test_work: float = 0.0
     keep: Keep = "source"
     select: TransferSelect = "last"
     soup: bool = False
@@ -103,6 +105,11 @@ class Experiment:
         kept = {"none": False, "source": not stage.size, "last": stage.id not in starts, "all": True}
         return kept[self.keep] or kept[result["keep"]]
 
+    def untested(self, result: Result) -> list[str]:
+        """Return the languages that a complete stage is still to be tested on, as those of a later command."""
+        tested = [each["language"] for each in result["evaluations"]]
+        return [] if "perplexity" in result else [each for each in self.evaluated if each not in tested]
+
     def folder(self, stage: str) -> Path:
         """Return the folder of a stage's result."""
         return self.root / "stages" / stage
@@ -120,7 +127,12 @@ class Observer:
     """Follow an experiment. Every method does nothing unless a subclass overrides it."""
 
     def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
-        """Prepare before the first stage runs; ``complete`` has the results of complete stages, by stage id."""
+        """Prepare before the first stage runs.
+
+        Args:
+            experiment: The experiment.
+            complete: The results of the complete stages, some of which may be ``untested``, by stage id.
+        """
 
     def stage_begun(self, stage: Stage, experiment: Experiment, trainer: pl.Trainer) -> None:
         """Observe the start of a stage, in each process that trains it."""
@@ -176,6 +188,7 @@ def prepare(
         words += [(language, data.test_split) for language in evaluated]
     for split in (data.split_of(*each, tagged=False) for each in dict.fromkeys(words)):
         digests[f"{split}{WORDS}"] = data.encoded(split).digest
+    test_work = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated) / 4
     return Experiment(
         root=root,
         stages=stages,
@@ -194,12 +207,13 @@ def prepare(
             each.id: _work(
                 each,
                 data,
-                evaluated,
+                test_work,
                 sum(sentences[each.id].values()) * (transfer.self_training.rounds if each.labels == "predicted" else 1),
                 epochs=epochs[each.id],
             )
             for each in stages
         },
+        test_work=test_work,
         keep=transfer.keep,
         select=transfer.select,
         soup=transfer.soup,
@@ -219,13 +233,12 @@ def count_sentences(stage: Stage, data: PanxDataModule) -> dict[str, int]:
     return {language: len(data.choose(language, selection)) for language, _ in stage.train}
 
 
-def _work(stage: Stage, data: PanxDataModule, evaluated: Sequence[str], trained: int, *, epochs: float) -> float:
+def _work(stage: Stage, data: PanxDataModule, test_work: float, trained: int, *, epochs: float) -> float:
     """Estimate how long a stage takes, in sentences trained on once; evaluation is about four times as fast."""
     validated = sum(len(data.encoded(data.split_of(each, "validation"))) for each, _ in stage.train)
     if stage.labels == "none":
         return epochs * trained + validated / 2
-    tested = sum(len(data.encoded(data.test_split_of(each))) for each in evaluated)
     if stage.averages:
-        return tested / 4
+        return test_work
     # Where the number of steps ends a stage, its fraction of an epoch is unknown.
-    return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + tested / 4
+    return (1 if math.isinf(epochs) else epochs) * (trained + validated / 4) + test_work

@@ -79,7 +79,7 @@ def run_experiment(
             for observer in observers:
                 observer.experiment_begun(experiment, done)
             _clean_up(experiment, done, others)
-            for result in execute([stage for stage in experiment.stages if stage.id not in done]):
+            for result in execute(_waiting(experiment, done)):
                 done[result["stage"]] = result
                 for observer in observers:
                     observer.stage_completed(result)
@@ -97,9 +97,8 @@ def assist_experiment(experiment: Experiment, train: RunStage) -> None:
     done = complete_stages(experiment)
     try:
         with on_signals(exit_by_signal):
-            for stage in experiment.stages:
-                if stage.id not in done:
-                    train(stage)
+            for stage in _waiting(experiment, done):
+                train(stage)
     except SystemExit:
         sys.exit()  # The first process says that it was stopped; an exit code from here would count as a crash.
 
@@ -109,7 +108,7 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
 
     Raises:
         UserError: If the folder holds a stage, complete or begun, of another configuration.
-        RunError: If it does not hold the weights that an incomplete stage starts from.
+        RunError: If it does not hold the weights that an incomplete stage starts from, or that are still to be tested.
     """
     done: dict[str, Result] = {}
     definitions = define(experiment)
@@ -126,12 +125,15 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
         if result := read_result(folder):
             definitions[stage.id].check_same(result["definition"], folder)
             done[stage.id] = result
+            if untested := experiment.untested(result):
+                _check_model(f"{', '.join(untested)} is to be tested with {stage.id}", experiment, result)
             continue
         if begun := read_begun(experiment.checkpoints(stage.id)):
             definitions[stage.id].check_same(begun, folder)
         for parent in stage.parents:
             if parent in done:
-                _check_parent(stage, experiment, done[parent])
+                needed = f"{stage.id} {'averages' if stage.averages else 'starts from'} {parent}"
+                _check_model(needed, experiment, done[parent])
     return done
 
 
@@ -172,25 +174,35 @@ def other_stages(experiment: Experiment) -> list[Result]:
     return others
 
 
-def _check_parent(stage: Stage, experiment: Experiment, parent: Result) -> None:
-    """Check that a model folder that a stage starts from, or averages, is as its stage wrote it.
+def _waiting(experiment: Experiment, done: Mapping[str, Result]) -> list[Stage]:
+    """Return the stages that are not complete, or still to be tested on a language."""
+    return [stage for stage in experiment.stages if stage.id not in done or experiment.untested(done[stage.id])]
+
+
+def _check_model(needed: str, experiment: Experiment, result: Result) -> None:
+    """Check that the model folder of a complete stage is as the stage wrote it.
+
+    Args:
+        needed: What it is needed for, ending with the stage's id.
+        experiment: The experiment.
+        result: The result of the stage.
 
     Raises:
         RunError: If it is not; with another lineage, a score could be called zero-shot where it is not.
     """
-    folder = experiment.model_folder(parent["stage"])
+    folder = experiment.model_folder(result["stage"])
     if not (folder / "config.json").is_file():
         raise RunError(
-            f"{stage.id} {'averages' if stage.averages else 'starts from'} {parent['stage']}, whose weights are not in "
-            f"{folder}; delete {folder.parent} to train it again (keep=all or last keeps the weights for later sizes)"
+            f"{needed}, whose weights are not in {folder}; delete {folder.parent} to train it again (keep=all keeps "
+            "the weights of every stage)"
         )
     try:
-        same = folder_digest(folder) == parent["model"]
+        same = folder_digest(folder) == result["model"]
     except UserError:  # without a tokenizer
         same = False
     if not same:
         raise RunError(
-            f"{folder} is damaged, or was changed after {parent['stage']} had written it; restore it from a backup, or "
+            f"{folder} is damaged, or was changed after {result['stage']} had written it; restore it from a backup, or "
             f"delete {folder.parent} to train the stage again"
         )
 
@@ -200,11 +212,11 @@ def _clean_up(experiment: Experiment, done: Mapping[str, Result], others: Sequen
     if done or others:
         planned = [done[each.id] for each in experiment.stages if each.id in done]
         write_csv(experiment.root / "results.csv", [*planned, *others])
-    waiting = {parent for stage in experiment.stages if stage.id not in done for parent in stage.parents}
+    needed = {each for stage in _waiting(experiment, done) for each in (stage.id, *stage.parents)}
     for stage in experiment.stages:
         if stage.id in done:
             shutil.rmtree(experiment.checkpoints(stage.id), ignore_errors=True)
-            if stage.id not in waiting and not experiment.keeps(stage, done[stage.id]):
+            if stage.id not in needed and not experiment.keeps(stage, done[stage.id]):
                 remove_folder(experiment.model_folder(stage.id))
 
 

@@ -37,7 +37,7 @@ from xner.transfer.definition import define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
 from xner.transfer.pretraining import mask_text
-from xner.transfer.result import LeftOut, Result, read_result, write_result
+from xner.transfer.result import LeftOut, Result, read_counts, read_result, write_result
 from xner.transfer.resume import ResumeCheckpoint, read_best, write_begun
 from xner.transfer.scoring import evaluate
 from xner.transfer.self_training import label_sentences
@@ -89,7 +89,8 @@ began at the same ones (Wortsman et al. 2022; Schmidt et al. 2023)."""
 def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers: Sequence[Observer] = ()) -> Result:
     """Train, or average, and evaluate a stage whose parents are complete, resuming it where it was stopped.
 
-    Where several processes train the stage, each calls this function, and the first one writes.
+    A complete stage is only tested, on the languages that it has not been tested on. Where several processes train the
+    stage, each calls this function, and the first one writes.
 
     Args:
         stage: The stage.
@@ -116,6 +117,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
         root=folder,
     )
     left_out: LeftOut = {"in_test": 0, "unsure": 0}
+    if complete := read_result(folder):
+        return _test_further(stage, experiment, build, options, complete, observers)
     text = stage.labels == "none"
     if stage.labels == "predicted":
         # A stage of another definition may have left rounds as well.
@@ -174,6 +177,54 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
     if trainer.is_global_zero:
         write_result(folder, result, counts)
         shutil.rmtree(checkpoints, ignore_errors=True)
+        for observer in observers:
+            observer.stage_ended(result, experiment, trainer)
+    trainer.strategy.barrier()
+    return result
+
+
+def _test_further(
+    stage: Stage,
+    experiment: Experiment,
+    build: BuildParts,
+    options: StageOptions,
+    complete: Result,
+    observers: Sequence[Observer],
+) -> Result:
+    """Test a complete stage on the languages that it has not been tested on.
+
+    Args:
+        stage: The stage.
+        experiment: Its experiment.
+        build: Makes the parts of a stage.
+        options: The stage's own options.
+        complete: Its result so far.
+        observers: What is told of the start and the end.
+
+    Returns:
+        The result with the further evaluations.
+    """
+    began = time.monotonic()
+    folder, model_folder = experiment.folder(stage.id), experiment.model_folder(stage.id)
+    trainer, model, data = build(replace(options, parent=model_folder))
+    model.configure_model(data.tag_set)  # that of all languages
+    data.test_languages = experiment.untested(complete)
+    if stage.labels == "predicted":
+        data.labels = "predicted"  # the tags of its training sentences are not read
+    for observer in observers:
+        observer.stage_begun(stage, experiment, trainer)
+    evaluations, counts = evaluate(run_test(trainer, model, data), data, read_history(str(model_folder)))
+    splits = [(each["language"], each["split"]) for each in complete["evaluations"]]
+    counts |= {split: read_counts(folder, *split) for split in splits}
+    tested = complete["definition"]["tested"] | define(experiment)[stage.id].tested
+    result: Result = {
+        **complete,
+        "evaluations": [*complete["evaluations"], *evaluations],
+        "seconds": round(complete["seconds"] + time.monotonic() - began, 1),
+        "definition": {**complete["definition"], "tested": tested},
+    }
+    if trainer.is_global_zero:
+        write_result(folder, result, counts)
         for observer in observers:
             observer.stage_ended(result, experiment, trainer)
     trainer.strategy.barrier()
