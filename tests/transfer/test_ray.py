@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import results
 from tests.transfer.test_restart import NEVER, assert_same_run, run, transfer, two_targets
 from xner.cli.main import main
 from xner.errors import RunError, UserError
@@ -111,6 +112,22 @@ def test_same_results(tiny_backbone: str, tmp_path: Path) -> None:
     assert code == 0, line
     assert out.count(": complete, F1 ") >= 3
     assert_same_run(tmp_path / "ray", tmp_path / "serial")
+
+
+@pytest.mark.usefixtures("ray")
+def test_further_languages(tiny_backbone: str, tmp_path: Path) -> None:
+    """Complete stages are tested on languages that a later command adds."""
+    options = [*two_targets(tmp_path / "source"), "--target=tr", "--sizes=[10]", "--keep=all", "--executor=ray"]
+    command = transfer(tmp_path / "run", tiny_backbone, *options)
+    for further, languages in ([], {"en", "tr"}), (["--data.test_languages=[de]"], {"en", "tr", "de"}):
+        code, _, line = run(NEVER, [*command, *further])
+        assert code == 0, line
+        rows = results(tmp_path / "run")
+        stages = {row["stage"] for row in rows}
+        assert len(stages) == 6
+        assert {(row["stage"], row["eval_language"]) for row in rows} == {
+            (stage, language) for stage in stages for language in languages
+        }
 
 
 def test_without_ray(

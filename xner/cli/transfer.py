@@ -30,7 +30,7 @@ from xner.transfer.experiment import Experiment, count_sentences, prepare
 from xner.transfer.options import FewShot, TransferOptions
 from xner.transfer.plan import SOUP, Stage, as_languages, plan
 from xner.transfer.pretraining import Pretraining
-from xner.transfer.result import Result, read_result
+from xner.transfer.result import Result
 from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
 from xner.transfer.self_training import SelfTraining
 from xner.transfer.stage import run_stage
@@ -323,4 +323,4 @@ class RemoteStage:
         folder.mkdir(parents=True, exist_ok=True)
         # A worker whose command was killed may still be at this stage, and complete it.
         with FileLock(folder / ".lock"):
-            return read_result(folder) or run_stage(stage, self.experiment, cli.build, [StageRuns()])
+            return run_stage(stage, self.experiment, cli.build, [StageRuns()])

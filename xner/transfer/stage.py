@@ -118,7 +118,8 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
     )
     left_out: LeftOut = {"in_test": 0, "unsure": 0}
     if complete := read_result(folder):
-        return _test_further(stage, experiment, build, options, complete, observers)
+        untested = experiment.untested(complete)
+        return _test_further(stage, experiment, build, options, complete, observers) if untested else complete
     text = stage.labels == "none"
     if stage.labels == "predicted":
         # A stage of another definition may have left rounds as well.
