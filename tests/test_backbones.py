@@ -213,10 +213,10 @@ def rewrite(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "tag --model",
         "fit --data.source=sample --model.backbone",
-        "new-backbone --output out --tokenizer",
-        "explore --source sample --tokenizer",
+        pytest.param("tag --model", marks=pytest.mark.slow),
+        pytest.param("new-backbone --output out --tokenizer", marks=pytest.mark.slow),
+        pytest.param("explore --source sample --tokenizer", marks=pytest.mark.slow),
     ],
 )
 def test_text_cannot_allow_code(command: str, tmp_path: Path) -> None:

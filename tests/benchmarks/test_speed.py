@@ -30,9 +30,10 @@ def figures(content: object) -> list[float]:
     ("peers", "precisions"),
     [
         (["as it comes"], ["float32"]),
-        pytest.param(["as it comes", "at its best"], ["float32", "bfloat16"], marks=pytest.mark.slow),
+        (["as it comes", "at its best"], ["float32", "bfloat16"]),
     ],
 )
+@pytest.mark.slow
 def test_all_sides_do_the_same(
     peers: list[str], precisions: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +154,7 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"| {what} | " in table for what in seconds)
 
 
+@pytest.mark.slow
 def test_dashboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A fit with W&B and one without are both run and timed, and set against each other."""
     output = tmp_path / "dashboard.json"

@@ -387,7 +387,7 @@ class TestFile:
         assert written(tmp_path / "run") == []
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_processes(run: Run, model: Path, source: Path, tmp_path: Path, number: int) -> None:
     """Several processes write one process's bytes, scores included, where batches have one sentence each."""
     flags = ["--data.test_languages=[en,tr]", "--data.evaluation_pieces=1"]

@@ -49,7 +49,7 @@ def assert_same_logits(network: torch.nn.Module, path: Path) -> None:
         assert np.abs(logits - expected)[mask > 0].max() < 1e-4
 
 
-@pytest.mark.parametrize("family", ["mbert", "mdeberta"])
+@pytest.mark.parametrize("family", ["mbert", pytest.param("mdeberta", marks=pytest.mark.slow)])
 def test_other_families(family: str, tmp_path: Path) -> None:
     """BERT and DeBERTa are exported as well."""
     backbone = make(family, tmp_path / "backbone")
@@ -58,7 +58,7 @@ def test_other_families(family: str, tmp_path: Path) -> None:
     assert_same_logits(network, tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("opset", [pytest.param(18, marks=pytest.mark.slow), 23])
 def test_opsets(model: str, opset: int, tmp_path: Path) -> None:
     """The oldest and the newest operator set give the logits of the network, for any batch size and length."""
     network = load_network(model).network

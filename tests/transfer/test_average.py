@@ -20,11 +20,11 @@ from xner.report.analysis import analyse
 from xner.report.runs import load_run
 from xner.transfer.resume import ResumeCheckpoint
 
+AVERAGED = ("--sizes=[40]", "--select=average", "--keep=all", "--model.weight_decay=0.5")
 
-def test_average_of_epochs(
-    tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each stage ends with the average of what its epochs ended with, however often it is stopped."""
+
+def test_average_of_epochs(tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage ends with the average of what its epochs ended with."""
     saved: dict[str, list[dict[str, torch.Tensor]]] = {}
     save = ResumeCheckpoint.on_train_epoch_end
 
@@ -33,8 +33,7 @@ def test_average_of_epochs(
         saved.setdefault(self.last.parts[-3], []).append({**pl_module.state_dict()})
 
     monkeypatch.setattr(ResumeCheckpoint, "on_train_epoch_end", noted)
-    options = ("--sizes=[40]", "--select=average", "--keep=all", "--model.weight_decay=0.5")
-    main(transfer(tmp_path / "whole", tiny_backbone, *options))
+    main(transfer(tmp_path / "whole", tiny_backbone, *AVERAGED))
     assert saved.keys() == {"source-en-seed42", "progressive-tr-40-seed42"}
     for stage, epochs in saved.items():
         found = load_file(tmp_path / "whole" / "stages" / stage / "model" / "model.safetensors")
@@ -44,8 +43,13 @@ def test_average_of_epochs(
             torch.testing.assert_close(value.double(), each.mean(dim=0), rtol=6e-8, atol=0)
         assert any(not torch.equal(value, epochs[-1][f"network.model.{name}"]) for name, value in found.items())
 
+
+@pytest.mark.slow
+def test_interrupted_average(tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The average of epochs is the same however often a stage is stopped."""
+    main(transfer(tmp_path / "whole", tiny_backbone, *AVERAGED))
     # English has 600 sentences, so an epoch has 19 steps.
-    command = transfer(tmp_path / "cut", tiny_backbone, *options)
+    command = transfer(tmp_path / "cut", tiny_backbone, *AVERAGED)
     assert run_process(("step", 29, signal.SIGTERM), command)[0] == 143
     assert run_process(("model", 1, signal.SIGKILL), command)[0] == -signal.SIGKILL
     assert run_process(("part of last.ckpt", 2, signal.SIGKILL), command)[0] == -signal.SIGKILL
