@@ -14,6 +14,7 @@ from tests.commands import change_result
 from xner.errors import RunError
 from xner.report import write_report
 from xner.report.figure_style import COLOURS
+from xner.report.matrix import score_matrix
 from xner.report.runs import load_run
 
 Write = Callable[..., Path]
@@ -115,6 +116,23 @@ def test_page_shows_each_part(tmp_path: Path, write_run: Write) -> None:
     assert all(f"{100 * evaluation['f1']:.2f}" in shown for each in results for evaluation in each["evaluations"])
     assert re.search(r'<mark class="predicted" style="--type: var\(--(blue|orange|green)\)">', text)
     assert "✗" in shown
+
+
+def test_runs_of_other_sources(tmp_path: Path, write_run: Write) -> None:
+    """The title names the sources of all runs, and averages are over languages that none of them trained on."""
+    runs = [write_run(tmp_path / name, sizes=(250,), targets=("tr", "de")) for name in ("one", "two")]
+    shutil.copytree(runs[1], tmp_path / "three")
+    runs.append(tmp_path / "three")
+    for run, languages in zip(runs[1:], (["de"], ["en", "de"]), strict=True):
+        path = run / "stages" / "source-en-seed42" / "result.json"
+        change_result(path, lambda result, languages=languages: result.update(train_languages=languages))
+    text, page = report(tmp_path, *runs)
+    assert "Cross-lingual transfer: English, German or English + German → German and Turkish</title>" in text
+    assert any("trained on English, German or English + German, evaluated" in part for part in page.text)
+    matrix = score_matrix([load_run(run) for run in runs])
+    assert matrix
+    assert matrix.languages == ["en", "de", "tr"]
+    assert [row.average for row in matrix.rows] == [row.cells[2] and row.cells[2].f1 for row in matrix.rows]
 
 
 def test_languages_are_spelled_out(tmp_path: Path, write_run: Write) -> None:

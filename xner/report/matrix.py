@@ -36,8 +36,8 @@ class MatrixRow(NamedTuple):
         regime: The regime.
         size: Number of target sentences, or of entities per type; 0 for source stages.
         cells: F1 on each language; ``None`` where not all stages were evaluated on it. *Length:* languages.
-        average: Mean F1 over the languages that are not source languages, as in XTREME (Hu et al. 2020); ``None`` if
-            one has no score, or there is none.
+        average: Mean F1 over the languages that are source languages of no row, so that rows can be compared; ``None``
+            if one has no score, or there is none.
     """
 
     run: str
@@ -78,12 +78,13 @@ def score_matrix(runs: Sequence[Run]) -> Matrix | None:
     languages = list(dict.fromkeys([*(each for some in sources for each in some), *evaluated]))
     if len(languages) <= 2:
         return None
+    trained = {language for some in sources for language in some}
     columns = {language: _column(runs, groups, language) for language in languages}
     rows = []
     for key, _ in groups.items():
         number, regime, target, size = key
         cells = [columns[language].get(key) for language in languages]
-        others = [cell for language, cell in zip(languages, cells, strict=True) if language not in sources[number]]
+        others = [cell for language, cell in zip(languages, cells, strict=True) if language not in trained]
         scores = [cell.f1 for cell in others if cell]
         average = float(np.mean(scores)) if scores and len(scores) == len(others) else None
         rows.append(MatrixRow(runs[number].name, sources[number], target, regime, size, cells, average))

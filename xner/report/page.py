@@ -130,7 +130,7 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -
         sizes=sorted({point.size for point in points}),
         compared=[(same[0], found) for same in _by_target(analyses) if (found := compare(same[0], same[1:]))],
         matrix=matrix,
-        matrix_sources=matrix.rows[0].sources if matrix else [],
+        trained=_trained(matrix, analyses),
         targets=[*dict.fromkeys(language_name(each.target) for each in analyses)],
         names=[*dict.fromkeys(each.run_name for each in analyses)],
         language_name=language_name,
@@ -146,6 +146,17 @@ def _by_target(analyses: Sequence[Analysis]) -> list[list[Analysis]]:
     for each in analyses:
         groups.setdefault(each.target, []).append(each)
     return [*groups.values()]
+
+
+def _trained(matrix: Matrix | None, analyses: Sequence[Analysis]) -> str:
+    """Name the source languages of all runs, as ``English and French`` or ``English, German or English + German``."""
+    if not matrix:
+        return language_name(analyses[0].source)
+    sets = list(dict.fromkeys(tuple(map(language_name, row.sources)) for row in matrix.rows if row.sources))
+    if len(sets) == 1:
+        return " and ".join(sets[0])
+    names = [" + ".join(names) for names in sets]
+    return f"{', '.join(names[:-1])} or {names[-1]}" if names else language_name(analyses[0].source)
 
 
 def _how(regime: str) -> str:
