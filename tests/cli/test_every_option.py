@@ -70,7 +70,6 @@ LEGAL: Mapping[str, frozenset[str | None]] = {
     "sizes": frozenset({"[1]"}),
     "seeds": frozenset({"[1]"}),
     "few_shot.learning_rate": POSITIVE,
-    "gpus_per_stage": NONE,
     "self_training.confidence": NONE,
     "pretraining.learning_rate": POSITIVE,
     "plan": frozenset({MISSING}),

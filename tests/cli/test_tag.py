@@ -214,6 +214,23 @@ def test_resume_of_another_format(run: Run, tagging_model: str, tmp_path: Path) 
                 assert path.read_bytes() == before
 
 
+def test_resume_with_other_fields(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """A file whose entities have the other names of fields is not continued; a text that looks like them may be."""
+    path = tmp_path / "tagged.jsonl"
+    command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path]
+    for fields, other in ("xner", "transformers"), ("transformers", "xner"):
+        assert run(*command, f"--fields={fields}", TURING).code == 0
+        before = path.read_bytes()
+        assert b'"entities": [{"' in before
+        assert_one_line(run(*command, f"--fields={other}", "--resume", TURING), 2, "has another format", "--fields")
+        assert path.read_bytes() == before
+        assert run(*command, f"--fields={fields}", "--resume", TURING, "Ankara").code == 0
+        assert path.read_bytes().count(b"\n") == 2
+    text = f'x", "entities": [{{"score": {TURING}'
+    assert run(*command, text).code == 0
+    assert run(*command, "--resume", text, "Ankara").code == 0
+
+
 def test_standard_input_is_read_like_a_file(
     run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

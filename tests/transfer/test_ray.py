@@ -144,6 +144,7 @@ def test_without_ray(
     ("options", "told"),
     [
         (["--gpus_per_stage=2"], "gpus_per_stage=2.0 is not between 0 and 1"),
+        (["--executor=serial", "--gpus_per_stage=1"], "gpus_per_stage=1.0 has no effect with executor=serial"),
         (["--trainer.devices=2"], "executor=ray runs each stage in one process, not in 2"),
     ],
 )

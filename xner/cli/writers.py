@@ -19,6 +19,9 @@ from xner.words import split_words
 _ENTITY = re.compile(rb"T\d+\t\S+ \d+ \d+\t|[^\n]*\Z")
 """The beginning of a line of an entity in an ``.ann`` file, or a last line that may be cut off."""
 
+_FIRST_FIELD = re.compile(rb', "entities": \[\{"(\w+)"')
+"""The name of the first field of an entity in JSON; in a text, a quotation mark is escaped."""
+
 
 class LinesWriter:
     """Write each text as one or several lines.
@@ -50,7 +53,7 @@ class LinesWriter:
                 if not self.began(file.read(4096)):
                     raise UserError(
                         f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; use "
-                        "the --format that it was written with, or another file"
+                        "the --format and --fields that it was written with, or another file"
                     )
             self.texts, self.size, self.last = _whole_texts(self.path, self.ends)
 
@@ -113,10 +116,11 @@ class LinesWriter:
         """
         return json.loads(lines)["text"]
 
-    @staticmethod
-    def began(beginning: bytes) -> bool:
+    def began(self, beginning: bytes) -> bool:
         """Return whether the beginning of a file, which may be cut off, has this format."""
-        return _agree(beginning, b'{"text": ')
+        field = _FIRST_FIELD.search(beginning)
+        of_fields = not field or (field[1] == b"type") == (self.fields == "xner")
+        return _agree(beginning, b'{"text": ') and of_fields
 
     @staticmethod
     def ends(line: bytes) -> bool:
@@ -141,8 +145,7 @@ class ConllWriter(LinesWriter):
         """Return the words of a complete text in the file."""
         return [line.partition("\t")[0] for line in lines.split("\n") if line]
 
-    @staticmethod
-    def began(beginning: bytes) -> bool:
+    def began(self, beginning: bytes) -> bool:
         """Return whether the first line is blank, has two columns, or is cut off."""
         first, end, _ = beginning.partition(b"\n")
         return not end or not first or first.count(b"\t") == 1
@@ -172,8 +175,7 @@ class HtmlWriter(LinesWriter):
         """Return a complete paragraph of the file without its entities; before the first one is the page's head."""
         return without_marks(lines[lines.rfind("\n", 0, -1) + 1 :])
 
-    @staticmethod
-    def began(beginning: bytes) -> bool:
+    def began(self, beginning: bytes) -> bool:
         """Return whether it is the beginning of a page."""
         return _agree(beginning, HTML_HEAD.encode())
 
@@ -208,8 +210,7 @@ class BratWriter(LinesWriter):
         """Return a complete line of the file."""
         return lines.removesuffix("\n")
 
-    @staticmethod
-    def began(beginning: bytes) -> bool:
+    def began(self, beginning: bytes) -> bool:
         """Return whether it is text, which anything may be."""
         return True
 

@@ -135,6 +135,11 @@ class TransferOptions:
             raise UserError("trainer.max_epochs=-1 has no end, but every stage needs one; use a number, or max_steps")
         if self.gpus_per_stage is not None and not 0 <= self.gpus_per_stage <= 1:
             raise UserError(f"gpus_per_stage={self.gpus_per_stage} is not between 0 and 1; use one of them, or null")
+        if self.gpus_per_stage is not None and self.executor != "ray":
+            raise UserError(
+                f"gpus_per_stage={self.gpus_per_stage} has no effect with executor={self.executor}; use executor=ray, "
+                "or leave it out"
+            )
         self.few_shot.check(epochs)
         if self.few_shot.min_steps and self.few_shot.min_steps > steps:
             raise UserError(
