@@ -16,7 +16,8 @@ def table(path: Path) -> list[str]:
     """Format test F1 by regime and number of target sentences as the lines of a Markdown table.
 
     Args:
-        path: A results.csv of one target language. Its source stages are the column zero-shot.
+        path: A results.csv of one target language. Its source stages are the column zero-shot, but for regimes that do
+            not start from them.
 
     Returns:
         The lines: the mean over seeds in percent and, of two or more, the standard deviation.
@@ -30,16 +31,17 @@ def table(path: Path) -> list[str]:
             assert (row["zero_shot"] == "True") == (row["regime"].removeprefix(SOUP) == SOURCE), row["stage"]
             size = int(row["target_samples"])
             scores.setdefault(row["regime"], {}).setdefault(size, []).append(100 * float(row["f1"]))
-    zero_shot = {soup: scores.pop(soup + SOURCE, {}).get(0) for soup in ("", SOUP)}
+    sources = {soup: scores.pop(soup + SOURCE, {}).get(0) for soup in ("", SOUP)}
     sizes = sorted({size for regime in scores.values() for size in regime})
-    return [
+    lines = [
         f"| {language_name(target)} sentences | 0 (zero-shot) | {' | '.join(f'{size:,}' for size in sizes)} |",
         f"| --- |{' --- |' * (len(sizes) + 1)}",
-        *(
-            _line(regime_name(regime), [zero_shot[SOUP if regime.startswith(SOUP) else ""], *map(of.get, sizes)])
-            for regime, of in scores.items()
-        ),
     ]
+    for regime, of_size in scores.items():
+        from_backbone = regime.removeprefix(SOUP) in ("scratch", "joint")
+        start = None if from_backbone else sources[SOUP if regime.startswith(SOUP) else ""]
+        lines.append(_line(regime_name(regime), [start, *map(of_size.get, sizes)]))
+    return lines
 
 
 def _line(name: str, cells: list[list[float] | None]) -> str:
