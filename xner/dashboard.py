@@ -224,7 +224,12 @@ class StageRuns(Observer):
                 measured |= {"perplexity/before": found["before"], "perplexity/after": found["after"]}
             _summarize(dashboard, result["evaluations"], **measured)
             if unseen and result["regime"] == "source":
-                dashboard.describe(folder=experiment.root, job_type="zero-shot", stage=f"zero-shot-{result['stage']}")
+                dashboard.describe(
+                    folder=experiment.root,
+                    job_type="zero-shot",
+                    stage=f"zero-shot-{result['stage']}",
+                    known_as=experiment.folder(result["stage"]) / "wandb-zero-shot-id",
+                )
                 _summarize(dashboard, unseen)
 
 

@@ -129,6 +129,10 @@ def test_runs_of_other_sources(tmp_path: Path, write_run: Write) -> None:
     text, page = report(tmp_path, *runs)
     assert "Cross-lingual transfer: English, German or English + German → German and Turkish</title>" in text
     assert any("trained on English, German or English + German, evaluated" in part for part in page.text)
+    assert "(zero-shot)" not in text[: text.index("</header>")]  # German is a source of some
+    assert [name for name in ("one", "two", "three") if f'<td class="text">{name}</td><th scope="row">' in text] == [
+        "one", "two", "three",
+    ]  # fmt: skip
     matrix = score_matrix([load_run(run) for run in runs])
     assert matrix
     assert matrix.languages == ["en", "de", "tr"]
@@ -139,6 +143,7 @@ def test_languages_are_spelled_out(tmp_path: Path, write_run: Write) -> None:
     """Titles, headings and captions name languages; codes are left to the ids of stages and to the configuration."""
     text, page = report(tmp_path, write_run(tmp_path / "run"))
     assert "<title>Cross-lingual transfer: English → Turkish (run)</title>" in text
+    assert "without Turkish training data (zero-shot)" in text[: text.index("</header>")]
     assert "Turkish F1 by number of Turkish training sentences" in page.text
     parts = re.findall(r"<(h\d|th|figcaption|p|dt)\b[^>]*>(.*?)</\1>", text, re.S)
     prose = re.sub(r"<code>.*?</code>|<[^>]*>", "", " ".join(content for _, content in parts))

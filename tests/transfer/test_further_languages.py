@@ -1,5 +1,6 @@
 """A command with further languages tests complete stages on them, with the weights that were kept."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -82,10 +83,32 @@ def test_weights_not_kept(run: Run, tiny_backbone: str, three: Path, tmp_path: P
     assert run(*later).code == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
     outcome = run(*later, ALL)
-    assert_one_line(
-        outcome, 1, "de is to be tested with progressive-tr-20-seed42, whose weights are not in", "keep=all"
-    )
+    told = "de is to be tested with stages whose weights were not kept (progressive-tr-20-seed42); use another"
+    assert_one_line(outcome, 1, told, "--keep all")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != ".lock"} == before
+
+
+def test_stopped_before_the_card(run: Run, tiny_backbone: str, three: Path, tmp_path: Path) -> None:
+    """A card that is older than the scores is written again, and a lost file of counts ends before any test."""
+    later = command(tmp_path / "run", tiny_backbone, three, "--keep=all", "--trainer.logger=true")
+    assert run(*later).code == 0
+    stage = tmp_path / "run" / "stages" / "source-en-seed42"
+    card = stage / "model" / "README.md"
+    old = card.read_bytes()
+    kept = (stage / "counts.npz").rename(tmp_path / "counts.npz")
+    outcome = run(*later, ALL)
+    assert outcome.code == 1
+    assert f"{stage / 'counts.npz'} is damaged" in outcome.err
+    assert outcome.err.endswith(f"delete {stage} to run the stage again\n")
+    kept.rename(stage / "counts.npz")
+    assert run(*later, ALL).code == 0
+    new = card.read_bytes()
+    assert new != old
+    assert [path.name for path in (stage / "logs").iterdir()] == ["version_0"]
+    card.write_bytes(old)
+    os.utime(card, ns=(0, 0))
+    assert run(*later, ALL).code == 0
+    assert card.read_bytes() == new
 
 
 def test_other_test_sentences(run: Run, tiny_backbone: str, three: Path, tmp_path: Path) -> None:
@@ -103,7 +126,9 @@ def test_left_out_of_self_training(run: Run, tiny_backbone: str, three: Path, tm
     student = ["--regimes=[self_training]", "--keep=all", "--self_training.confidence=0"]
     later = command(tmp_path / "run", tiny_backbone, three, *student)
     assert run(*later).code == 0
-    told = "self_training-tr-20-seed42 was run without sentences of de/test; use another --trainer.default_root_dir"
+    told = (
+        "-seed42 was run without sentences of de/test, which self_training.leave_out_test=true leaves out; use another"
+    )
     assert_one_line(run(*later, ALL), 2, told)
     other = command(tmp_path / "other", tiny_backbone, three, *student, "--self_training.leave_out_test=false")
     assert run(*other).code == 0

@@ -48,11 +48,12 @@ class Cards(Observer):
         self.license: str | None = experiment.options["license"]
 
     def experiment_begun(self, experiment: Experiment, complete: Mapping[str, Result]) -> None:
-        """Write the cards that are missing, as after an interruption, or damaged, and those with another license."""
+        """Write the cards that are missing or old, as after an interruption, or damaged, or have another license."""
         for result in complete.values():
             card = experiment.model_folder(result["stage"]) / CARD
+            scored = (experiment.folder(result["stage"]) / "result.json").stat().st_mtime_ns
             try:
-                current = card.is_file() and license_of(card) == self.license
+                current = card.is_file() and card.stat().st_mtime_ns >= scored and license_of(card) == self.license
             except RunError:
                 current = False
             if not current:

@@ -123,8 +123,11 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -
         "notes": notes_of,
         "trained_on": lambda result: trained_on(result, language_name),
     }  # fmt: skip
+    runs = [view_run(each, f"run{number}-" if several else "") for number, each in enumerate(analyses, 1)]
+    sources = {each.source for each in analyses}.union(*(row.sources for row in matrix.rows) if matrix else ())
     page = environment.get_template("page.html.j2").render(
-        runs=[view_run(each, f"run{number}-" if several else "") for number, each in enumerate(analyses, 1)],
+        runs=runs,
+        zero_shot=all(run.start == "zero-shot" and run.analysis.target not in sources for run in runs),
         regimes={name: _how(name) for name in dict.fromkeys(point.regime for point in points)},
         seeds=sorted({each["seed"] for analysis in analyses for each in analysis.run.results} - {None}),
         sizes=sorted({point.size for point in points}),

@@ -86,8 +86,12 @@ class Definition:
         further = {_sentences_of(split) for split in {*self.tested} ^ {*before.get("tested", ())}} - of_training
         for name in sorted({*now, *then} - further):
             if name in of_training and (name not in now or name not in then):
+                # The languages that are tested change a training that leaves out their test sentences.
+                left_out = (
+                    f", which {each}=true leaves out" for each in self.options if each.endswith("leave_out_test")
+                )
                 raise UserError(
-                    f"{folder} was run {'with' if name in then else 'without'} {name}; use another "
+                    f"{folder} was run {'with' if name in then else 'without'} {name}{next(left_out, '')}; use another "
                     "--trainer.default_root_dir, or delete the folder"
                 )
             if name not in now or name not in then:

@@ -105,6 +105,7 @@ class Result(TypedDict):
     of a soup, they are those of the first stage that it averages. ``types`` are the entity types, in the order of their
     labels. An ``adapted`` stage, which has no head, has a ``perplexity`` and no evaluations. ``max_epochs`` is the
     number of epochs that was asked for, ``None`` for no limit and of a soup; ``keep`` is the option of its command;
+    ``versions`` are those that trained it, ``seconds`` the time of training and of all tests, also of later commands;
     ``model`` is the digest of the model folder, see ``xner.backbone.weights.folder_digest``.
     """
 
@@ -239,7 +240,16 @@ def read_counts(folder: Path, language: str, split: str) -> Counts:
             counts = Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
         _check_counts(counts)
         return counts
-    except (BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
+    except (
+        FileNotFoundError,
+        BadZipFile,
+        EOFError,
+        KeyError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        zlib.error,
+    ) as error:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
 

@@ -125,8 +125,6 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
         if result := read_result(folder):
             definitions[stage.id].check_same(result["definition"], folder)
             done[stage.id] = result
-            if untested := experiment.untested(result):
-                _check_model(f"{', '.join(untested)} is to be tested with {stage.id}", experiment, result)
             continue
         if begun := read_begun(experiment.checkpoints(stage.id)):
             definitions[stage.id].check_same(begun, folder)
@@ -134,6 +132,7 @@ def complete_stages(experiment: Experiment) -> dict[str, Result]:
             if parent in done:
                 needed = f"{stage.id} {'averages' if stage.averages else 'starts from'} {parent}"
                 _check_model(needed, experiment, done[parent])
+    _check_testable(experiment, [result for result in done.values() if experiment.untested(result)])
     return done
 
 
@@ -177,6 +176,25 @@ def other_stages(experiment: Experiment) -> list[Result]:
 def _waiting(experiment: Experiment, done: Mapping[str, Result]) -> list[Stage]:
     """Return the stages that are not complete, or still to be tested on a language."""
     return [stage for stage in experiment.stages if stage.id not in done or experiment.untested(done[stage.id])]
+
+
+def _check_testable(experiment: Experiment, untested: Sequence[Result]) -> None:
+    """Check that the weights of complete stages that are still to be tested were kept.
+
+    Raises:
+        RunError: If they were not, or were changed.
+    """
+    without = [each for each in untested if not (experiment.model_folder(each["stage"]) / "config.json").is_file()]
+    if without:
+        names = [each["stage"] for each in without]
+        some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise RunError(
+            f"{', '.join(experiment.untested(without[0]))} is to be tested with stages whose weights were not kept "
+            f"({some}); use another --trainer.default_root_dir, or delete their folders in "
+            f"{experiment.root / 'stages'} and train them again with --keep all"
+        )
+    for each in untested:
+        _check_model(f"{', '.join(experiment.untested(each))} is to be tested with {each['stage']}", experiment, each)
 
 
 def _check_model(needed: str, experiment: Experiment, result: Result) -> None:

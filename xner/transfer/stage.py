@@ -214,9 +214,11 @@ def _test_further(
         data.labels = "predicted"  # the tags of its training sentences are not read
     for observer in observers:
         observer.stage_begun(stage, experiment, trainer)
-    evaluations, counts = evaluate(run_test(trainer, model, data), data, read_history(str(model_folder)))
+    # The curves of a stage are those of its training.
+    trainer.loggers = [each for each in trainer.loggers if not isinstance(each, CSVLogger)]
     splits = [(each["language"], each["split"]) for each in complete["evaluations"]]
-    counts |= {split: read_counts(folder, *split) for split in splits}
+    before = {split: read_counts(folder, *split) for split in splits}
+    evaluations, counts = evaluate(run_test(trainer, model, data), data, read_history(str(model_folder)))
     tested = complete["definition"]["tested"] | define(experiment)[stage.id].tested
     result: Result = {
         **complete,
@@ -225,7 +227,7 @@ def _test_further(
         "definition": {**complete["definition"], "tested": tested},
     }
     if trainer.is_global_zero:
-        write_result(folder, result, counts)
+        write_result(folder, result, before | counts)
         for observer in observers:
             observer.stage_ended(result, experiment, trainer)
     trainer.strategy.barrier()
