@@ -190,13 +190,14 @@ def test_transfer(
 
 
 LOADED = "model.backbone='{folder}' cannot be loaded (*"
+NO_TOKENIZER = "model.backbone='{folder}' has no tokenizer.json; add that of the original backbone"
 REPLACED = "{folder}/lineage.json does not describe the weights beside it*"
 
 FIT = {
     "config.yaml": Fates(LEFT, LEFT, LEFT),
     "model/config.json": Fates(LOADED, LOADED, "model.backbone='{folder}' holds no config.json*"),
     "model/model.safetensors": Fates(LOADED, REPLACED, "model.backbone='{folder}' holds no model.safetensors*"),
-    "model/tokenizer.json": Fates("{file} is damaged (*", "{file} is damaged (*", LOADED),
+    "model/tokenizer.json": Fates("{file} is damaged (*", "{file} is damaged (*", NO_TOKENIZER),
     "model/tokenizer_config.json": Fates("{file} is damaged (*", "{file} is damaged (*", LEFT),
     "model/lineage.json": Fates(
         "{file} is not a lineage*", "{file} is not a lineage*", "{folder}/seen.safetensors says*"
