@@ -85,19 +85,16 @@ class Definition:
         # What is tested on one side only does not change the weights.
         further = {_sentences_of(split) for split in {*self.tested} ^ {*before.get("tested", ())}} - of_training
         for name in sorted({*now, *then} - further):
-            if name in of_training and (name not in now or name not in then):
-                # The languages that are tested change a training that leaves out their test sentences.
-                left_out = (
-                    f", which {each}=true leaves out" for each in self.options if each.endswith("leave_out_test")
-                )
-                raise UserError(
-                    f"{folder} was run {'with' if name in then else 'without'} {name}{next(left_out, '')}; use another "
-                    "--trainer.default_root_dir, or delete the folder"
-                )
             if name not in now or name not in then:
+                difference = f"by another version of xner, where {name} had another meaning"
+                if name in of_training:
+                    # The languages that are tested change a training that leaves out their test sentences.
+                    left_out = (
+                        f", which {each}=true leaves out" for each in self.options if each.endswith("leave_out_test")
+                    )
+                    difference = f"{'with' if name in then else 'without'} {name}{next(left_out, '')}"
                 raise UserError(
-                    f"{folder} was run by another version of xner, where {name} had another meaning; use another "
-                    "--trainer.default_root_dir, or delete the folder"
+                    f"{folder} was run {difference}; use another --trainer.default_root_dir, or delete the folder"
                 )
             if now[name] != then[name]:
                 run = f"with {name}={then[name]!r}, not {now[name]!r}"

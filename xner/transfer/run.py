@@ -184,8 +184,7 @@ def _check_testable(experiment: Experiment, untested: Sequence[Result]) -> None:
     Raises:
         RunError: If they were not, or were changed.
     """
-    without = [each for each in untested if not (experiment.model_folder(each["stage"]) / "config.json").is_file()]
-    if without:
+    if without := [each for each in untested if not _has_model(experiment, each)]:
         names = [each["stage"] for each in without]
         some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise RunError(
@@ -195,6 +194,10 @@ def _check_testable(experiment: Experiment, untested: Sequence[Result]) -> None:
         )
     for each in untested:
         _check_model(f"{', '.join(experiment.untested(each))} is to be tested with {each['stage']}", experiment, each)
+
+
+def _has_model(experiment: Experiment, result: Result) -> bool:
+    return (experiment.model_folder(result["stage"]) / "config.json").is_file()
 
 
 def _check_model(needed: str, experiment: Experiment, result: Result) -> None:
@@ -209,7 +212,7 @@ def _check_model(needed: str, experiment: Experiment, result: Result) -> None:
         RunError: If it is not; with another lineage, a score could be called zero-shot where it is not.
     """
     folder = experiment.model_folder(result["stage"])
-    if not (folder / "config.json").is_file():
+    if not _has_model(experiment, result):
         raise RunError(
             f"{needed}, whose weights are not in {folder}; delete {folder.parent} to train it again (keep=all keeps "
             "the weights of every stage)"
