@@ -166,6 +166,25 @@ def test_resume(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytes
     assert part.read_bytes() == content
 
 
+def test_resume_of_lost_entities(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever end of brat's entities was lost, as with the power, a resumed run writes them again."""
+    monkeypatch.setattr(xner.cli.tagging, "_TEXTS", 2)
+    path = tmp_path / "it.txt"
+    beside = path.with_suffix(".ann")
+    command = ["tag", "--format=brat", "--model", tagging_model, "--output", path]
+    texts = [TURING, "!", *TEXTS, "!", "!"]
+    assert run(*command, *texts).code == 0
+    content, entities = path.read_bytes(), beside.read_bytes()
+    assert entities.count(b"\n") > 3
+    for place in [0, 5, *(place + 1 for place, byte in enumerate(entities) if byte == 10), len(entities) - 5]:
+        for cut in len(content), len(content) - 4:
+            beside.write_bytes(entities[:place])
+            path.write_bytes(content[:cut])
+            assert run(*command, "--resume", *texts).code == 0
+            assert path.read_bytes() == content
+            assert beside.read_bytes() == entities
+
+
 @pytest.mark.parametrize("form", ["jsonl", "conll", "html", "brat"])
 def test_resume_of_other_texts(run: Run, tagging_model: str, tmp_path: Path, form: str) -> None:
     """Texts that the file is not the beginning of are refused, and the file is left unchanged."""

@@ -98,15 +98,16 @@ def tag(args: Sequence[str]) -> None:
             check_head(options.model)
     output = WRITERS[options.format](options)
     texts = _read(options.texts)
-    last = deque(enumerate(islice(texts, output.texts), start=1), maxlen=1)
-    output.check_continues(*(last.pop() if last else (0, "")))
-    tagged = _tag_in_order(load, _batches(texts), options.processes)
+    last = deque(enumerate(islice(texts, output.texts), start=1), maxlen=output.again + 1)
+    output.check_continues(*(last[-1] if last else (0, "")))
+    again = (text for number, text in last if number > output.texts - output.again)
+    tagged = _tag_in_order(load, _batches(chain(again, texts)), options.processes)
     # What cannot be read or tagged should end the command before it replaces a file.
     first = [*islice(tagged, 1)]
     with output:
         # A bar between lines of output would make both unreadable.
         hidden = not sys.stderr.isatty() or (not options.output and sys.stdout.isatty())
-        for each in tqdm(chain(first, tagged), unit=" documents", initial=output.texts, disable=hidden):
+        for each in tqdm(chain(first, tagged), unit=" documents", initial=output.texts - output.again, disable=hidden):
             output.write(each)
 
 

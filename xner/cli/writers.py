@@ -30,9 +30,10 @@ class LinesWriter:
         options: The options of the command.
 
     Attributes:
-        texts: Number of texts that the file already has.
-        size: Their bytes, if it is to be continued.
+        texts: Number of complete texts in a file that is to be continued.
         last: The lines of the last of them.
+        again: Number of the last of them that are tagged again.
+        size: Bytes of those before these.
 
     Raises:
         UserError: If a file that is to be continued has another format.
@@ -41,7 +42,7 @@ class LinesWriter:
     head = ""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.texts = self.size = 0
+        self.texts = self.again = self.size = 0
         self.last = b""
         self.fields = options.fields
         self.file = sys.stdout
@@ -55,13 +56,17 @@ class LinesWriter:
                         f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; use "
                         "the --format and --fields that it was written with, or another file"
                     )
-            self.texts, self.size, self.last = _whole_texts(self.path, self.ends)
+            self.find_end(self.path)
+
+    def find_end(self, path: Path) -> None:
+        """Find the complete texts of a file, as the attributes describe them."""
+        self.texts, self.size, self.last = _whole_texts(path, self.ends)
 
     def check_continues(self, texts: int, text: str) -> None:
         """Check that the file is a beginning of these texts' results, as far as its number of texts and last one tell.
 
         Args:
-            texts: The number of texts to leave out, those that the file has, or fewer where there are not as many.
+            texts: The number of texts that the file has, or fewer where there are not as many.
             text: The last of them.
 
         Raises:
@@ -200,6 +205,9 @@ class TableWriter(LinesWriter):
 class BratWriter(LinesWriter):
     """Write a text per line, and the entities beside it."""
 
+    start = 0
+    """Character at which the next text starts."""
+
     @staticmethod
     def words(text: str) -> object:
         """Return a text as a line."""
@@ -214,37 +222,48 @@ class BratWriter(LinesWriter):
         """Return whether it is text, which anything may be."""
         return True
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        super().__init__(options)
-        assert self.path  # checked with the options
-        self.beside = self.path.with_suffix(".ann")
-        if self.resumes and self.texts and not self.beside.is_file():
+    def find_end(self, path: Path) -> None:
+        """Find the end of the texts that have all of their entities: those before that of the last complete entity.
+
+        The others are tagged again: the file of entities may end before that of the texts, as after a loss of power,
+        and a text that lost its entities looks like one without any.
+        """
+        beside = path.with_suffix(".ann")
+        if not beside.is_file():
             raise UserError(
-                f"resume=true continues {str(self.beside)!r} as well, which does not exist; use another --output"
+                f"resume=true continues {str(beside)!r} as well, which does not exist; leave --resume out to begin anew"
             )
-        if self.resumes and self.beside.is_file():
-            with self.beside.open("rb") as file:
-                wrong = (number for number, line in enumerate(file, 1) if not _ENTITY.match(line))
-                number = next(wrong, None)
-            if number:
-                raise UserError(
-                    f"{self.beside}, line {number} is not an entity that tag wrote, so that resume=true cannot find "
-                    "where to continue; use another --output"
-                )
+        reached = 0
+        with beside.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not _ENTITY.match(line):
+                    raise UserError(
+                        f"{beside}, line {number} is not an entity that tag wrote, so that resume=true cannot find "
+                        "where to continue; use another --output"
+                    )
+                if line.endswith(b"\n"):
+                    reached = _start(line)
+        position = end = kept = 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                position, end = position + len(line), end + len(line.decode())
+                self.texts, self.last = self.texts + 1, line
+                if end <= reached:
+                    kept, self.size, self.start = self.texts, position, end
+        self.again = self.texts - kept
 
     def __enter__(self) -> "BratWriter":
         """Open both files."""
-        assert self.path
+        assert self.path  # checked with the options
         super().__enter__()
-        self.start = self.number = 0
+        beside = self.path.with_suffix(".ann")
+        self.number = 0
         if self.resumes:
-            with self.path.open(encoding="utf-8", newline="") as file:
-                self.start = sum(map(len, file))
-            if self.beside.exists():
-                # Entities are written before their text, so there may be some of a text that is not.
-                self.number, size, _ = _whole_texts(self.beside, lambda line: int(line.split(None, 3)[2]) < self.start)
-                os.truncate(self.beside, size)
-        self.entities = self.beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
+            self.number, size, _ = _whole_texts(beside, lambda line: _start(line) < self.start)
+            os.truncate(beside, size)
+        self.entities = beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -259,6 +278,11 @@ class BratWriter(LinesWriter):
         self.file.write(one_line(tagged.text) + "\n")
         self.start += len(tagged.text) + 1
         self.number += len(tagged.entities)
+
+
+def _start(line: bytes) -> int:
+    """Return the first character of an entity of an ``.ann`` file."""
+    return int(line.split(None, 3)[2])
 
 
 def _agree(beginning: bytes, head: bytes) -> bool:
