@@ -204,6 +204,21 @@ def test_resume_of_other_texts(run: Run, tagging_model: str, tmp_path: Path, for
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("form", ["jsonl", "conll", "html", "brat"])
+@pytest.mark.parametrize("damage", [b"\xff", b"\x01"])
+def test_resume_of_a_damaged_text(run: Run, tagging_model: str, tmp_path: Path, form: str, damage: bytes) -> None:
+    """A last text that cannot be read is refused in a line, and the file is left unchanged."""
+    path = tmp_path / "it.txt"
+    command = ["tag", "--format", form, "--model", tagging_model, "--output", path]
+    assert run(*command, TURING, "in Ankara").code == 0
+    place = path.read_bytes().rindex(b"Ankara")
+    damaged = path.read_bytes()[: place + 1] + damage + path.read_bytes()[place + 2 :]
+    path.write_bytes(damaged)
+    outcome = run(*command, "--resume", TURING, "in Ankara")
+    assert_one_line(outcome, 2, f"output='{path}' has another text 2 than those given, 'in Ankara'")
+    assert path.read_bytes() == damaged
+
+
 def test_resume_of_edited_entities(run: Run, tagging_model: str, tmp_path: Path) -> None:
     """Entities that are lost, or that an annotator has worked on, are refused, and both files are left unchanged."""
     path, entities = tmp_path / "it.txt", tmp_path / "it.ann"

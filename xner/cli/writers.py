@@ -77,7 +77,11 @@ class LinesWriter:
                 f"output={str(self.path)!r} has {self.texts:,} texts, but only {texts:,} are given; resume=true "
                 "continues with the same texts"
             )
-        if texts and self.words_of(self.last.decode()) != self.words(encodable(text)):
+        try:
+            same = not texts or self.words_of(self.last.decode()) == self.words(encodable(text))
+        except (ValueError, LookupError, TypeError):  # damaged, or not what tag wrote
+            same = False
+        if not same:
             raise UserError(
                 f"output={str(self.path)!r} has another text {texts:,} than those given, {shortened(text, 60)!r}; "
                 "resume=true continues with the same texts"
@@ -248,7 +252,8 @@ class BratWriter(LinesWriter):
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                position, end = position + len(line), end + len(line.decode())
+                # A byte that is not UTF-8 is one that was damaged.
+                position, end = position + len(line), end + len(line.decode(errors="replace"))
                 self.texts, self.last = self.texts + 1, line
                 if end <= reached:
                     kept, self.size, self.start = self.texts, position, end
