@@ -16,6 +16,9 @@ DRAWS = 10_000
 BLOCK = 512
 """Bootstrap samples held at once: 20 MB for 10,000 sentences, where all 10,000 samples would be 400 MB."""
 
+CACHED = 2**15
+"""Counts of sentences that are made together: 256 KB."""
+
 LEVEL = 0.95
 """Confidence level of all intervals."""
 
@@ -89,11 +92,16 @@ def resampled_f1(counts: npt.ArrayLike, *, draws: int = DRAWS, seed: int = 0) ->
     random = np.random.default_rng(seed)
     scores = np.empty((draws, evaluations))
     weights = np.empty((BLOCK, sentences), dtype=np.float32)
+    # Samples are counted together as far as their counts stay in the processor's cache.
+    at_once = max(1, CACHED // sentences)
+    places = sentences * np.arange(at_once, dtype=np.int32)[:, None]
     for start in range(0, draws, BLOCK):
         block = weights[: draws - start]
-        for weight in block:
+        for first in range(0, len(block), at_once):
+            part = block[first : first + at_once]
             # Counting drawn indices is a multinomial draw, five times as fast as Generator.multinomial at this size.
-            weight[:] = np.bincount(random.integers(sentences, size=sentences, dtype=np.int32), minlength=sentences)
+            drawn = random.integers(sentences, size=part.shape, dtype=np.int32) + places[: len(part)]
+            part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
         totals = (block @ columns).astype(np.float64)
         scores[start : start + len(block)] = _ratio(2 * totals[:, :evaluations], totals[:, evaluations:])
     return scores
