@@ -216,6 +216,7 @@ def test_wrong_options(
         monkeypatch.setenv("WANDB_MODE", "offline")
 
 
+@pytest.mark.slow
 def test_own_process_dies(tmp_path: Path) -> None:
     """W&B's own process, killed in the middle of an experiment, stops neither the stage nor those after it."""
     script = f"""

@@ -236,7 +236,7 @@ def test_tiny_windows(tagging_model: str) -> None:
     assert len(tagged.tags) == len(words)
 
 
-@pytest.mark.parametrize("max_length", [16, 40, 512])
+@pytest.mark.parametrize("max_length", [16, 40, pytest.param(512, marks=pytest.mark.slow)])
 def test_long_text(tagging_model: str, max_length: int) -> None:
     """Of a text of many windows, each word is tagged by a window in which a quarter of it is on either side."""
     tagger = Tagger.from_pretrained(tagging_model, max_length=max_length)

@@ -139,6 +139,7 @@ def test_gpu_sides() -> None:
     assert options["xner, float32"][1] == "--trainer.precision=32-true"
 
 
+@pytest.mark.slow
 def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Help, a load from the cache, and a fit's first step are timed from the real commands."""
     output = tmp_path / "startup.json"

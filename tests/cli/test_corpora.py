@@ -74,7 +74,9 @@ CORPORA: dict[str, tuple[Write, dict[str, str], list[str]]] = {
 """How each corpus is written, the new names of the sample's types (empty drops one), and its options."""
 
 
-@pytest.fixture(params=CORPORA)
+@pytest.fixture(
+    params=["conll2003", "spans", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jsonl", "csv"))]
+)
 def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[str], list[str]]:
     """The sample with other types in another format: its folder, its options and its types, sorted."""
     write, renamed, given = CORPORA[request.param]

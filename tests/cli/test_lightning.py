@@ -104,9 +104,9 @@ class TestFullDisk:
         ("command", "file"),
         [
             ("fit", "epoch=0-step=2.ckpt"),
-            ("transfer", "last.ckpt"),
+            pytest.param("transfer", "last.ckpt", marks=pytest.mark.slow),
             ("transfer", "result.json"),
-            ("fit", "config.yaml"),
+            pytest.param("fit", "config.yaml", marks=pytest.mark.slow),
         ],
     )
     def test_one_line(

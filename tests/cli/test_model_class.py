@@ -135,6 +135,7 @@ def test_crf(run: Run, tmp_path: Path, crf: str) -> None:
     assert scores[1] == scores[2] > "0.1"
 
 
+@pytest.mark.slow
 def test_soup_of_crf(run: Run, tmp_path: Path, crf: str) -> None:
     """The weights that only the user's own class has are averaged over the seeds as well."""
     own = [f"--model={crf}", "--model.learning_rate=3e-3", "--trainer.max_epochs=1", "--data.batch_size=8"]

@@ -399,6 +399,7 @@ def test_processes(run: Run, model: Path, source: Path, tmp_path: Path, number: 
         assert (tmp_path / str(number) / name).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_processes_in_batches(run: Run, model: Path, source: Path, tmp_path: Path) -> None:
     """With other batches, tags are equal and scores are but for rounding."""
     alone = predicted(run, model, source, tmp_path / "1")
@@ -412,6 +413,7 @@ def test_processes_in_batches(run: Run, model: Path, source: Path, tmp_path: Pat
     assert rows == alone
 
 
+@pytest.mark.slow
 def test_processes_format(run: Run, model: Path, tmp_path: Path) -> None:
     """Three processes with a sentence each write the files of a format once, of sentences without tags."""
     path = tmp_path / "texts.jsonl"

@@ -210,6 +210,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     return process.returncode, [line for line in (out + err).splitlines() if "xner: error: " in line]
 
 
+@pytest.mark.slow
 def test_lost_process(source: Path, backbone: Path, tmp_path: Path) -> None:
     """A stage whose second process is killed ends with one line; the same command skips what is complete, and ends."""
     command = transfer(source, backbone, tmp_path / "run")

@@ -284,6 +284,7 @@ def test_name_of_no_file(run: Run, tagging_model: str, caplog: pytest.LogCapture
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with its parent")
+@pytest.mark.slow
 def test_processes_end_with_the_command(tagging_model: str, tmp_path: Path) -> None:
     """The processes of a command that is killed do not stay behind."""
     texts = tmp_path / "texts.txt"
@@ -302,6 +303,7 @@ def test_processes_end_with_the_command(tagging_model: str, tmp_path: Path) -> N
     running.communicate(timeout=30)
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on(tagging_model: str, tmp_path: Path) -> None:
     """A run that is killed while it writes, and resumed, ends with the file of an undisturbed one, by processes."""
     texts = tmp_path / "texts.txt"

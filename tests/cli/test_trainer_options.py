@@ -83,7 +83,12 @@ class TestTrainer:
 
     @pytest.mark.parametrize(
         "precisions",
-        [("32-true", "bf16-true"), ("bf16-true", "32-true"), ("bf16-true", "bf16-true"), ("64-true", "64-true")],
+        [
+            ("32-true", "bf16-true"),
+            ("bf16-true", "32-true"),
+            pytest.param("bf16-true", "bf16-true", marks=pytest.mark.slow),
+            pytest.param("64-true", "64-true", marks=pytest.mark.slow),
+        ],
     )
     def test_going_on_in_another_precision(
         self, run: Run, source: Path, still_backbone: Path, tmp_path: Path, precisions: tuple[str, str]

@@ -267,7 +267,7 @@ def runs(backbone: Path, sources: Sources, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("after", ["compact", "whole", "other pieces"])
 @pytest.mark.parametrize("before", ["compact", "whole"])
-@pytest.mark.parametrize("step", [10, 25])
+@pytest.mark.parametrize("step", [10, pytest.param(25, marks=pytest.mark.slow)])
 def test_resuming(backbone: Path, sources: Sources, runs: Runs, step: int, before: str, after: str) -> None:
     """A run that goes on from an epoch's end, or from within, ends as the uninterrupted one, either of them compact.
 

@@ -287,7 +287,8 @@ def test_sentences_of_a_test_split(tiny_backbone: str, tmp_path: Path) -> None:
         mask_text(data, Pretraining())
 
 
-@pytest.mark.parametrize("family", ["mbert", pytest.param("mdeberta", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["mbert", "mdeberta"])
 def test_other_backbones(family: str, tmp_path: Path) -> None:
     """A backbone without a masked-language head gets a new one; one that cannot be packed is padded."""
     backbone = backbones.make(family, tmp_path / "backbone")

@@ -129,6 +129,7 @@ def test_same_head(tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert not torch.equal(heads[2], heads[3])
 
 
+@pytest.mark.slow
 def test_killed_soup(soups: Path, tiny_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Models are kept until their soup is complete, and one that was killed is repeated."""
     command = transfer(tmp_path / "cut", tiny_backbone, *SOUP, "--keep=none")

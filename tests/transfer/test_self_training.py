@@ -83,7 +83,7 @@ def lowest_probabilities(labels: PseudoLabels, data: PanxDataModule) -> list[flo
     return [float(labels.probabilities[start[each] : start[each + 1]].max(axis=1).min()) for each in labels.sentences]
 
 
-@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize("labels", ["hard", pytest.param("soft", marks=pytest.mark.slow)])
 def test_gold_tags_are_never_read(tiny_backbone: str, tmp_path: Path, labels: str) -> None:
     """With noise of the same types in place of the tags of the target sentences, weights are the same to the bit."""
     gold = write_source(tmp_path / "gold", {"train": 60, "validation": 40, "test": 40})

@@ -341,6 +341,7 @@ def test_options(tmp_path: Path, options: dict[str, Any], small_ones: pytest.Mon
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_compiled(tmp_path: Path, small_ones: pytest.MonkeyPatch) -> None:
     """A compiled network is left as it is: what it was compiled to would not be used, or be compiled again."""
     backbone, watch = pretrained_backbone(tmp_path), Watch()
