@@ -86,8 +86,8 @@ class TestTrainer:
         [
             ("32-true", "bf16-true"),
             ("bf16-true", "32-true"),
-            pytest.param("bf16-true", "bf16-true", marks=pytest.mark.slow),
-            pytest.param("64-true", "64-true", marks=pytest.mark.slow),
+            pytest.param(("bf16-true", "bf16-true"), marks=pytest.mark.slow),
+            pytest.param(("64-true", "64-true"), marks=pytest.mark.slow),
         ],
     )
     def test_going_on_in_another_precision(
