@@ -46,9 +46,9 @@ def main(args: Sequence[str] | None = None) -> None:
 def wait_briefly() -> None:
     """Let PyTorch's threads wait for one another actively for microseconds rather than milliseconds.
 
-    Where another process needs one of the cores, a thread that waits actively uses up its share of the time of the
-    processor, and is left out when its work comes. A step of two threads took ten times as long beside one busy process,
-    and takes less than twice as long with this; alone, nothing changes. GNU OpenMP reads this when PyTorch is imported.
+    Where another process needs one of the cores, a thread that waits actively uses up its share of the processor, and
+    is left out when its work comes. A step of two threads took ten times as long beside one busy process, and takes
+    twice as long with this; alone, nothing changes. GNU OpenMP reads this when PyTorch is imported.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
