@@ -204,6 +204,37 @@ def test_resume_of_other_texts(run: Run, tagging_model: str, tmp_path: Path, for
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("change", ["lost", "first lost", "moved"])
+def test_resume_without_an_entity(run: Run, tagging_model: str, tmp_path: Path, change: str) -> None:
+    """An entity that is lost or moved before others is noticed, and both files are left unchanged."""
+    path, entities = tmp_path / "it.txt", tmp_path / "it.ann"
+    command = ["tag", "--format=brat", "--model", tagging_model, "--output", path, *TEXTS, *TEXTS]
+    assert run(*command).code == 0
+    lines = entities.read_bytes().splitlines(keepends=True)
+    changed = {
+        "lost": [*lines[:1], *lines[2:]],
+        "first lost": lines[1:],
+        "moved": [lines[0], lines[-1], *lines[1:-1]],
+    }[change]
+    entities.write_bytes(b"".join(changed))
+    before = path.read_bytes()
+    number = 1 if change == "first lost" else 2
+    outcome = run(*command, "--resume")
+    assert_one_line(outcome, 2, f"{entities}, line {number} is not the entity that tag wrote there")
+    assert path.read_bytes() == before
+    assert entities.read_bytes() == b"".join(changed)
+
+
+def test_entities_beside_are_no_input(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """The file of entities that brat's output would replace is not read as texts."""
+    texts = tmp_path / "it.ann"
+    texts.write_text(f"{TURING}\n", encoding="utf-8")
+    outcome = run("tag", "--format=brat", "--model", tagging_model, "--output", tmp_path / "it.txt", texts)
+    assert_one_line(outcome, 2, f"would replace '{texts}', which is a file to read")
+    assert texts.read_text(encoding="utf-8") == f"{TURING}\n"
+    assert not (tmp_path / "it.txt").exists()
+
+
 @pytest.mark.parametrize("form", ["jsonl", "conll", "html", "brat"])
 @pytest.mark.parametrize("damage", [b"\xff", b"\x01"])
 def test_resume_of_a_damaged_text(run: Run, tagging_model: str, tmp_path: Path, form: str, damage: bytes) -> None:
@@ -227,7 +258,7 @@ def test_resume_of_edited_entities(run: Run, tagging_model: str, tmp_path: Path)
     kept = path.read_bytes(), entities.read_bytes()
     entities.write_bytes(kept[1] + b"#1\tAnnotatorNotes T1\tsure?\n")
     lines = kept[1].count(b"\n") + 1
-    assert_one_line(run(*command, "--resume", TURING), 2, f"{entities}, line {lines} is not an entity that tag wrote")
+    assert_one_line(run(*command, "--resume", TURING), 2, f"{entities}, line {lines} is not the entity that tag wrote")
     assert (path.read_bytes(), entities.read_bytes()) == (kept[0], kept[1] + b"#1\tAnnotatorNotes T1\tsure?\n")
     entities.unlink()
     assert_one_line(run(*command, "--resume", TURING), 2, f"resume=true continues '{entities}' as well")
@@ -432,7 +463,7 @@ def test_mistakes(run: Run, tagging_model: str, options: list[str], problem: str
 
 def test_input_is_not_overwritten(run: Run, tagging_model: str, lines: Path) -> None:
     """A file is not replaced by its own entities."""
-    assert_one_line(run("tag", "--model", tagging_model, "--output", lines, lines), 2, "is a file to read")
+    assert_one_line(run("tag", "--model", tagging_model, "--output", lines, lines), 2, "which is a file to read")
     assert lines.read_text(encoding="utf-8").startswith(TURING)
 
 

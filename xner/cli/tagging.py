@@ -125,14 +125,19 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"output={options.output!r} is a folder; use a file in it")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
         raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
+    written = [Path(options.output)] if options.output else []
+    if options.format == "brat":
+        written += [each.with_suffix(".ann") for each in written]
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")
         if os.path.lexists(text) and not os.path.isfile(text):
             raise UserError(f"{text!r} is not a regular file; use one, or give its content to standard input")
-        both = options.output and os.path.isfile(text) and os.path.exists(options.output)
-        if both and os.path.samefile(text, options.output):
-            raise UserError(f"output={options.output!r} is a file to read; use another one")
+        for path in written:
+            if os.path.isfile(text) and path.exists() and path.samefile(text):
+                raise UserError(
+                    f"output={options.output!r} would replace {str(path)!r}, which is a file to read; use another one"
+                )
 
 
 def _read(arguments: Sequence[str]) -> Iterator[str]:

@@ -240,12 +240,16 @@ class BratWriter(LinesWriter):
         reached = 0
         with beside.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if not _ENTITY.match(line):
+                whole = line.endswith(b"\n")
+                # Its number and its place tell whether a line before it was lost or moved.
+                if not _ENTITY.match(line) or (
+                    whole and not (line.startswith(b"T%d\t" % number) and _start(line) >= reached)
+                ):
                     raise UserError(
-                        f"{beside}, line {number} is not an entity that tag wrote, so that resume=true cannot find "
-                        "where to continue; use another --output"
+                        f"{beside}, line {number} is not the entity that tag wrote there, so that resume=true cannot "
+                        "find where to continue; use another --output"
                     )
-                if line.endswith(b"\n"):
+                if whole:
                     reached = _start(line)
         position = end = kept = 0
         with path.open("rb") as file:
