@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xner.report.statistics import (
+    CACHED,
     Difference,
     Interval,
     Resampled,
@@ -55,6 +56,17 @@ def test_f1_of_counts_equals_a_plain_computation() -> None:
     assert f1(PAIR.sum(axis=1)).tolist() == [plain_f1(list(map(list, each))) for each in PAIR]
     assert f1([0, 0, 0]) == 0
     assert f1([0, 0, 3]) == 0
+
+
+@pytest.mark.parametrize("sentences", [0, 1, 7, CACHED + 1])
+def test_samples_together(sentences: int) -> None:
+    """Drawing several samples at once draws those that would be drawn one after the other, also of no sentence."""
+    counts = np.random.default_rng(1).integers(0, 3, size=(2, sentences, 3))
+    random = np.random.default_rng(5)
+    one_by_one = [
+        f1(counts[:, random.integers(sentences, size=sentences, dtype=np.int32)].sum(axis=1)) for _ in range(20)
+    ]
+    assert np.array_equal(resampled_f1(counts, draws=20, seed=5), one_by_one)
 
 
 def test_bootstrap_draws_every_resample_equally_often() -> None:

@@ -93,7 +93,7 @@ def resampled_f1(counts: npt.ArrayLike, *, draws: int = DRAWS, seed: int = 0) ->
     scores = np.empty((draws, evaluations))
     weights = np.empty((BLOCK, sentences), dtype=np.float32)
     # Samples are counted together as far as their counts stay in the processor's cache.
-    at_once = max(1, CACHED // sentences)
+    at_once = max(1, CACHED // max(1, sentences))
     places = sentences * np.arange(at_once, dtype=np.int32)[:, None]
     for start in range(0, draws, BLOCK):
         block = weights[: draws - start]
