@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     try:
         _check_unicode(args)
-        wait_briefly()
+        _wait_briefly()
         if args and args[0] in TOOLS:
             with exit_at_interrupt():
                 from xner.cli.tools import run_tool
@@ -43,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> None:
         exit_with_line(error)
 
 
-def wait_briefly() -> None:
+def _wait_briefly() -> None:
     """Let PyTorch's threads wait for one another actively for microseconds rather than milliseconds.
 
     Where another process needs one of the cores, a thread that waits actively uses up its share of the processor, and

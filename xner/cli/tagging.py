@@ -125,9 +125,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"output={options.output!r} is a folder; use a file in it")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
         raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
-    written = [Path(options.output)] if options.output else []
-    if options.format == "brat":
-        written += [each.with_suffix(".ann") for each in written]
+    written = WRITERS[options.format].files(Path(options.output)) if options.output else []
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")

@@ -16,8 +16,8 @@ from xner.serve.marking import html_line, without_marks
 from xner.tagger import Tagged, encodable
 from xner.words import split_words
 
-_ENTITY = re.compile(rb"T\d+\t\S+ \d+ \d+\t|[^\n]*\Z")
-"""The beginning of a line of an entity in an ``.ann`` file, or a last line that may be cut off."""
+_ENTITY = re.compile(rb"T\d+\t\S+ \d+ \d+\t")
+"""The beginning of a line of an entity in an ``.ann`` file."""
 
 _FIRST_FIELD = re.compile(rb', "entities": \[\{"(\w+)"')
 """The name of the first field of an entity in JSON; in a text, a quotation mark is escaped."""
@@ -57,6 +57,11 @@ class LinesWriter:
                         "the --format and --fields that it was written with, or another file"
                     )
             self.find_end(self.path)
+
+    @staticmethod
+    def files(path: Path) -> list[Path]:
+        """Return the files that are written where the output is at a path, that one first."""
+        return [path]
 
     def find_end(self, path: Path) -> None:
         """Find the complete texts of a file, as the attributes describe them."""
@@ -213,6 +218,11 @@ class BratWriter(LinesWriter):
     """Character at which the next text starts."""
 
     @staticmethod
+    def files(path: Path) -> list[Path]:
+        """Return the file of texts, and that of entities."""
+        return [path, path.with_suffix(".ann")]
+
+    @staticmethod
     def words(text: str) -> object:
         """Return a text as a line."""
         return one_line(text)
@@ -232,25 +242,24 @@ class BratWriter(LinesWriter):
         The others are tagged again: the file of entities may end before that of the texts, as after a loss of power,
         and a text that lost its entities looks like one without any.
         """
-        beside = path.with_suffix(".ann")
+        _, beside = self.files(path)
         if not beside.is_file():
             raise UserError(
-                f"resume=true continues {str(beside)!r} as well, which does not exist; leave --resume out to begin anew"
+                f"resume=true continues {str(beside)!r} as well, which does not exist; use another --output"
             )
         reached = 0
         with beside.open("rb") as file:
             for number, line in enumerate(file, 1):
-                whole = line.endswith(b"\n")
-                # Its number and its place tell whether a line before it was lost or moved.
-                if not _ENTITY.match(line) or (
-                    whole and not (line.startswith(b"T%d\t" % number) and _start(line) >= reached)
-                ):
+                if not line.endswith(b"\n"):
+                    break
+                # Its number and its start tell whether a line before it was lost or moved.
+                numbered = _ENTITY.match(line) and line.startswith(b"T%d\t" % number)
+                if not numbered or _start(line) < reached:
                     raise UserError(
                         f"{beside}, line {number} is not the entity that tag wrote there, so that resume=true cannot "
                         "find where to continue; use another --output"
                     )
-                if whole:
-                    reached = _start(line)
+                reached = _start(line)
         position = end = kept = 0
         with path.open("rb") as file:
             for line in file:
@@ -267,7 +276,7 @@ class BratWriter(LinesWriter):
         """Open both files."""
         assert self.path  # checked with the options
         super().__enter__()
-        beside = self.path.with_suffix(".ann")
+        _, beside = self.files(self.path)
         self.number = 0
         if self.resumes:
             self.number, size, _ = _whole_texts(beside, lambda line: _start(line) < self.start)
