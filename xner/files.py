@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
+from xner.errors import RunError
+
 STALE = 3600.0
 """Seconds without a change after which a part is assumed to belong to a process that no longer runs."""
 
@@ -91,6 +95,28 @@ def folder_atomically(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         _remove(part)
+
+
+@contextmanager
+def locked(lock: Path, name: str) -> Iterator[None]:
+    """Keep other processes out of a file or folder within the block.
+
+    Args:
+        lock: The path of the lock, which stays there.
+        name: What is locked, as an error calls it.
+
+    Raises:
+        RunError: If another process has locked it.
+    """
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"{name} is in use by another process; wait for it, or use another one") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The tool ``tag``: what it reads and writes, how it goes on after an interruption, and mistakes."""
 
+import errno
 import io
 import json
 import os
@@ -16,14 +17,16 @@ import torch
 from safetensors.torch import load_file
 
 import xner.cli.tagging
+import xner.cli.writers
 from tests.commands import Run, assert_one_line
 from xner.cli.tagging import read_texts
-from xner.tagger import Tagger
+from xner.cli.writers import FileOutput
+from xner.files import locked
+from xner.tagger import Tagged, Tagger
 
 ROOT = Path(__file__).parents[2]
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 TEXTS = [TURING, "", '<b>Ankara\'da & "İzmir"</b> 東京', "القاهرة e\u0301 👨‍👩‍👧"]
-RESUMED = ["jsonl", "conll", "html", "brat"]
 
 
 @pytest.fixture
@@ -141,88 +144,190 @@ def test_html(run: Run, tagging_model: str, tagger: Tagger, tmp_path: Path) -> N
     assert "<b>" not in page
 
 
-@pytest.mark.parametrize("form", RESUMED)
-def test_resume(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    """Wherever a run was cut off, even within a character, a resumed one ends with the same files."""
-    monkeypatch.setattr(xner.cli.tagging, "_TEXTS", 2)
+def _files(folder: Path) -> dict[str, bytes]:
+    """The content of each file in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+class Interrupted:
+    """Runs ``tag`` on two texts at a time, and ends it at the write of a batch, as a full disk does.
+
+    Args:
+        run: Runs a command.
+        monkeypatch: Replaces the size of a batch and the write.
+        recorded: Whether each batch is recorded at once; none otherwise, as in a run of less than a second.
+    """
+
+    def __init__(self, run: Run, monkeypatch: pytest.MonkeyPatch, recorded: bool = True) -> None:
+        self.run = run
+        self.monkeypatch = monkeypatch
+        monkeypatch.setattr(xner.cli.tagging, "_TEXTS", 2)
+        monkeypatch.setattr(xner.cli.writers, "_SECONDS", -1.0 if recorded else 1e9)
+
+    def __call__(self, batches: int, *command: object) -> None:
+        left = iter(range(batches))
+        write = FileOutput.write
+
+        def write_or_fail(output: FileOutput, batch: list[Tagged]) -> None:
+            write(output, batch)
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device", str(output.path))
+
+        with self.monkeypatch.context() as patch:
+            patch.setattr(FileOutput, "write", write_or_fail)
+            assert_one_line(self.run(*command), 1, "No space left on device")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("form", ["table", "jsonl", "conll", "html", "brat"])
+def test_resume(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, recorded: bool
+) -> None:
+    """After whichever batch a run ended, and whatever it wrote of the next, a resumed one ends with the same files."""
+    interrupt = Interrupted(run, monkeypatch, recorded)
     whole, part = tmp_path / "whole.txt", tmp_path / "part.txt"
-    command = ["tag", "--format", form, "--model", tagging_model, *TEXTS, *TEXTS]
+    command = ["tag", "--format", form, "--model", tagging_model, *TEXTS, *TEXTS, TURING]
     assert run(*command, "--output", whole).code == 0
-    content = whole.read_bytes()
-    beside = whole.with_suffix(".ann")
-    places = range(0, len(content) + 1, max(1, len(content) // 12))
-    for place in [*places, len(content)]:
-        part.write_bytes(content[:place])
-        if form == "brat":  # entities are written before their text
-            ahead = content[:place].count(b"\n") < 7
-            written = beside.read_bytes()
-            part.with_suffix(".ann").write_bytes(written[:-5] if ahead else written)
+    suffixes = [".txt", ".ann"] if form == "brat" else [".txt"]
+    for batches in range(5):
+        interrupt(batches, *command, "--output", part)
+        for suffix in suffixes:
+            with part.with_suffix(suffix).open("ab") as file:
+                file.write("Ayş".encode()[:-1])
+        record = json.loads((tmp_path / "part.txt.resume").read_text(encoding="utf-8"))
+        assert record["position"]["texts"] == (min(9, 2 * batches + 2) if recorded else 0)
+        if batches < 4:
+            interrupt(0, *command, "--output", part, "--resume")
         assert run(*command, "--output", part, "--resume").code == 0
-        assert part.read_bytes() == content
-        if form == "brat":
-            assert part.with_suffix(".ann").read_bytes() == beside.read_bytes()
-    part.unlink()
-    assert run(*command, "--output", part, "--resume").code == 0
-    assert part.read_bytes() == content
+        for suffix in suffixes:
+            assert part.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
+    assert {*_files(tmp_path)} == {name + suffix for name in ("whole", "part") for suffix in suffixes}
 
 
-def test_resume_of_lost_entities(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever end of brat's entities was lost, as with the power, a resumed run writes them again."""
-    monkeypatch.setattr(xner.cli.tagging, "_TEXTS", 2)
-    path = tmp_path / "it.txt"
-    beside = path.with_suffix(".ann")
-    command = ["tag", "--format=brat", "--model", tagging_model, "--output", path]
-    texts = [TURING, "!", *TEXTS, "!", "!"]
-    assert run(*command, *texts).code == 0
-    content, entities = path.read_bytes(), beside.read_bytes()
-    assert entities.count(b"\n") > 3
-    for place in [0, 5, *(place + 1 for place, byte in enumerate(entities) if byte == 10), len(entities) - 5]:
-        for cut in len(content), len(content) - 4:
-            beside.write_bytes(entities[:place])
-            path.write_bytes(content[:cut])
-            assert run(*command, "--resume", *texts).code == 0
-            assert path.read_bytes() == content
-            assert beside.read_bytes() == entities
+def test_resume_before_the_first_run(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """Where there is nothing yet, a run that would continue begins."""
+    command = ["tag", "--format=jsonl", "--model", tagging_model, TURING, "--output", tmp_path / "it.jsonl"]
+    assert run(*command, "--resume").code == 0
+    assert json.loads((tmp_path / "it.jsonl").read_text(encoding="utf-8"))["text"] == TURING
 
 
-@pytest.mark.parametrize("form", ["jsonl", "conll", "html", "brat"])
-def test_resume_of_other_texts(run: Run, tagging_model: str, tmp_path: Path, form: str) -> None:
-    """Texts that the file is not the beginning of are refused, and the file is left unchanged."""
-    path, texts = tmp_path / "it.txt", ["Ayşe <b> lives\tin İzmir.", TURING, "A \ud83d b & c"]
-    command = ["tag", "--format", form, "--model", tagging_model, "--output", path]
-    assert run(*command, *texts[:2]).code == 0
+def test_resume_tags_the_same_batches(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts that are tagged together are those of an undisturbed run, on which a score's last digit may depend."""
+    interrupt = Interrupted(run, monkeypatch)
+    batches: list[list[str]] = []
+    call = Tagger.__call__
+
+    def noted(tagger: Tagger, texts: list[str]) -> list[Tagged]:
+        batches.append(texts)
+        return call(tagger, texts)
+
+    monkeypatch.setattr(Tagger, "__call__", noted)
+    command = ["tag", "--format=jsonl", "--model", tagging_model, *"abcdefg", "--output", tmp_path / "it.jsonl"]
+    interrupt(1, *command)
+    batches.clear()
+    assert run(*command, "--resume").code == 0
+    assert batches == [["e", "f"], ["g"]]
+
+
+def test_resume_with_other_texts(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that the file is not the beginning of are refused, and the file is left unchanged; more texts are not."""
+    interrupt = Interrupted(run, monkeypatch)
+    path, texts = tmp_path / "it.txt", ["Ayşe <b> lives\tin İzmir.", "A \ud83d b & c"]
+    command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path]
+    interrupt(0, *command, *texts, TURING)
     before = path.read_bytes()
-    outcome = run(*command, "--resume", texts[1], texts[0], texts[2])
-    assert_one_line(outcome, 2, f"output='{path}' has another text 2 than those given, 'Ayşe <b> lives")
-    outcome = run(*command, "--resume", texts[0])
-    assert_one_line(outcome, 2, f"output='{path}' has 2 texts, but only 1 are given")
-    assert path.read_bytes() == before
-    assert run(*command, "--resume", *texts).code == 0
-    assert run(*command, "--resume", *texts).code == 0  # the last text now has half a surrogate
+    for other in ([texts[1], texts[0], TURING], [texts[0]], [], [texts[0] + texts[1], ""], ["", *texts]):
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        outcome = run(*command, *other, "--resume")
+        assert_one_line(outcome, 2, f"output='{path}' has 2 texts, which are not the first ones of those given")
+        assert path.read_bytes() == before
+    assert run(*command, *texts, TURING, "Ankara", "--resume").code == 0
     whole = path.read_bytes()
-    assert run(*command, *texts).code == 0
+    assert run(*command, *texts, TURING, "Ankara").code == 0
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("change", ["lost", "first lost", "moved"])
-def test_resume_without_an_entity(run: Run, tagging_model: str, tmp_path: Path, change: str) -> None:
-    """An entity that is lost or moved before others is noticed, and both files are left unchanged."""
-    path, entities = tmp_path / "it.txt", tmp_path / "it.ann"
-    command = ["tag", "--format=brat", "--model", tagging_model, "--output", path, *TEXTS, *TEXTS]
-    assert run(*command).code == 0
-    lines = entities.read_bytes().splitlines(keepends=True)
-    changed = {
-        "lost": [*lines[:1], *lines[2:]],
-        "first lost": lines[1:],
-        "moved": [lines[0], lines[-1], *lines[1:-1]],
-    }[change]
-    entities.write_bytes(b"".join(changed))
+@pytest.mark.parametrize(
+    "other", ["--precision=bfloat16", "--decoding=viterbi", "--format=html", "--fields=transformers", "--model"]
+)
+def test_resume_with_other_options(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Results of two models, or under two settings, are not mixed in a file."""
+    copy = shutil.copytree(tagging_model, tmp_path / "copy")
+    path = tmp_path / "it.txt"
+    command = ["tag", "--format=jsonl", "--output", path, TURING, *TEXTS]
+    Interrupted(run, monkeypatch)(0, *command, "--model", tagging_model)
     before = path.read_bytes()
-    number = 1 if change == "first lost" else 2
-    outcome = run(*command, "--resume")
-    assert_one_line(outcome, 2, f"{entities}, line {number} is not the entity that tag wrote there")
+    changed = ["--model", tagging_model, other]
+    if other == "--model":
+        changed = ["--model", str(copy)]
+        other = f"model='{copy}'"
+        calibration = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+        (copy / "config.json").write_text(json.dumps({**calibration, "temperature": 9.0}), encoding="utf-8")
+    outcome = run(*command, "--resume", *changed)
+    name, value = other.removeprefix("--").split("=")
+    assert_one_line(outcome, 2, f"output='{path}' was begun with another {name} than {name}=", value)
     assert path.read_bytes() == before
-    assert entities.read_bytes() == b"".join(changed)
+
+
+def test_resume_with_a_moved_model(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the model's content that counts, not its path."""
+    copy = shutil.copytree(tagging_model, tmp_path / "copy")
+    command = ["tag", "--format=jsonl", "--output", tmp_path / "it.jsonl", *TEXTS]
+    Interrupted(run, monkeypatch)(0, *command, "--model", tagging_model)
+    assert run(*command, "--resume", "--model", copy).code == 0
+
+
+@pytest.mark.parametrize("damage", ["changed", "shortened", "lost", "record", "no record"])
+@pytest.mark.parametrize("suffix", [".txt", ".ann"])
+def test_resume_after_damage(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, suffix: str
+) -> None:
+    """Files that are not what was written, as after an edit, are refused and stay as they are."""
+    path, record = tmp_path / "it.txt", tmp_path / "it.txt.resume"
+    command = ["tag", "--format=brat", "--model", tagging_model, "--output", path, TURING, *TEXTS]
+    Interrupted(run, monkeypatch)(0, *command)
+    changed = path.with_suffix(suffix)
+    content = changed.read_bytes()
+    problem = f"'{changed}' has changed since tag wrote it"
+    if damage == "changed":
+        changed.write_bytes(content[:3] + b"!" + content[4:])
+    elif damage == "shortened":
+        changed.write_bytes(content[:-1])
+    elif damage == "lost":
+        changed.unlink()
+    elif damage == "record":
+        record.write_bytes(record.read_bytes()[:-30])
+        problem = f"'{record}' is damaged"
+    elif damage == "no record":
+        record.unlink()
+        problem = "has no 'it.txt.resume' beside it: it is complete, or tag did not write it"
+    before = _files(tmp_path)
+    outcome = run(*command, "--resume")
+    if damage == "lost" and suffix == ".txt":  # there is nothing to continue
+        assert outcome.code == 0
+        return
+    assert_one_line(outcome, 2, problem, "leave --resume out to write it again")
+    assert _files(tmp_path) == before
+    assert run(*command).code == 0
+    assert not record.exists()
+
+
+def test_output_of_another_process(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """A file that another process writes is refused, with and without --resume."""
+    path = tmp_path / "it.jsonl"
+    command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path, TURING]
+    with locked(tmp_path / ".it.jsonl.lock", "it"):
+        for more in ([], ["--resume"]):
+            assert_one_line(run(*command, *more), 1, f"output='{path}' is in use by another process")
+        assert not path.exists()
+    assert run(*command).code == 0
+    assert [*_files(tmp_path)] == ["it.jsonl"]
 
 
 def test_entities_beside_are_no_input(run: Run, tagging_model: str, tmp_path: Path) -> None:
@@ -233,67 +338,6 @@ def test_entities_beside_are_no_input(run: Run, tagging_model: str, tmp_path: Pa
     assert_one_line(outcome, 2, f"would replace '{texts}', which is a file to read")
     assert texts.read_text(encoding="utf-8") == f"{TURING}\n"
     assert not (tmp_path / "it.txt").exists()
-
-
-@pytest.mark.parametrize("form", ["jsonl", "conll", "html", "brat"])
-@pytest.mark.parametrize("damage", [b"\xff", b"\x01"])
-def test_resume_of_a_damaged_text(run: Run, tagging_model: str, tmp_path: Path, form: str, damage: bytes) -> None:
-    """A last text that cannot be read is refused in a line, and the file is left unchanged."""
-    path = tmp_path / "it.txt"
-    command = ["tag", "--format", form, "--model", tagging_model, "--output", path]
-    assert run(*command, TURING, "in Ankara").code == 0
-    place = path.read_bytes().rindex(b"Ankara")
-    damaged = path.read_bytes()[: place + 1] + damage + path.read_bytes()[place + 2 :]
-    path.write_bytes(damaged)
-    outcome = run(*command, "--resume", TURING, "in Ankara")
-    assert_one_line(outcome, 2, f"output='{path}' has another text 2 than those given, 'in Ankara'")
-    assert path.read_bytes() == damaged
-
-
-def test_resume_of_edited_entities(run: Run, tagging_model: str, tmp_path: Path) -> None:
-    """Entities that are lost, or that an annotator has worked on, are refused, and both files are left unchanged."""
-    path, entities = tmp_path / "it.txt", tmp_path / "it.ann"
-    command = ["tag", "--format=brat", "--model", tagging_model, "--output", path]
-    assert run(*command, TURING).code == 0
-    kept = path.read_bytes(), entities.read_bytes()
-    entities.write_bytes(kept[1] + b"#1\tAnnotatorNotes T1\tsure?\n")
-    lines = kept[1].count(b"\n") + 1
-    assert_one_line(run(*command, "--resume", TURING), 2, f"{entities}, line {lines} is not the entity that tag wrote")
-    assert (path.read_bytes(), entities.read_bytes()) == (kept[0], kept[1] + b"#1\tAnnotatorNotes T1\tsure?\n")
-    entities.unlink()
-    assert_one_line(run(*command, "--resume", TURING), 2, f"resume=true continues '{entities}' as well")
-    assert path.read_bytes() == kept[0]
-
-
-def test_resume_of_another_format(run: Run, tagging_model: str, tmp_path: Path) -> None:
-    """A file of another format is not continued, and stays as it is."""
-    files = {form: tmp_path / f"{form}.txt" for form in ("jsonl", "conll", "html")}
-    for form, path in files.items():
-        assert run("tag", "--format", form, "--model", tagging_model, "--output", path, TURING).code == 0
-    for form in files:
-        for other, path in files.items():
-            if other != form:
-                before = path.read_bytes()
-                command = ["tag", "--format", form, "--model", tagging_model, "--output", path, "--resume", TURING]
-                assert_one_line(run(*command), 2, f"output='{path}' has another format")
-                assert path.read_bytes() == before
-
-
-def test_resume_with_other_fields(run: Run, tagging_model: str, tmp_path: Path) -> None:
-    """A file whose entities have the other names of fields is not continued; a text that looks like them may be."""
-    path = tmp_path / "tagged.jsonl"
-    command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path]
-    for fields, other in ("xner", "transformers"), ("transformers", "xner"):
-        assert run(*command, f"--fields={fields}", TURING).code == 0
-        before = path.read_bytes()
-        assert b'"entities": [{"' in before
-        assert_one_line(run(*command, f"--fields={other}", "--resume", TURING), 2, "has another format", "--fields")
-        assert path.read_bytes() == before
-        assert run(*command, f"--fields={fields}", "--resume", TURING, "Ankara").code == 0
-        assert path.read_bytes().count(b"\n") == 2
-    text = f'x", "entities": [{{"score": {TURING}'
-    assert run(*command, text).code == 0
-    assert run(*command, "--resume", text, "Ankara").code == 0
 
 
 def test_standard_input_is_read_like_a_file(
@@ -336,12 +380,12 @@ def test_processes_end_with_the_command(tagging_model: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_killed_run_goes_on(tagging_model: str, tmp_path: Path) -> None:
-    """A run that is killed while it writes, and resumed, ends with the file of an undisturbed one, by processes."""
+    """A run that is killed while it writes, and resumed, ends with the file of an undisturbed one."""
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"{TURING} {number}\n" for number in range(3000)), encoding="utf-8")
     base = [sys.executable, "-m", "xner.cli", "tag", "--model", tagging_model, "--format", "jsonl", str(texts)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    part, whole = tmp_path / "part.jsonl", tmp_path / "whole.jsonl"
+    part, whole, several = (tmp_path / f"{name}.jsonl" for name in ("part", "whole", "several"))
     running = subprocess.Popen([*base, "--output", str(part)], env=environment)
     while running.poll() is None and (not part.exists() or part.stat().st_size < 50_000):
         time.sleep(0.02)
@@ -349,10 +393,13 @@ def test_killed_run_goes_on(tagging_model: str, tmp_path: Path) -> None:
     running.wait()
     before = part.stat().st_size
     subprocess.run([*base, "--output", str(part), "--resume"], env=environment, check=True)
-    subprocess.run([*base, "--output", str(whole), "--processes", "2"], env=environment, check=True)
+    subprocess.run([*base, "--output", str(whole)], env=environment, check=True)
+    subprocess.run([*base, "--output", str(several), "--processes", "2"], env=environment, check=True)
     assert 50_000 <= before < whole.stat().st_size
+    assert part.read_bytes() == whole.read_bytes()
+    # With another number of threads, the last digit of a score may be another.
     one, other = (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (part, whole)
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (whole, several)
     )
     assert len(one) == 3000
     for left, right in zip(one, other, strict=True):
@@ -450,7 +497,7 @@ def test_input_that_is_no_text_replaces_nothing(run: Run, tagging_model: str, tm
         (["--fields=transformers", "a"], "fields=transformers is not possible with format=table"),
         (["--format=brat", "a"], "format=brat needs a file to write; use --output FILE"),
         (["--resume", "--format=jsonl", "a"], "resume=true needs a file to write"),
-        (["--resume", "--output=x", "a"], "resume=true is not possible with format=table"),
+        (["--output=/dev/null", "a"], "output='/dev/null' is not a regular file"),
         (["--format=brat", "--output=x.ann", "a"], "output='x.ann' is the name of the texts in format=brat"),
         (["--output=.", "a"], "output='.' is a folder; use a file in it"),
         (["--format=pdf", "a"], "invalid choice: 'pdf'"),

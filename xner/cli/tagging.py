@@ -21,7 +21,7 @@ from tqdm import tqdm
 from xner.backbone import check_head
 from xner.cli.interrupts import end_with_parent
 from xner.cli.parsing import ToolParser, add_model, add_tagger_options
-from xner.cli.writers import WRITERS
+from xner.cli.writers import FileOutput, StandardOutput, format_of
 from xner.errors import RunError, UserError, options_called, quoted
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def tag(args: Sequence[str]) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="continue an interrupted run with the same texts: what OUTPUT has is kept, but for an incomplete end",
+        help="continue an interrupted run with the same texts and options, by the record OUTPUT.resume beside OUTPUT",
     )
     parser.add_argument("--processes", type=int, default=1, help="number of processes, which share the processor cores")
     add_tagger_options(parser)
@@ -96,19 +96,19 @@ def tag(args: Sequence[str]) -> None:
     else:
         with options_called({"model.backbone": "model"}):
             check_head(options.model)
-    output = WRITERS[options.format](options)
-    texts = _read(options.texts)
-    last = deque(enumerate(islice(texts, output.texts), start=1), maxlen=output.again + 1)
-    output.check_continues(*(last[-1] if last else (0, "")))
-    again = (text for number, text in last if number > output.texts - output.again)
-    tagged = _tag_in_order(load, _batches(chain(again, texts)), options.processes)
-    # What cannot be read or tagged should end the command before it replaces a file.
-    first = [*islice(tagged, 1)]
-    with output:
+    form = format_of(options.format, options.fields)
+    with FileOutput(form, options) if options.output else StandardOutput(form) as output:
+        texts = output.remaining(_read(options.texts))
+        batches = _tag_in_order(load, _batches(texts), options.processes)
+        # What cannot be read or tagged should end the command before it replaces a file.
+        first = [*islice(batches, 1)]
+        output.begin()
         # A bar between lines of output would make both unreadable.
         hidden = not sys.stderr.isatty() or (not options.output and sys.stdout.isatty())
-        for each in tqdm(chain(first, tagged), unit=" documents", initial=output.texts - output.again, disable=hidden):
-            output.write(each)
+        with tqdm(unit=" documents", initial=output.position.texts, disable=hidden) as bar:
+            for batch in chain(first, batches):
+                output.write(batch)
+                bar.update(len(batch))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -119,13 +119,13 @@ def _check(options: argparse.Namespace) -> None:
     if not options.output and (options.resume or options.format == "brat"):
         asks = "resume=true" if options.resume else "format=brat"
         raise UserError(f"{asks} needs a file to write; use --output FILE")
-    if options.resume and options.format == "table":
-        raise UserError("resume=true is not possible with format=table; use another format")
     if options.output and os.path.isdir(options.output):
         raise UserError(f"output={options.output!r} is a folder; use a file in it")
+    if options.output and os.path.exists(options.output) and not os.path.isfile(options.output):
+        raise UserError(f"output={options.output!r} is not a regular file; use one, or None for standard output")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
         raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
-    written = WRITERS[options.format].files(Path(options.output)) if options.output else []
+    written = format_of(options.format, options.fields).files(Path(options.output)) if options.output else []
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")
@@ -205,14 +205,14 @@ def _load(model: str, precision: "Precision", decoding: "Decoding") -> "Tagger":
     return Tagger.from_pretrained(model, precision=precision, decoding=decoding)
 
 
-def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) -> "Iterator[Tagged]":
-    """Tag texts, each batch in one of some processes; results are in the order of the texts.
+def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) -> "Iterator[list[Tagged]]":
+    """Tag batches of texts, each in one of some processes; results are in the order of the batches.
 
     Raises:
         RunError: If one of the processes is lost.
     """
     if processes == 1:
-        yield from chain.from_iterable(map(load(), batches))
+        yield from map(load(), batches)
         return
     threads = max(1, len(os.sched_getaffinity(0)) // processes) if hasattr(os, "sched_getaffinity") else 1
     # A forked process could not use a GPU, and would wait for threads that it does not have.
@@ -223,9 +223,9 @@ def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) ->
             waiting.append(pool.submit(_tag_batch, load, batch))
             # Two batches per process keep all of them busy, and the memory bounded.
             if len(waiting) == 2 * processes:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         while waiting:
-            yield from waiting.popleft().result()
+            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise RunError(
             f"one of the {processes} processes was killed, as where memory runs out; use fewer --processes, with "

@@ -1,332 +1,289 @@
-"""Write tagged texts to a file or standard output in each format of ``tag``, and continue an interrupted file."""
+"""Write tagged texts to files or standard output in each format of ``tag``, and continue after an interruption."""
 
 import argparse
+import hashlib
 import json
 import os
-import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import BinaryIO, NamedTuple, Self
 
-from xner.cli.formats import HTML_HEAD, brat_lines, conll_lines, json_line, one_line
-from xner.cli.output import escaped_lines, interlinear, shortened
-from xner.errors import UserError
-from xner.serve.marking import html_line, without_marks
+from xner.backbone.weights import backbone_digest
+from xner.cli.formats import HTML_HEAD, Fields, brat_lines, conll_lines, json_line, one_line
+from xner.cli.output import escaped_lines, interlinear
+from xner.errors import UserError, quoted
+from xner.files import locked, write_atomically
+from xner.serve.marking import html_line
 from xner.tagger import Tagged, encodable
-from xner.words import split_words
 
-_ENTITY = re.compile(rb"T\d+\t\S+ \d+ \d+\t")
-"""The beginning of a line of an entity in an ``.ann`` file."""
-
-_FIRST_FIELD = re.compile(rb', "entities": \[\{"(\w+)"')
-"""The name of the first field of an entity in JSON; in a text, a quotation mark is escaped."""
+_SECONDS = 1.0
+"""Seconds after which it is recorded again how far the files are complete."""
 
 
-class LinesWriter:
-    """Write each text as one or several lines.
+class Position(NamedTuple):
+    """The number of texts, of their characters (with a line break after each text) and of their entities."""
+
+    texts: int = 0
+    characters: int = 0
+    entities: int = 0
+
+    def after(self, tagged: Tagged) -> "Position":
+        """Return the position after a text that starts at this one."""
+        return Position(self.texts + 1, self.characters + len(tagged.text) + 1, self.entities + len(tagged.entities))
+
+
+class TagFormat(NamedTuple):
+    """A format of tagged texts.
+
+    Attributes:
+        content: Formats a text for each file, by the position at which it starts.
+        beside: The suffixes of the files beside that of ``--output``.
+        head: The beginning of that one.
+    """
+
+    content: Callable[[Tagged, Position], tuple[str, ...]]
+    beside: tuple[str, ...] = ()
+    head: str = ""
+
+    def files(self, output: Path) -> list[Path]:
+        """Return the files that are written, that of ``--output`` first."""
+        return [output, *map(output.with_suffix, self.beside)]
+
+
+def format_of(name: str, fields: Fields) -> TagFormat:
+    """Return a format.
 
     Args:
+        name: A value of ``--format``.
+        fields: Whose names the fields of an entity have in ``jsonl``.
+    """
+    return {
+        "table": TagFormat(lambda tagged, at: ("\n" * bool(at.texts) + _table(tagged),)),
+        "jsonl": TagFormat(lambda tagged, _: (json_line(tagged, fields),)),
+        "conll": TagFormat(lambda tagged, _: (conll_lines([word.text for word in tagged.words], tagged.tags),)),
+        "brat": TagFormat(_brat, beside=(".ann",)),
+        "html": TagFormat(lambda tagged, _: (html_line(tagged),), head=HTML_HEAD),
+    }[name]
+
+
+def _table(tagged: Tagged) -> str:
+    return interlinear([[word.text for word in tagged.words], tagged.tags], get_terminal_size().columns) + "\n"
+
+
+def _brat(tagged: Tagged, at: Position) -> tuple[str, str]:
+    return one_line(tagged.text) + "\n", brat_lines(tagged.entities, at.characters, at.entities)
+
+
+class StandardOutput:
+    """Write tagged texts to standard output; what would give orders to a terminal is escaped there.
+
+    Args:
+        form: The format.
+
+    Attributes:
+        position: Where the next text starts.
+    """
+
+    def __init__(self, form: TagFormat) -> None:
+        self.form = form
+        self.position = Position()
+
+    def __enter__(self) -> Self:
+        """Write nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave standard output open."""
+
+    def remaining(self, texts: Iterator[str]) -> Iterator[str]:
+        """Return the texts that are to be tagged: all."""
+        return texts
+
+    def begin(self) -> None:
+        """Write the head."""
+        sys.stdout.write(self.form.head)
+
+    def write(self, batch: Sequence[Tagged]) -> None:
+        """Write some texts."""
+        for tagged in batch:
+            [text] = self.form.content(tagged, self.position)
+            sys.stdout.write(escaped_lines(text) if sys.stdout.isatty() else text)
+            self.position = self.position.after(tagged)
+
+
+class FileOutput:
+    """Write tagged texts to a file, or to several, that no other process may write at the same time.
+
+    While they are incomplete, a record stands beside them, ``<output>.resume``: the options that they were begun with,
+    how many texts and bytes are complete, and the hashes of both. A run that continues cuts off what follows them. The
+    record is written between two batches: the last digit of a score may depend on the batch, and so the batches of a
+    continued run are those of an undisturbed one.
+
+    Args:
+        form: The format.
         options: The options of the command.
 
     Attributes:
-        texts: Number of complete texts in a file that is to be continued.
-        last: The lines of the last of them.
-        again: Number of the last of them that are tagged again.
-        size: Bytes of those before these.
+        position: Where the next text starts.
 
     Raises:
-        UserError: If a file that is to be continued has another format.
+        UserError: When it is entered, if the files cannot be continued.
+        RunError: When it is entered, if another process writes them.
     """
 
-    head = ""
+    def __init__(self, form: TagFormat, options: argparse.Namespace) -> None:
+        self.form = form
+        self.options = options
+        self.path = Path(options.output)
+        self.record = self.path.with_name(f"{self.path.name}.resume")
+        self.made_with = {name: getattr(options, name) for name in ("format", "fields", "precision", "decoding")}
+        self.made_with["model"] = backbone_digest(options.model)
+        self.position = Position()
+        self.texts = hashlib.sha256()
+        self.files = [_HashedFile(path) for path in form.files(self.path)]
+        self.recorded = 0.0
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.texts = self.again = self.size = 0
-        self.last = b""
-        self.fields = options.fields
-        self.file = sys.stdout
-        self.path = Path(options.output) if options.output else None
-        self.resumes = options.resume and self.path and self.path.exists()
-        if self.resumes:
-            assert self.path
-            with self.path.open("rb") as file:
-                if not self.began(file.read(4096)):
-                    raise UserError(
-                        f"output={str(self.path)!r} has another format, so that resume=true would overwrite it; use "
-                        "the --format and --fields that it was written with, or another file"
-                    )
-            self.find_end(self.path)
+    def __enter__(self) -> Self:
+        """Lock the files, and check those that are to be continued."""
+        with ExitStack() as stack:
+            lock = self.path.with_name(f".{self.path.name}.lock")
+            stack.enter_context(locked(lock, f"output={str(self.path)!r}"))
+            stack.callback(lock.unlink, missing_ok=True)
+            self.digest = self._check() if self.options.resume and self.path.exists() else self.texts.hexdigest()
+            self.stack = stack.pop_all()
+        return self
 
-    @staticmethod
-    def files(path: Path) -> list[Path]:
-        """Return the files that are written where the output is at a path, that one first."""
-        return [path]
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Close the files; without an error, they are complete."""
+        with self.stack:
+            for file in self.files:
+                file.close()
+            if kind is None:
+                self.record.unlink(missing_ok=True)
 
-    def find_end(self, path: Path) -> None:
-        """Find the complete texts of a file, as the attributes describe them."""
-        self.texts, self.size, self.last = _whole_texts(path, self.ends)
-
-    def check_continues(self, texts: int, text: str) -> None:
-        """Check that the file is a beginning of these texts' results, as far as its number of texts and last one tell.
-
-        Args:
-            texts: The number of texts that the file has, or fewer where there are not as many.
-            text: The last of them.
-
-        Raises:
-            UserError: If it is not.
-        """
-        if texts < self.texts:
+    def _check(self) -> str:
+        """Find the position by the record, check the options and files by it, and return the hash of the texts."""
+        where = f"output={str(self.path)!r}"
+        again = "leave --resume out to write it again"
+        if not self.record.exists():
             raise UserError(
-                f"output={str(self.path)!r} has {self.texts:,} texts, but only {texts:,} are given; resume=true "
-                "continues with the same texts"
+                f"{where} has no {self.record.name!r} beside it: it is complete, or tag did not write it; {again}"
             )
         try:
-            same = not texts or self.words_of(self.last.decode()) == self.words(encodable(text))
-        except (ValueError, LookupError, TypeError):  # damaged, or not what tag wrote
-            same = False
-        if not same:
+            record = json.loads(self.record.read_bytes())
+            made_with, digest = dict(record["made_with"]), str(record["texts"])
+            position = Position(**record["position"])
+            states = [record["files"][file.path.name] for file in self.files]
+        except (ValueError, LookupError, TypeError) as error:
+            raise UserError(f"{str(self.record)!r} is damaged, so that {where} cannot be continued; {again}") from error
+        for name, value in self.made_with.items():
+            if made_with.get(name) != value:
+                raise UserError(
+                    f"{where} was begun with another {name} than {name}={quoted(getattr(self.options, name))}; use the "
+                    f"same, or {again}"
+                )
+        for file, state in zip(self.files, states, strict=True):
+            if file.read(state["bytes"]) != state:
+                raise UserError(
+                    f"{str(file.path)!r} has changed since tag wrote it, so that it cannot be continued; {again}"
+                )
+        self.position = position
+        return digest
+
+    def remaining(self, texts: Iterator[str]) -> Iterator[str]:
+        """Return the texts that are to be tagged: those after the complete ones.
+
+        Raises:
+            UserError: If the complete ones are others.
+        """
+        for text in islice(texts, self.position.texts):
+            self.texts.update(_framed(encodable(text)))
+        if self.texts.hexdigest() != self.digest:
             raise UserError(
-                f"output={str(self.path)!r} has another text {texts:,} than those given, {shortened(text, 60)!r}; "
-                "resume=true continues with the same texts"
+                f"output={str(self.path)!r} has {self.position.texts:,} texts, which are not the first ones of those "
+                "given; use the same texts, or leave --resume out to write it again"
             )
+        return texts
 
-    def __enter__(self) -> "LinesWriter":
-        """Open the file, and leave out an incomplete end if it is to be continued."""
-        if self.path:
-            if self.resumes:
-                os.truncate(self.path, self.size)
-            self.file = self.path.open("a" if self.resumes else "w", encoding="utf-8", newline="")
-        if not self.texts:
-            self.file.write(self.head)
-        return self
+    def begin(self) -> None:
+        """Open the files, and cut off what is not complete."""
+        self._write_record()
+        for file in self.files:
+            file.open()
+        if not self.files[0].size:
+            self.files[0].write(self.form.head)
 
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        if self.path:
+    def write(self, batch: Sequence[Tagged]) -> None:
+        """Write some texts."""
+        for tagged in batch:
+            for file, text in zip(self.files, self.form.content(tagged, self.position), strict=True):
+                file.write(text)
+            self.texts.update(_framed(tagged.text))
+            self.position = self.position.after(tagged)
+        if time.monotonic() - self.recorded > _SECONDS:
+            self._write_record()
+
+    def _write_record(self) -> None:
+        record = {
+            "made_with": self.made_with,
+            "position": self.position._asdict(),
+            "texts": self.texts.hexdigest(),
+            "files": {file.path.name: file.state() for file in self.files},
+        }
+        write_atomically(self.record, json.dumps(record, indent=2) + "\n")
+        self.recorded = time.monotonic()
+
+
+class _HashedFile:
+    """A file with the size and the hash of its complete beginning."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.hash = hashlib.sha256()
+        self.file: BinaryIO | None = None
+
+    def read(self, size: int) -> dict[str, object]:
+        """Read the first bytes of the file, and return their state, with fewer where it is shorter."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                while part := file.read(min(size - self.size, 1 << 20)):
+                    self.hash.update(part)
+                    self.size += len(part)
+        return self.state()
+
+    def open(self) -> None:
+        """Open the file after its complete beginning."""
+        self.file = self.path.open("ab")
+        self.file.truncate(self.size)
+
+    def write(self, text: str) -> None:
+        """Write a text."""
+        assert self.file
+        content = text.encode()
+        self.file.write(content)
+        self.hash.update(content)
+        self.size += len(content)
+
+    def state(self) -> dict[str, object]:
+        """Return the size and the hash, once the file has what was written, whatever happens to the machine."""
+        if self.file:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        return {"bytes": self.size, "sha256": self.hash.hexdigest()}
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        if self.file:
             self.file.close()
 
-    def write(self, tagged: Tagged) -> None:
-        """Write a text; what would give orders to a terminal is escaped there."""
-        text = self.format(tagged)
-        self.file.write(escaped_lines(text) if self.file.isatty() else text)
 
-    def format(self, tagged: Tagged) -> str:
-        """Format a text."""
-        return json_line(tagged, self.fields)
-
-    @staticmethod
-    def words(text: str) -> object:
-        """Return what the file shows of a text whatever the model."""
-        return text
-
-    @staticmethod
-    def words_of(lines: str) -> object:
-        """Return the same of a complete text in the file.
-
-        Args:
-            lines: Its lines.
-        """
-        return json.loads(lines)["text"]
-
-    def began(self, beginning: bytes) -> bool:
-        """Return whether the beginning of a file, which may be cut off, has this format."""
-        field = _FIRST_FIELD.search(beginning)
-        of_fields = not field or (field[1] == b"type") == (self.fields == "xner")
-        return _agree(beginning, b'{"text": ') and of_fields
-
-    @staticmethod
-    def ends(line: bytes) -> bool:
-        """Return whether a complete line is the last one of a text."""
-        return True
-
-
-class ConllWriter(LinesWriter):
-    """Write a line per word, and a blank line after each text."""
-
-    def format(self, tagged: Tagged) -> str:
-        """Format a text."""
-        return conll_lines([word.text for word in tagged.words], tagged.tags)
-
-    @staticmethod
-    def words(text: str) -> object:
-        """Return the words of a text."""
-        return [word.text for word in split_words(text)]
-
-    @staticmethod
-    def words_of(lines: str) -> object:
-        """Return the words of a complete text in the file."""
-        return [line.partition("\t")[0] for line in lines.split("\n") if line]
-
-    def began(self, beginning: bytes) -> bool:
-        """Return whether the first line is blank, has two columns, or is cut off."""
-        first, end, _ = beginning.partition(b"\n")
-        return not end or not first or first.count(b"\t") == 1
-
-    @staticmethod
-    def ends(line: bytes) -> bool:
-        """Return whether a line is blank."""
-        return line == b"\n"
-
-
-class HtmlWriter(LinesWriter):
-    """Write a page with a paragraph per text."""
-
-    head = HTML_HEAD
-
-    def format(self, tagged: Tagged) -> str:
-        """Format a text."""
-        return html_line(tagged)
-
-    @staticmethod
-    def words(text: str) -> object:
-        """Return a text as a paragraph without entities."""
-        return html_line(Tagged(text, [], [], []))
-
-    @staticmethod
-    def words_of(lines: str) -> object:
-        """Return a complete paragraph of the file without its entities; before the first one is the page's head."""
-        return without_marks(lines[lines.rfind("\n", 0, -1) + 1 :])
-
-    def began(self, beginning: bytes) -> bool:
-        """Return whether it is the beginning of a page."""
-        return _agree(beginning, HTML_HEAD.encode())
-
-    @staticmethod
-    def ends(line: bytes) -> bool:
-        """Return whether a line is a paragraph."""
-        return line.startswith(b"<p ")
-
-
-class TableWriter(LinesWriter):
-    """Write words over their tags, with a blank line between texts."""
-
-    separator = ""
-
-    def format(self, tagged: Tagged) -> str:
-        """Format a text."""
-        shown = interlinear([[word.text for word in tagged.words], tagged.tags], get_terminal_size().columns)
-        separator, self.separator = self.separator, "\n"
-        return f"{separator}{shown}\n"
-
-
-class BratWriter(LinesWriter):
-    """Write a text per line, and the entities beside it."""
-
-    start = 0
-    """Character at which the next text starts."""
-
-    @staticmethod
-    def files(path: Path) -> list[Path]:
-        """Return the file of texts, and that of entities."""
-        return [path, path.with_suffix(".ann")]
-
-    @staticmethod
-    def words(text: str) -> object:
-        """Return a text as a line."""
-        return one_line(text)
-
-    @staticmethod
-    def words_of(lines: str) -> object:
-        """Return a complete line of the file."""
-        return lines.removesuffix("\n")
-
-    def began(self, beginning: bytes) -> bool:
-        """Return whether it is text, which anything may be."""
-        return True
-
-    def find_end(self, path: Path) -> None:
-        """Find the end of the texts that have all of their entities: those before that of the last complete entity.
-
-        The others are tagged again: the file of entities may end before that of the texts, as after a loss of power,
-        and a text that lost its entities looks like one without any.
-        """
-        _, beside = self.files(path)
-        if not beside.is_file():
-            raise UserError(
-                f"resume=true continues {str(beside)!r} as well, which does not exist; use another --output"
-            )
-        reached = 0
-        with beside.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break
-                # Its number and its start tell whether a line before it was lost or moved.
-                numbered = _ENTITY.match(line) and line.startswith(b"T%d\t" % number)
-                if not numbered or _start(line) < reached:
-                    raise UserError(
-                        f"{beside}, line {number} is not the entity that tag wrote there, so that resume=true cannot "
-                        "find where to continue; use another --output"
-                    )
-                reached = _start(line)
-        position = end = kept = 0
-        with path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                # A byte that is not UTF-8 is one that was damaged.
-                position, end = position + len(line), end + len(line.decode(errors="replace"))
-                self.texts, self.last = self.texts + 1, line
-                if end <= reached:
-                    kept, self.size, self.start = self.texts, position, end
-        self.again = self.texts - kept
-
-    def __enter__(self) -> "BratWriter":
-        """Open both files."""
-        assert self.path  # checked with the options
-        super().__enter__()
-        _, beside = self.files(self.path)
-        self.number = 0
-        if self.resumes:
-            self.number, size, _ = _whole_texts(beside, lambda line: _start(line) < self.start)
-            os.truncate(beside, size)
-        self.entities = beside.open("a" if self.resumes else "w", encoding="utf-8", newline="")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close both files."""
-        self.entities.close()
-        super().__exit__()
-
-    def write(self, tagged: Tagged) -> None:
-        """Write a text."""
-        self.entities.write(brat_lines(tagged.entities, self.start, self.number))
-        self.entities.flush()
-        self.file.write(one_line(tagged.text) + "\n")
-        self.start += len(tagged.text) + 1
-        self.number += len(tagged.entities)
-
-
-def _start(line: bytes) -> int:
-    """Return the first character of an entity of an ``.ann`` file."""
-    return int(line.split(None, 3)[2])
-
-
-def _agree(beginning: bytes, head: bytes) -> bool:
-    """Return whether one of two beginnings is the beginning of the other."""
-    return beginning.startswith(head) or head.startswith(beginning)
-
-
-def _whole_texts(path: Path, ends: Callable[[bytes], bool]) -> tuple[int, int, bytes]:
-    """Count the complete texts of a file, and its bytes until the end of the last one, and read that one."""
-    texts = size = position = 0
-    last, lines = b"", bytearray()
-    with path.open("rb") as file:
-        for line in file:
-            position += len(line)
-            lines += line
-            if line.endswith(b"\n") and ends(line):
-                texts, size, last = texts + 1, position, bytes(lines)
-                lines.clear()
-    return texts, size, last
-
-
-WRITERS: dict[str, type[LinesWriter]] = {
-    "table": TableWriter,
-    "jsonl": LinesWriter,
-    "conll": ConllWriter,
-    "brat": BratWriter,
-    "html": HtmlWriter,
-}
-"""The writer of each ``--format``."""
+def _framed(text: str) -> bytes:
+    """Return a text as bytes that tell where it ends."""
+    content = text.encode()
+    return b"%d\n%b" % (len(content), content)

@@ -1,7 +1,6 @@
 """Mark entities in HTML, by their type and score."""
 
 import html
-import re
 import zlib
 
 from xner.tagger import Tagged
@@ -34,16 +33,6 @@ def html_line(tagged: Tagged) -> str:
         parts.append(f'<mark style="--hue:{hue_of(entity.type)}">{_escape(entity.text)}{label}</mark>')
         end = entity.end
     return f'<p dir="auto">{"".join(parts)}{_escape(tagged.text[end:])}</p>\n'
-
-
-def without_marks(line: str) -> str:
-    r"""Remove the marks of entities from a paragraph that ``html_line`` wrote.
-
-    >>> from xner.tagger import Entity
-    >>> without_marks(html_line(Tagged("A & B", [], [], [Entity("PER", "B", 4, 5, 0.987)])))
-    '<p dir="auto">A &amp; B</p>\n'
-    """
-    return re.sub("<mark [^>]*>|<small>[^<]*</small></mark>", "", line)
 
 
 def _escape(text: str) -> str:

@@ -11,13 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xner.backbone.weights import folder_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, Stopped, UserError
-from xner.files import remove_folder, remove_parts, write_atomically
+from xner.files import locked, remove_folder, remove_parts, write_atomically
 from xner.transfer.definition import check_comparable, define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
@@ -39,12 +38,7 @@ def lock_run_folder(root: Path) -> Iterator[None]:
         RunError: If another process has locked it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"{root} is in use by another process; wait for it, or use another folder") from error
-    with lock:
+    with locked(root / ".lock", str(root)):
         yield
 
 
