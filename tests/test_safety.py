@@ -9,6 +9,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import cast
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from xner.data.sources import Split
 from xner.errors import RunError, UserError
 from xner.serve.marking import html_line
 from xner.tagger import Entity, Tagged
-from xner.transfer.result import read_counts
+from xner.transfer.result import Evaluation, read_counts
 from xner.words import Word
 
 
@@ -70,7 +71,7 @@ def test_pickled_counts(tmp_path: Path, marker: Path) -> None:
     np.savez(tmp_path / "counts.npz", **{"tr/test/correct": np.array([Pickled(marker)], dtype=object)})
     assert any(name.endswith(".npy") for name in zipfile.ZipFile(tmp_path / "counts.npz").namelist())
     with pytest.raises(RunError, match="is damaged"):
-        read_counts(tmp_path, "tr", "test")
+        read_counts(tmp_path, cast("Evaluation", {"language": "tr", "split": "test"}))
 
 
 @pytest.mark.parametrize("entry", ["attn_implementation", "_attn_implementation"])

@@ -123,8 +123,10 @@ def test_every_command(
             {"PER", "ORG", "LOC"} - {*types}, ""
         )
         folder = tmp_path / "run" / "stages" / row["stage"]
-        result, counts = read_result(folder), read_counts(folder, row["eval_language"], "test")
+        result = read_result(folder)
         assert result
+        [evaluation] = [each for each in result["evaluations"] if each["language"] == row["eval_language"]]
+        counts = read_counts(folder, evaluation)
         tags = TagSet(tuple(result["types"])).tags
         gold, predicted = (
             [[tags[label] for label in some] for some in np.split(labels, np.cumsum(counts.sentence_words)[:-1])]

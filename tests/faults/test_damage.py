@@ -53,7 +53,7 @@ TRANSFER = {
     "report.html": Fates(REBUILT, REBUILT, REBUILT),
     "sentences/*-test.json": Fates(REBUILT, REBUILT, REBUILT),
     "stages/*/result.json": Fates(DAMAGED, DAMAGED, REBUILT),
-    "stages/*/counts.npz": Fates(DAMAGED, DAMAGED, "{folder} holds no counts.npz of*; delete the folder and run*"),
+    "stages/*/counts.npz": Fates(DAMAGED, DAMAGED, "{file} is missing; delete {folder} to run the stage again"),
     "stages/*/model/README.md": Fates(LEFT, REBUILT, REBUILT),
     "stages/*/model/config.json": Fates(CHANGED, CHANGED, "*, whose weights are not in {folder}; delete {stage} to*"),
     "stages/*/model/*": Fates(CHANGED, CHANGED, CHANGED),

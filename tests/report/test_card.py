@@ -28,7 +28,7 @@ from xner.report.card import (
     render_card,
     write_card,
 )
-from xner.report.runs import stage_span_counts
+from xner.report.runs import Run, comparable_counts
 from xner.report.statistics import Interval, Resampled
 from xner.transfer.result import read_result
 
@@ -158,8 +158,8 @@ def test_intervals_are_those_of_the_report(tmp_path: Path, write_run: Callable[.
     assert result
     measured = measured_scores(stage, result)
     for each in measured:
-        counts = stage_span_counts(xner.report.runs.Run(run, "run", [result]), result, each.languages[0])
-        assert each.interval == Resampled([counts]).interval([0])
+        counts = comparable_counts([(Run(run, "run", [result]), result)], each.languages[0])
+        assert each.interval == Resampled(counts).interval([0])
         assert each.interval.low < each.scores["f1"] < each.interval.high
     shown = Facts(name="it", types=result["types"], lineage=result["lineage"], measured=measured, source="sample")
     text = render_card(shown, "bert")

@@ -38,7 +38,7 @@ def test_any_names_and_scores(
         result |= {"start_from": f"<u>{text}", "seconds": score, "versions": {text: f"<u>{text}"}}
         result["types"][0] = f"<u>{kind}"
         for each in result["evaluations"]:
-            each |= dict.fromkeys(("f1", "precision", "recall", "accuracy", "f1_strict", "f1_macro", "ece"), score)
+            each |= dict.fromkeys(("precision", "recall", "accuracy", "f1_strict", "f1_macro", "ece"), score)
             each |= dict.fromkeys(("f1_unseen", "f1_seen_entities", "f1_unseen_entities"), None if nothing else score)
             each["f1_by_type"] = {name: score for name in result["types"]}
         for episode in result["lineage"]["episodes"]:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.commands import change_result
-from xner.errors import RunError
-from xner.report import write_report
+from xner.errors import RunError, UserError
+from xner.report import FILES, write_report
 from xner.report.figure_style import COLOURS
 from xner.report.matrix import score_matrix
 from xner.report.runs import load_run
+from xner.transfer.result import read_counts, read_result, write_result
 
 Write = Callable[..., Path]
 
@@ -137,6 +139,51 @@ def test_runs_of_other_sources(tmp_path: Path, write_run: Write) -> None:
     assert matrix
     assert matrix.languages == ["en", "de", "tr"]
     assert [row.average for row in matrix.rows] == [row.cells[2] and row.cells[2].f1 for row in matrix.rows]
+
+
+@pytest.mark.parametrize("language", ["tr", "de"])
+def test_runs_on_other_sentences(tmp_path: Path, write_run: Write, language: str) -> None:
+    """Runs that were evaluated on other sentences of a language are not shown in one curve or table."""
+    runs = [write_run(tmp_path / name, sizes=(250,), targets=("tr", "de")) for name in ("one", "two")]
+    for stage in (runs[1] / "stages").iterdir():
+        result = read_result(stage)
+        assert result
+        counts = {(each["language"], each["split"]): read_counts(stage, each) for each in result["evaluations"]}
+        counts[language, "validation"] = counts.pop((language, "test"))
+        for each in result["evaluations"]:
+            each["split"] = "validation" if each["language"] == language else "test"
+        write_result(stage, result, counts)
+    with pytest.raises(UserError, match=rf"of {language} \(120 of the test split and 120 of the validation split\)"):
+        report(tmp_path, *runs)
+    assert not {*FILES.values()} & {path.name for path in tmp_path.iterdir()}
+    report(tmp_path, runs[1])
+
+
+def test_contaminated_scores_are_marked(tmp_path: Path, write_run: Write) -> None:
+    """Each table that shows the score of contaminated weights says so beside it."""
+    runs = [write_run(tmp_path / name, sizes=(250,), targets=("tr", "de")) for name in ("one", "two")]
+    clean, _ = report(tmp_path, *runs)
+    assert "contaminated" not in clean
+
+    def contaminate(result: dict[str, Any]) -> None:
+        for each in result["evaluations"]:
+            each["contaminated"] = each["language"] == "tr"
+
+    change_result(runs[0] / "stages" / "progressive-tr-250-seed42" / "result.json", contaminate)
+    text, page = report(tmp_path, *runs)
+    assert text.count("<br>contaminated</small>") == 1  # languages
+    assert text.count('<td class="text">progressive, contaminated</td>') == 1  # the comparison with this run
+    assert sum("progressive, contaminated" in part for part in page.text) == 2  # that, and the run's own results
+
+
+def test_scratch_has_no_source(tmp_path: Path, write_run: Write) -> None:
+    """A row of stages that were trained on target sentences alone does not name a source language."""
+    matrix = score_matrix([load_run(write_run(tmp_path / "run", regimes=("scratch", "joint"), targets=("tr", "de")))])
+    assert matrix
+    assert {row.regime: row.sources for row in matrix.rows} == {"source": ["en"], "joint": ["en"], "scratch": []}
+    text, _ = report(tmp_path, tmp_path / "run")
+    assert '<th scope="row">scratch</th>' in text
+    assert '<th scope="row">English, joint</th>' in text
 
 
 def test_languages_are_spelled_out(tmp_path: Path, write_run: Write) -> None:

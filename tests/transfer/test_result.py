@@ -66,13 +66,18 @@ def counts() -> Counts:
     return Counts(**per_type, sentence_words=np.array([1, 2], dtype=np.int32), **words, **others)
 
 
+EVALUATION = evaluation("tr", sentences=2, f1=1.0)
+"""That of ``counts()``."""
+
+
 def test_round_trip(tmp_path: Path) -> None:
     """A stage's result and its evidence are read as they were written, to the last digit and type."""
     evidence = {("en", "test"): counts(), ("tr", "test"): counts()._replace(gold=np.ones((2, 3), dtype=np.int32))}
     write_result(tmp_path, result("one"), evidence)
     assert read_result(tmp_path) == result("one")
-    for (language, split), expected in evidence.items():
-        found = read_counts(tmp_path, language, split)
+    for (language, _), expected in evidence.items():
+        f1 = 2 * expected.correct.sum() / (expected.predicted + expected.gold).sum()
+        found = read_counts(tmp_path, evaluation(language, sentences=2, f1=f1))
         for name in Counts._fields:
             assert getattr(found, name).dtype == getattr(expected, name).dtype
             assert np.array_equal(getattr(found, name), getattr(expected, name))
@@ -137,7 +142,7 @@ def test_damaged_evidence(tmp_path: Path, content: bytes) -> None:
     """Evidence that cannot be read is one line that says what to delete."""
     (tmp_path / "counts.npz").write_bytes(content)
     with pytest.raises(RunError, match=f"counts.npz is damaged .*; delete {tmp_path} to run the stage again"):
-        read_counts(tmp_path, "tr", "test")
+        read_counts(tmp_path, EVALUATION)
 
 
 @pytest.mark.parametrize("place", range(0, 2000, 37))
@@ -148,7 +153,7 @@ def test_flipped_evidence(tmp_path: Path, place: int) -> None:
     content[place % len(content)] ^= 16
     (tmp_path / "counts.npz").write_bytes(content)
     try:
-        found = read_counts(tmp_path, "tr", "test")
+        found = read_counts(tmp_path, EVALUATION)
     except RunError:
         return
     assert all(np.array_equal(one, other) for one, other in zip(found, counts(), strict=True))
@@ -170,7 +175,22 @@ def test_evidence_of_other_shapes(tmp_path: Path, changes: dict[str, Any]) -> No
     """Arrays that do not belong together are damage as well."""
     write_result(tmp_path, result("one"), {("tr", "test"): counts()._replace(**changes)})
     with pytest.raises(RunError, match=r"counts\.npz is damaged .*; delete"):
-        read_counts(tmp_path, "tr", "test")
+        read_counts(tmp_path, EVALUATION)
+
+
+def test_missing_evidence(tmp_path: Path) -> None:
+    """Evidence that was deleted is one line as well."""
+    with pytest.raises(RunError, match=f"counts.npz is missing; delete {tmp_path} to run the stage again"):
+        read_counts(tmp_path, EVALUATION)
+
+
+@pytest.mark.parametrize("changes", [{"f1": 0.9999}, {"sentences": 3}, {"split": "validation"}])
+def test_evidence_of_another_evaluation(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Counts that do not give the F1 of the result are not taken for those behind it."""
+    write_result(tmp_path, result("one"), {("tr", "test"): counts()})
+    read_counts(tmp_path, EVALUATION)
+    with pytest.raises(RunError, match=r"counts\.npz is damaged .*; delete"):
+        read_counts(tmp_path, {**EVALUATION, **changes})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xner.errors import UserError
 from xner.files import write_atomically
-from xner.report.analysis import Analysis, analyse
+from xner.report.analysis import Analysis, analyse, check_comparable
 from xner.report.curve import draw_curve
 from xner.report.matrix import score_matrix
 from xner.report.page import render_page
@@ -43,8 +43,9 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> l
     analyses = [analyse(part) for run in loaded for part in by_target(run)]
     if len({each.unit for each in analyses if each.full}) > 1:
         raise UserError("the sizes of some runs are sentences and of others entities per type; report them apart")
-    draw_curve(analyses, png, svg)
+    check_comparable(analyses)
     matrix = score_matrix(loaded)
+    draw_curve(analyses, png, svg)
     write_atomically(html, render_page(analyses, svg.read_text(encoding="utf-8"), matrix))
     return analyses
 

@@ -12,13 +12,14 @@ from xner.errors import RunError, UserError
 from xner.report.entity_errors import Example, Score, by_length, by_seen, by_type, examples
 from xner.report.runs import (
     Run,
+    comparable_counts,
     evaluation_on,
     group_stages,
     language_name,
+    reservations,
     source_language,
     stage_counts,
     stage_errors,
-    stage_span_counts,
     target_language,
     unit_of,
 )
@@ -173,20 +174,28 @@ class Comparison(NamedTuple):
         seeds: Number of seeds that the first run has at the same regime and size as well.
         change: F1 on the target language minus that of the first run, mean over these seeds; where there are none, each
             is the mean over its own.
+        notes: What to keep in mind with either score, see ``reservations``.
     """
 
     run: Run
     point: Point
     seeds: int
     change: Difference
+    notes: list[str]
+
+
+def check_comparable(analyses: Sequence[Analysis]) -> None:
+    """Check that runs of the same target were evaluated on the same sentences of it.
+
+    Raises:
+        UserError: If they were not.
+    """
+    for target in dict.fromkeys(each.target for each in analyses):
+        comparable_counts([(each.run, each.points[0].stages[0]) for each in analyses if each.target == target], target)
 
 
 def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
-    """Compare runs with a first one of the same target by the paired bootstrap, at every regime and size of both.
-
-    Returns:
-        The comparisons. Runs that were evaluated on other sentences are left out.
-    """
+    """Compare runs with a first one of the same target by the paired bootstrap, at every regime and size of both."""
     found: list[Comparison] = []
     for other in others:
         pairs = [
@@ -198,14 +207,16 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
         stages = [
             (run, point.stages) for pair in pairs for run, point in zip((first.run, other.run), pair, strict=True)
         ]
-        counts = [stage_span_counts(run, stage, first.target) for run, some in stages for stage in some]
-        if counts and all(np.array_equal(each[:, 2], counts[0][:, 2]) for each in counts):
-            resampled, columns = Resampled(counts), iter(range(len(counts)))
-            for mine, theirs in pairs:
-                own, its = ({stage["seed"]: next(columns) for stage in point.stages} for point in (mine, theirs))
-                common = own.keys() & its.keys()
-                change = resampled.difference(*([of[seed] for seed in common or of] for of in (its, own)))
-                found.append(Comparison(other.run, theirs, len(common), change))
+        if not pairs:
+            continue
+        counts = comparable_counts([(run, stage) for run, some in stages for stage in some], first.target)
+        resampled, columns = Resampled(counts), iter(range(len(counts)))
+        for mine, theirs in pairs:
+            own, its = ({stage["seed"]: next(columns) for stage in point.stages} for point in (mine, theirs))
+            common = own.keys() & its.keys()
+            change = resampled.difference(*([of[seed] for seed in common or of] for of in (its, own)))
+            notes = reservations([*mine.stages, *theirs.stages], first.target)
+            found.append(Comparison(other.run, theirs, len(common), change, notes))
     changes = corrected([each.change for each in found])
     return [each._replace(change=change) for each, change in zip(found, changes, strict=True) if change]
 
@@ -240,14 +251,7 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
     stages = [stage for group in groups.values() for stage in group]
     if not stages:
         return {}
-    counts = [stage_span_counts(run, stage, language) for stage in stages]
-    for stage, each in zip(stages, counts, strict=True):
-        if not np.array_equal(each[:, 2], counts[0][:, 2]):
-            raise UserError(
-                f"{run.path}: {stage['stage']} and {stages[0]['stage']} were evaluated on different sentences of "
-                f"{language} ({len(each)} and {len(counts[0])}); use runs of one data set"
-            )
-    resampled = Resampled(counts)
+    resampled = Resampled(comparable_counts([(run, stage) for stage in stages], language))
     columns = {stage["stage"]: column for column, stage in enumerate(stages)}
 
     def minus(group: Sequence[Result], others: Sequence[Result]) -> Difference:

@@ -221,7 +221,7 @@ def measured_scores(folder: Path, result: Result) -> list[Measured]:
     """
     found = []
     for each in result["evaluations"]:
-        counts = read_counts(folder, each["language"], each["split"])
+        counts = read_counts(folder, each)
         scores = {name: each[name] for name in (*METRICS, "f1_strict")}  # type: ignore[literal-required]
         scores |= {f"f1_{name}": score for name, score in each["f1_by_type"].items()}
         bounds = Resampled([sum_types(counts)]).interval([0])

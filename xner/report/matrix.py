@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xner.report.runs import Run, evaluation_on, regime_order, stage_span_counts, target_of
+from xner.report.runs import Run, comparable_counts, evaluation_on, regime_order, reservations, target_of
 from xner.report.statistics import Interval, Resampled
-from xner.transfer.plan import SOURCE
+from xner.transfer.plan import SOUP, SOURCE
 from xner.transfer.result import Evaluation, Result, size_of
 
 
@@ -19,11 +19,13 @@ class MatrixCell(NamedTuple):
         f1: Mean over seeds.
         interval: Confidence interval of the mean, over sentences.
         zero_shot: Whether no stage was trained on a sentence of the language.
+        notes: What to keep in mind with it, see ``reservations``.
     """
 
     f1: float
     interval: Interval
     zero_shot: bool
+    notes: list[str]
 
 
 class MatrixRow(NamedTuple):
@@ -31,7 +33,7 @@ class MatrixRow(NamedTuple):
 
     Attributes:
         run: Name of their run.
-        sources: The source languages.
+        sources: The source languages; none of stages that are trained on target sentences alone from the backbone.
         target: The language that the stages were adapted to; ``None`` for source stages.
         regime: The regime.
         size: Number of target sentences, or of entities per type; 0 for source stages.
@@ -64,6 +66,9 @@ def score_matrix(runs: Sequence[Run]) -> Matrix | None:
 
     Returns:
         The matrix; ``None`` where there are only a source and a target, which the learning curve shows.
+
+    Raises:
+        UserError: If stages were evaluated on different sentences of a language.
     """
     groups: dict[tuple[int, str, str | None, int], list[Result]] = {}
     for number, run in enumerate(runs):
@@ -87,30 +92,32 @@ def score_matrix(runs: Sequence[Run]) -> Matrix | None:
         others = [cell for language, cell in zip(languages, cells, strict=True) if language not in trained]
         scores = [cell.f1 for cell in others if cell]
         average = float(np.mean(scores)) if scores and len(scores) == len(others) else None
-        rows.append(MatrixRow(runs[number].name, sources[number], target, regime, size, cells, average))
+        learned = [] if regime.removeprefix(SOUP) == "scratch" else sources[number]
+        rows.append(MatrixRow(runs[number].name, learned, target, regime, size, cells, average))
     return Matrix(languages, rows)
 
 
 def _column(
     runs: Sequence[Run], groups: dict[tuple[int, str, str | None, int], list[Result]], language: str
 ) -> dict[tuple[int, str, str | None, int], MatrixCell]:
-    """Score all groups on one language, on the same bootstrap samples where they have as many sentences."""
-    found: dict[tuple[int, str, str | None, int], MatrixCell] = {}
-    same_size: dict[int, dict[tuple[int, str, str | None, int], list[Evaluation]]] = {}
+    """Score all groups on one language, on the same bootstrap samples: to draw these takes longer than to score."""
+    scored: dict[tuple[int, str, str | None, int], list[Evaluation]] = {}
     for key, stages in groups.items():
         scores = [score for stage in stages if (score := evaluation_on(stage, language))]
         if len(scores) == len(stages):
-            same_size.setdefault(scores[0]["sentences"], {})[key] = scores
-    for scored in same_size.values():
-        # To draw the samples takes longer than to score all groups on them.
-        resampled = Resampled(
-            [stage_span_counts(runs[key[0]], stage, language) for key in scored for stage in groups[key]]
-        )
-        columns = iter(range(sum(map(len, scored.values()))))
-        for key, scores in scored.items():
-            mean = float(np.mean([score["f1"] for score in scores]))
-            zero_shot = all(score["zero_shot"] for score in scores)
-            found[key] = MatrixCell(mean, resampled.interval([*islice(columns, len(scores))]), zero_shot)
+            scored[key] = scores
+    if not scored:
+        return {}
+    resampled = Resampled(
+        comparable_counts([(runs[key[0]], stage) for key in scored for stage in groups[key]], language)
+    )
+    columns = iter(range(sum(map(len, scored.values()))))
+    found: dict[tuple[int, str, str | None, int], MatrixCell] = {}
+    for key, scores in scored.items():
+        mean = float(np.mean([score["f1"] for score in scores]))
+        interval = resampled.interval([*islice(columns, len(scores))])
+        zero_shot = all(score["zero_shot"] for score in scores)
+        found[key] = MatrixCell(mean, interval, zero_shot, reservations(groups[key], language))
     return found
 
 

@@ -166,29 +166,53 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
     return f"{' + '.join(languages)} {total:,}{note}"
 
 
+def reservations(stages: Sequence[Result], language: str) -> list[str]:
+    """List what to keep in mind with the mean of stages on a language: ``oracle`` or ``contaminated`` if one is."""
+    notes = [note for stage in stages if (score := evaluation_on(stage, language)) for note in notes_of(score)]
+    return [note for note in dict.fromkeys(notes) if note != "zero-shot"]
+
+
 def evaluated_on(evaluation: Evaluation) -> str:
     """Describe the data of an evaluation, such as ``tr test, zero-shot``."""
     return ", ".join([f"{evaluation['language']} {evaluation['split']}", *notes_of(evaluation)])
 
 
 def stage_counts(run: Run, stage: Result, language: str) -> Counts:
-    """Read the per-sentence counts and labels of a stage's evaluation on a language.
+    """Read the per-sentence counts and labels of a stage's evaluation on a language, which it has."""
+    evaluation = evaluation_on(stage, language)
+    assert evaluation
+    return read_counts(run.path / "stages" / stage["stage"], evaluation)
+
+
+def comparable_counts(stages: Sequence[tuple[Run, Result]], language: str) -> list[npt.NDArray[np.int32]]:
+    """Read the counts of stages that were evaluated on the same sentences of a language.
+
+    Args:
+        stages: Stages that were evaluated on the language, each with its run.
+        language: The language.
+
+    Returns:
+        For each stage, correct, predicted and gold spans per sentence, over all types. *Shape:* (sentences, 3)
 
     Raises:
-        UserError: If the stage has none.
+        UserError: If they were evaluated on different sentences, so that their scores cannot be compared.
     """
-    evaluation = evaluation_on(stage, language)
-    path = run.path / "stages" / stage["stage"]
-    if evaluation is None or not (path / "counts.npz").is_file():
-        raise UserError(
-            f"{path} holds no counts.npz of an evaluation on {language}; delete the folder and run `transfer` again"
-        )
-    return read_counts(path, language, evaluation["split"])
-
-
-def stage_span_counts(run: Run, stage: Result, language: str) -> npt.NDArray[np.int32]:
-    """Read correct, predicted and gold spans per sentence, over all types. *Shape:* (sentences, 3)."""
-    return sum_types(stage_counts(run, stage, language))
+    found: list[npt.NDArray[np.int32]] = []
+    first: tuple[Path, str, Counts] | None = None
+    for run, stage in stages:
+        evaluation, counts = evaluation_on(stage, language), stage_counts(run, stage, language)
+        assert evaluation
+        path, split = run.path / "stages" / stage["stage"], evaluation["split"]
+        found.append(sum_types(counts))
+        first = first or (path, split, counts)
+        same_words = np.array_equal(counts.sentence_words, first[2].sentence_words)
+        if split != first[1] or not same_words or not np.array_equal(found[-1][:, 2], found[0][:, 2]):
+            raise UserError(
+                f"{first[0]} and {path} were evaluated on different sentences of {language} ({len(found[0]):,} of the "
+                f"{first[1]} split and {len(found[-1]):,} of the {split} split), so that their scores cannot be "
+                "compared; report them apart"
+            )
+    return found
 
 
 def sum_types(counts: Counts) -> npt.NDArray[np.int32]:

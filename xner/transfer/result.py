@@ -6,6 +6,7 @@
 import csv
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -223,22 +224,21 @@ def read_result(folder: Path) -> Result | None:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
 
-def read_counts(folder: Path, language: str, split: str) -> Counts:
+def read_counts(folder: Path, evaluation: Evaluation) -> Counts:
     """Read the counts of an evaluation of a complete stage.
 
     Args:
         folder: The stage's folder.
-        language: The language that was evaluated.
-        split: The split of it.
+        evaluation: The evaluation.
 
     Raises:
-        RunError: If it is damaged.
+        RunError: If they are missing or damaged, or give another F1.
     """
-    path = folder / "counts.npz"
+    path, key = folder / "counts.npz", f"{evaluation['language']}/{evaluation['split']}"
     try:
         with np.load(path) as arrays:
-            counts = Counts(**{name: arrays[f"{language}/{split}/{name}"] for name in Counts._fields})
-        _check_counts(counts)
+            counts = Counts(**{name: arrays[f"{key}/{name}"] for name in Counts._fields})
+        _check_counts(counts, evaluation)
         return counts
     except (
         FileNotFoundError,
@@ -250,11 +250,12 @@ def read_counts(folder: Path, language: str, split: str) -> Counts:
         RuntimeError,
         zlib.error,
     ) as error:
-        raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
+        problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
+        raise RunError(f"{path} {problem}; delete {folder} to run the stage again") from error
 
 
-def _check_counts(counts: Counts) -> None:
-    """Check that the arrays belong together.
+def _check_counts(counts: Counts, evaluation: Evaluation) -> None:
+    """Check that the arrays belong together, and to the evaluation.
 
     Raises:
         ValueError: If they do not.
@@ -269,6 +270,10 @@ def _check_counts(counts: Counts) -> None:
     for labels in (counts.word_gold, counts.word_predicted):
         if labels.size and not 0 <= labels.min() <= labels.max() <= 2 * spans[1]:
             raise ValueError("it has a label that is out of range")
+    correct, predicted, gold = (int(each.sum()) for each in counts[:3])
+    f1 = 2 * correct / ((predicted + gold) or 1)
+    if spans[0] != evaluation["sentences"] or not math.isclose(f1, evaluation["f1"], abs_tol=1e-6):
+        raise ValueError(f"its F1 on {spans[0]:,} sentences is {f1:.4f}, which is not that of result.json")
 
 
 def flat(evaluation: Evaluation) -> dict[str, Any]:

@@ -216,8 +216,7 @@ def _test_further(
         observer.stage_begun(stage, experiment, trainer)
     # The curves of a stage are those of its training.
     trainer.loggers = [each for each in trainer.loggers if not isinstance(each, CSVLogger)]
-    splits = [(each["language"], each["split"]) for each in complete["evaluations"]]
-    before = {split: read_counts(folder, *split) for split in splits}
+    before = {(each["language"], each["split"]): read_counts(folder, each) for each in complete["evaluations"]}
     evaluations, counts = evaluate(run_test(trainer, model, data), data, read_history(str(model_folder)))
     tested = complete["definition"]["tested"] | define(experiment)[stage.id].tested
     result: Result = {
