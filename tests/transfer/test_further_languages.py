@@ -1,10 +1,12 @@
 """A command with further languages tests complete stages on them, with the weights that were kept."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import xner.cli.building
 from tests.commands import Run, assert_one_line, results
@@ -55,9 +57,16 @@ def test_same_as_at_once(
     assert {path: path.read_bytes() for path in models} == models
     card = (tmp_path / "later" / "stages" / "source-en-seed1" / "model" / "README.md").read_text(encoding="utf-8")
     assert "- de\n" in card
-    # With fewer languages again, all scores stay.
+    # With fewer languages again, all scores stay, and so does the configuration of each command.
     assert run(*later, *soup).code == 0
     assert rows_of(tmp_path / "later") == rows_of(tmp_path / "once")
+    for _ in range(2):
+        configs = [yaml.safe_load(path.read_bytes()) for path in sorted((tmp_path / "later").glob("config*.yaml"))]
+        assert [each["data"]["test_languages"] for each in configs] == [None, ["en", "tr", "de"], None]
+        assert run(*later, *soup).code == 0
+    page = (tmp_path / "later" / "report.html").read_text(encoding="utf-8")
+    assert re.findall("<summary>(config.*?)</summary>", page) == ["config-1.yaml", "config-2.yaml", "config.yaml"]
+    assert "config-" not in (tmp_path / "once" / "report.html").read_text(encoding="utf-8")
 
 
 def test_another_target(run: Run, tiny_backbone: str, three: Path, tmp_path: Path) -> None:
@@ -98,7 +107,7 @@ def test_stopped_before_the_card(run: Run, tiny_backbone: str, three: Path, tmp_
     kept = (stage / "counts.npz").rename(tmp_path / "counts.npz")
     outcome = run(*later, ALL)
     assert outcome.code == 1
-    assert f"{stage / 'counts.npz'} is damaged" in outcome.err
+    assert f"{stage / 'counts.npz'} is missing" in outcome.err
     assert outcome.err.endswith(f"delete {stage} to run the stage again\n")
     kept.rename(stage / "counts.npz")
     assert run(*later, ALL).code == 0

@@ -83,7 +83,7 @@ class RunView(NamedTuple):
         repeated: Whether any point has several seeds.
         splits: All evaluations, by split.
         examples: Example errors by stage and kind; ``None`` where the run did not keep its sentences.
-        config: The content of ``config.yaml``, empty without one.
+        configs: The content of the configuration of each command, by the name of its file.
         versions: The versions of the software, by name.
         types: The entity types of all stages, each with its colour in examples.
         reliability: The reliability diagrams.
@@ -98,7 +98,7 @@ class RunView(NamedTuple):
     repeated: bool
     splits: list[SplitFacts]
     examples: list[tuple[str, dict[str, list[ExampleRow]]]] | None
-    config: str
+    configs: dict[str, str]
     versions: dict[str, str]
     types: dict[str, str]
     reliability: Markup
@@ -180,7 +180,8 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
             splits.setdefault(key, []).append((result, each))
         for name, version in result["versions"].items():
             versions.setdefault(name, {})[version] = None
-    config = run.path / "config.yaml"
+    # Those of earlier commands are numbered.
+    configs = sorted(run.path.glob("config*.yaml"), key=lambda path: (path.name == "config.yaml", len(path.name), path))
     return RunView(
         id=prefix,
         analysis=analysis,
@@ -191,7 +192,7 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
         repeated=any(len(point.stages) > 1 for point in analysis.points),
         splits=[SplitFacts(*key, found) for key, found in splits.items()],
         examples=_examples(analysis),
-        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        configs={path.name: path.read_text(encoding="utf-8", errors="replace") for path in configs},
         versions={name: " and ".join(found) for name, found in sorted(versions.items())},
         types=type_colours(dict.fromkeys(each for result in run.results for each in result["types"])),
         reliability=_inline(draw_reliability(analysis), "Reliability diagrams.", f"{prefix}reliability-"),

@@ -66,7 +66,7 @@ def run_experiment(
             remove_parts(experiment.root)
             done = complete_stages(experiment)
             others = other_stages(experiment)
-            write_atomically(experiment.root / "config.yaml", config)
+            _write_config(experiment.root, config)
             for language in experiment.evaluated:
                 split = data.test_split_of(language)
                 write_sentences(experiment.root, language, split.name, split.sentences.words)
@@ -84,6 +84,15 @@ def run_experiment(
             return results
     except (KeyboardInterrupt, SIGTERMException, SystemExit) as stop:
         raise Stopped("stopped: the same command continues from here", exit_code(stop)) from stop
+
+
+def _write_config(root: Path, config: str) -> None:
+    """Write config.yaml, and keep that of an earlier command, as of other languages, as config-1.yaml and so on."""
+    path = root / "config.yaml"
+    earlier = [each.read_bytes() for each in root.glob("config-*.yaml")]
+    if path.exists() and (before := path.read_bytes()) not in (config.encode(), *earlier):
+        write_atomically(root / f"config-{len(earlier) + 1}.yaml", before)
+    write_atomically(path, config)
 
 
 def assist_experiment(experiment: Experiment, train: RunStage) -> None:

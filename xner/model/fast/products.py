@@ -354,5 +354,5 @@ def warn_of_slow_bfloat16() -> None:
     if not has_bfloat16() and in_first_process():
         logger.warning(
             "bfloat16 is slower than float32 on this CPU, which has neither AVX512_BF16 nor AMX; use "
-            "trainer.precision=32-true and model.evaluation_precision=float32"
+            "precision=float32 (trainer.precision=32-true and model.evaluation_precision=float32)"
         )
