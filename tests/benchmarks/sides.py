@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -242,6 +243,19 @@ def fit(options: Mapping[str, object], *extra: str, environment: Mapping[str, st
     """Run ``train.py fit`` in a fresh process."""
     given = [f"--{name}={value}" for name, value in options.items()]
     fresh_process([str(ROOT / "train.py"), "fit", *extra, *given], environment)
+
+
+@contextmanager
+def busy_processes(number: int) -> Iterator[None]:
+    """Keep a core busy by each of some processes within the block."""
+    code = "from xner.cli.interrupts import end_with_parent; end_with_parent()\nwhile True: pass"
+    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def environment(*, cache: Path, threads: int | None) -> dict[str, str]:

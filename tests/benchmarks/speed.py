@@ -16,7 +16,7 @@ from statistics import median
 
 from tests.benchmarks.command import run_as_command
 from tests.benchmarks.machine import Machine, this_machine
-from tests.benchmarks.sides import GEOMETRIES, ROOT, Run, Side, Task, prepare, run_trainer, run_xner
+from tests.benchmarks.sides import GEOMETRIES, ROOT, Run, Side, Task, busy_processes, prepare, run_trainer, run_xner
 from xner.errors import UserError
 from xner.model.fast.products import has_bfloat16
 
@@ -186,6 +186,7 @@ def speed(
     precisions: Sequence[str] = ("float32", "bfloat16"),
     peers: Sequence[str] = ("as it comes", "at its best"),
     overlays: Sequence[str] = (),
+    busy: int = 0,
     output: str | None = None,
 ) -> None:
     """Train and evaluate by Hugging Face's Trainer and by xner in turns; print both sides' medians and their ratios.
@@ -205,6 +206,7 @@ def speed(
         peers: The Trainer's sides: 'as it comes' in float32, 'at its best' in bfloat16 where the device multiplies it
             in hardware and in batches of similar length, or both.
         overlays: Configuration files for xner's sides; on cuda configs/gpu.yaml unless given.
+        busy: Number of other processes that keep a core busy meanwhile, as on a machine that is shared.
         output: JSON file for all figures.
     """
     sides = sides_of(device, precisions, overlays, peers)
@@ -229,7 +231,10 @@ def speed(
             f"{'a GPU' if device == 'cuda' else 'a CPU'}, medians (least to most) of {rounds} alternating runs of "
             f"{steps} steps of {batch_size} sentences and {evaluation_sentences} sentences evaluated"
         )
-        comparison = compare(task, sides, rounds=rounds, title=title)
+        if busy:
+            title += f", beside {busy} busy process{'es' * (busy > 1)}"
+        with busy_processes(busy):
+            comparison = compare(task, sides, rounds=rounds, title=title)
     print(comparison.table())
     if output:
         Path(output).write_text(comparison.to_json(), encoding="utf-8")

@@ -1,5 +1,9 @@
 import json
+import os
 import re
+import sys
+import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,7 @@ import pytest
 
 from tests.benchmarks.dashboard import dashboard
 from tests.benchmarks.machine import product_rates, this_machine
-from tests.benchmarks.sides import Run
+from tests.benchmarks.sides import Run, busy_processes
 from tests.benchmarks.speed import Comparison, sides_of, speed
 from tests.benchmarks.startup import startup
 from xner.data.sources import SAMPLE
@@ -27,15 +31,15 @@ def figures(content: object) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("peers", "precisions"),
+    ("peers", "precisions", "busy"),
     [
-        (["as it comes"], ["float32"]),
-        (["as it comes", "at its best"], ["float32", "bfloat16"]),
+        (["as it comes"], ["float32"], 1),
+        (["as it comes", "at its best"], ["float32", "bfloat16"], 0),
     ],
 )
 @pytest.mark.slow
 def test_all_sides_do_the_same(
-    peers: list[str], precisions: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    peers: list[str], precisions: list[str], busy: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trainer and xner train on and evaluate the same sentences and pieces, and no figure of table or JSON is empty."""
     output = tmp_path / "speed.json"
@@ -47,6 +51,7 @@ def test_all_sides_do_the_same(
         batch_size=16,
         peers=peers,
         precisions=precisions,
+        busy=busy,
         output=str(output),
     )
     content: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
@@ -74,7 +79,33 @@ def test_all_sides_do_the_same(
     assert [row[0].strip() for row in full] == [*names, *content["ratios"]]
     assert {len(row) for row in rows} == {4}
     assert all(re.search(r"\d", cell) for row in full for cell in row[1:])
+    assert (", beside 1 busy process." in table) == bool(busy)
     assert f"1 threads, {content['machine']['memory_gb']:.0f} GB; torch" in table
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone lists the processes in /proc")
+def test_busy_processes() -> None:
+    """They use their cores within the block, and are gone after it."""
+
+    def children() -> dict[str, float]:
+        """The seconds that each process of this one has used."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # one that has just ended
+                fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                if int(fields[1]) == os.getpid():
+                    found[path.parent.name] = int(fields[11]) / os.sysconf("SC_CLK_TCK")
+        return found
+
+    before = children()
+    with busy_processes(2):
+        added = children().keys() - before.keys()
+        assert len(added) == 2
+        deadline = time.monotonic() + 60
+        while min(children()[each] for each in added) < 0.3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert not children().keys() & added
 
 
 def run(train: float, evaluation: float, memory: float) -> Run:
