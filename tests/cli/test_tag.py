@@ -195,7 +195,7 @@ def test_resume(
             with part.with_suffix(suffix).open("ab") as file:
                 file.write("Ayş".encode()[:-1])
         record = json.loads((tmp_path / "part.txt.resume").read_text(encoding="utf-8"))
-        assert record["position"]["texts"] == (min(9, 2 * batches + 2) if recorded else 0)
+        assert record["texts"] == (min(9, 2 * batches + 2) if recorded else 0)
         if batches < 4:
             interrupt(0, *command, "--output", part, "--resume")
         assert run(*command, "--output", part, "--resume").code == 0
@@ -318,6 +318,24 @@ def test_resume_after_damage(
     assert not record.exists()
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", "null", "[" * 9999, {"texts": "2"}, {"texts": -2}, {"entities": None}, {"files": {"it": 1}}],
+)
+def test_resume_with_another_record(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | dict[str, object]
+) -> None:
+    """A record of any other content is refused in a line."""
+    path, record = tmp_path / "it.jsonl", tmp_path / "it.jsonl.resume"
+    command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path, *TEXTS]
+    Interrupted(run, monkeypatch)(0, *command)
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(record.read_bytes()) | content)
+    record.write_text(content, encoding="utf-8")
+    assert_one_line(run(*command, "--resume"), 2, f"'{record}' is damaged", "leave --resume out to write it again")
+    assert json.loads(path.read_bytes().splitlines()[0])["text"] == TURING
+
+
 def test_output_of_another_process(run: Run, tagging_model: str, tmp_path: Path) -> None:
     """A file that another process writes is refused, with and without --resume."""
     path = tmp_path / "it.jsonl"
@@ -328,6 +346,15 @@ def test_output_of_another_process(run: Run, tagging_model: str, tmp_path: Path)
         assert not path.exists()
     assert run(*command).code == 0
     assert [*_files(tmp_path)] == ["it.jsonl"]
+
+
+def test_record_is_no_input(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """The record that would stand beside the output is not read as texts."""
+    texts = tmp_path / "it.resume"
+    texts.write_text(TURING, encoding="utf-8")
+    outcome = run("tag", "--format=jsonl", "--model", tagging_model, "--output", tmp_path / "it", texts)
+    assert_one_line(outcome, 2, f"would replace '{texts}', which is a file to read")
+    assert texts.read_text(encoding="utf-8") == TURING
 
 
 def test_entities_beside_are_no_input(run: Run, tagging_model: str, tmp_path: Path) -> None:

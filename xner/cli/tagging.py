@@ -21,7 +21,7 @@ from tqdm import tqdm
 from xner.backbone import check_head
 from xner.cli.interrupts import end_with_parent
 from xner.cli.parsing import ToolParser, add_model, add_tagger_options
-from xner.cli.writers import FileOutput, StandardOutput, format_of
+from xner.cli.writers import FileOutput, StandardOutput, format_of, record_of
 from xner.errors import RunError, UserError, options_called, quoted
 
 if TYPE_CHECKING:
@@ -125,7 +125,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"output={options.output!r} is not a regular file; use one, or None for standard output")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
         raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
-    written = format_of(options.format, options.fields).files(Path(options.output)) if options.output else []
+    written: list[Path] = []
+    if options.output:
+        output = Path(options.output)
+        written = [*format_of(options.format, options.fields).files(output), record_of(output)]
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")

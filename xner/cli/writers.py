@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import BinaryIO, NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self, TypedDict
 
 from xner.backbone.weights import backbone_digest
 from xner.cli.formats import HTML_HEAD, Fields, brat_lines, conll_lines, json_line, one_line
@@ -20,6 +20,7 @@ from xner.errors import UserError, quoted
 from xner.files import locked, write_atomically
 from xner.serve.marking import html_line
 from xner.tagger import Tagged, encodable
+from xner.typed import check_type
 
 _SECONDS = 1.0
 """Seconds after which it is recorded again how far the files are complete."""
@@ -53,6 +54,11 @@ class TagFormat(NamedTuple):
     def files(self, output: Path) -> list[Path]:
         """Return the files that are written, that of ``--output`` first."""
         return [output, *map(output.with_suffix, self.beside)]
+
+
+def record_of(output: Path) -> Path:
+    """Return the path of the record that stands beside an incomplete ``--output``."""
+    return output.with_name(f"{output.name}.resume")
 
 
 def format_of(name: str, fields: Fields) -> TagFormat:
@@ -140,7 +146,7 @@ class FileOutput:
         self.form = form
         self.options = options
         self.path = Path(options.output)
-        self.record = self.path.with_name(f"{self.path.name}.resume")
+        self.record = record_of(self.path)
         self.made_with = {name: getattr(options, name) for name in ("format", "fields", "precision", "decoding")}
         self.made_with["model"] = backbone_digest(options.model)
         self.position = Position()
@@ -175,25 +181,29 @@ class FileOutput:
                 f"{where} has no {self.record.name!r} beside it: it is complete, or tag did not write it; {again}"
             )
         try:
-            record = json.loads(self.record.read_bytes())
-            made_with, digest = dict(record["made_with"]), str(record["texts"])
-            position = Position(**record["position"])
-            states = [record["files"][file.path.name] for file in self.files]
-        except (ValueError, LookupError, TypeError) as error:
-            raise UserError(f"{str(self.record)!r} is damaged, so that {where} cannot be continued; {again}") from error
+            record: _Record = json.loads(self.record.read_bytes())
+            check_type(record, _Record, "it")
+            position = Position(record["texts"], record["characters"], record["entities"])
+            if min(position) < 0:
+                raise ValueError("it has a negative number")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{str(self.record)!r} is damaged ({error}), so that {where} cannot be continued; {again}"
+            ) from error
         for name, value in self.made_with.items():
-            if made_with.get(name) != value:
+            if record["made_with"].get(name) != value:
                 raise UserError(
                     f"{where} was begun with another {name} than {name}={quoted(getattr(self.options, name))}; use the "
                     f"same, or {again}"
                 )
-        for file, state in zip(self.files, states, strict=True):
-            if file.read(state["bytes"]) != state:
+        for file in self.files:
+            state = record["files"].get(file.path.name)
+            if state is None or file.read(state["bytes"]) != state:
                 raise UserError(
                     f"{str(file.path)!r} has changed since tag wrote it, so that it cannot be continued; {again}"
                 )
         self.position = position
-        return digest
+        return record["texts_sha256"]
 
     def remaining(self, texts: Iterator[str]) -> Iterator[str]:
         """Return the texts that are to be tagged: those after the complete ones.
@@ -229,14 +239,34 @@ class FileOutput:
             self._write_record()
 
     def _write_record(self) -> None:
-        record = {
+        record: _Record = {
             "made_with": self.made_with,
-            "position": self.position._asdict(),
-            "texts": self.texts.hexdigest(),
+            "texts": self.position.texts,
+            "characters": self.position.characters,
+            "entities": self.position.entities,
+            "texts_sha256": self.texts.hexdigest(),
             "files": {file.path.name: file.state() for file in self.files},
         }
         write_atomically(self.record, json.dumps(record, indent=2) + "\n")
         self.recorded = time.monotonic()
+
+
+class _State(TypedDict):
+    """The size and the SHA-256 of the complete beginning of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class _Record(TypedDict):
+    """What is complete: the position after it, the SHA-256 of its texts, and the state of each file; the options."""
+
+    made_with: dict[str, str]
+    texts: int
+    characters: int
+    entities: int
+    texts_sha256: str
+    files: dict[str, _State]
 
 
 class _HashedFile:
@@ -248,7 +278,7 @@ class _HashedFile:
         self.hash = hashlib.sha256()
         self.file: BinaryIO | None = None
 
-    def read(self, size: int) -> dict[str, object]:
+    def read(self, size: int) -> "_State":
         """Read the first bytes of the file, and return their state, with fewer where it is shorter."""
         if self.path.exists():
             with self.path.open("rb") as file:
@@ -270,7 +300,7 @@ class _HashedFile:
         self.hash.update(content)
         self.size += len(content)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> "_State":
         """Return the size and the hash, once the file has what was written, whatever happens to the machine."""
         if self.file:
             self.file.flush()
