@@ -205,10 +205,11 @@ def test_resume(
 
 
 def test_resume_before_the_first_run(run: Run, tagging_model: str, tmp_path: Path) -> None:
-    """Where there is nothing yet, a run that would continue begins."""
-    command = ["tag", "--format=jsonl", "--model", tagging_model, TURING, "--output", tmp_path / "it.jsonl"]
+    """Where there is nothing yet, not even the folder, a run that would continue begins."""
+    path = tmp_path / "new" / "folder" / "it.jsonl"
+    command = ["tag", "--format=jsonl", "--model", tagging_model, TURING, "--output", path]
     assert run(*command, "--resume").code == 0
-    assert json.loads((tmp_path / "it.jsonl").read_text(encoding="utf-8"))["text"] == TURING
+    assert json.loads(path.read_text(encoding="utf-8"))["text"] == TURING
 
 
 def test_resume_tags_the_same_batches(

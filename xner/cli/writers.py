@@ -157,6 +157,7 @@ class FileOutput:
     def __enter__(self) -> Self:
         """Lock the files, and check those that are to be continued."""
         with ExitStack() as stack:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = self.path.with_name(f".{self.path.name}.lock")
             stack.enter_context(locked(lock, f"output={str(self.path)!r}"))
             stack.callback(lock.unlink, missing_ok=True)
