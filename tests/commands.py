@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xner.transfer.result import Result, _checksum, read_result
+from xner.files import json_checksum
+from xner.transfer.result import Result, read_result
 
 
 class Outcome(NamedTuple):
@@ -54,7 +55,7 @@ def change_result(path: Path, change: Callable[[dict[str, Any]], object]) -> Non
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["checksum"]
     change(content)
-    path.write_text(json.dumps({**content, "checksum": _checksum(content)}), encoding="utf-8")
+    path.write_text(json.dumps({**content, "checksum": json_checksum(content)}), encoding="utf-8")
 
 
 def results(root: Path) -> list[dict[str, str]]:

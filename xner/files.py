@@ -4,18 +4,17 @@ Content is written to ``.<name>.<process>.part`` beside the final path and then 
 part behind, which is deleted when the same path is written again, or by ``remove_parts``.
 """
 
+import glob
 import hashlib
+import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-
-from filelock import FileLock, Timeout
-
-from xner.errors import RunError
 
 STALE = 3600.0
 """Seconds without a change after which a part is assumed to belong to a process that no longer runs."""
@@ -50,6 +49,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file atomically; see ``file_atomically``."""
     with file_atomically(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def json_checksum(content: object) -> str:
+    """Compute the CRC-32 of what JSON can hold, by which a damaged digit in a file of it is noticed."""
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def hash_files(paths: Iterable[Path]) -> "hashlib._Hash":
@@ -98,28 +102,6 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(lock: Path, name: str) -> Iterator[None]:
-    """Keep other processes out of a file or folder within the block.
-
-    Args:
-        lock: The path of the lock, which stays there.
-        name: What is locked, as an error calls it.
-
-    Raises:
-        RunError: If another process has locked it.
-    """
-    held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"{name} is in use by another process; wait for it, or use another one") from error
-    try:
-        yield
-    finally:
-        held.release()
-
-
-@contextmanager
 def _named(path: Path) -> Iterator[None]:
     """Name the path in an error of a failed write within the block, which names none."""
     try:
@@ -143,10 +125,16 @@ def remove_parts(folder: Path) -> None:
         _remove(part)
 
 
+def remove_parts_of(path: Path) -> None:
+    """Delete what killed processes left of a file. No other process may be writing it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        _remove(part)
+
+
 def _part(path: Path) -> Path:
     """Return the temporary path of this process, and delete stale parts of the same final path."""
     own = path.with_name(f".{path.name}.{os.getpid()}.part")
-    for part in path.parent.glob(f".{path.name}.*.part"):
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         try:
             if part == own or time.time() - part.stat().st_mtime > STALE:
                 _remove(part)

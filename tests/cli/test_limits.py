@@ -188,7 +188,7 @@ class TestLimits:
         with (root / ".lock").open("w") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             outcome = run("fit", *flags, f"--trainer.default_root_dir={root}")
-            assert_one_line(outcome, 1, f"{root} is in use by another process", "use another one")
+            assert_one_line(outcome, 1, f"{root} is in use by another process", "use another folder")
             assert [path.name for path in root.iterdir()] == [".lock"]
         assert run("fit", *flags, f"--trainer.default_root_dir={root}").code == 0
 

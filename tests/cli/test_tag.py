@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,13 +21,17 @@ import xner.cli.tagging
 import xner.cli.writers
 from tests.commands import Run, assert_one_line
 from xner.cli.tagging import read_texts
-from xner.cli.writers import FileOutput
-from xner.files import locked
+from xner.cli.writers import FileOutput, format_of
+from xner.files import json_checksum
 from xner.tagger import Tagged, Tagger
 
 ROOT = Path(__file__).parents[2]
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
 TEXTS = [TURING, "", '<b>Ankara\'da & "İzmir"</b> 東京', "القاهرة e\u0301 👨‍👩‍👧"]
+
+
+OPTIONS = {"format": "jsonl", "fields": "xner", "precision": "float32", "decoding": "greedy", "resume": False}
+"""The options of ``tag`` on which a file depends."""
 
 
 @pytest.fixture
@@ -171,7 +176,7 @@ class Interrupted:
         def write_or_fail(output: FileOutput, batch: list[Tagged]) -> None:
             write(output, batch)
             if next(left, None) is None:
-                raise OSError(errno.ENOSPC, "No space left on device", str(output.path))
+                raise OSError(errno.ENOSPC, "No space left on device", output.options.output)
 
         with self.monkeypatch.context() as patch:
             patch.setattr(FileOutput, "write", write_or_fail)
@@ -303,8 +308,8 @@ def test_resume_after_damage(
     elif damage == "lost":
         changed.unlink()
     elif damage == "record":
-        record.write_bytes(record.read_bytes()[:-30])
-        problem = f"'{record}' is damaged"
+        record.write_bytes(record.read_bytes().replace(b'"entities": ', b'"entities": 1'))
+        problem = f"'{record}' is damaged, or not of tag (its checksum does not match)"
     elif damage == "no record":
         record.unlink()
         problem = "has no 'it.txt.resume' beside it: it is complete, or tag did not write it"
@@ -313,15 +318,17 @@ def test_resume_after_damage(
     if damage == "lost" and suffix == ".txt":  # there is nothing to continue
         assert outcome.code == 0
         return
-    assert_one_line(outcome, 2, problem, "leave --resume out to write it again")
+    assert_one_line(outcome, 2, problem, "leave --resume out")
     assert _files(tmp_path) == before
+    if damage == "record":
+        record.unlink()
     assert run(*command).code == 0
     assert not record.exists()
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{", "null", "[" * 9999, {"texts": "2"}, {"texts": -2}, {"entities": None}, {"files": {"it": 1}}],
+    ["", "[]", "{", "null", "[" * 9999, {"texts": "2"}, {"entities": None}, {"files": [1]}],
 )
 def test_resume_with_another_record(
     run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | dict[str, object]
@@ -331,22 +338,97 @@ def test_resume_with_another_record(
     command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path, *TEXTS]
     Interrupted(run, monkeypatch)(0, *command)
     if isinstance(content, dict):
-        content = json.dumps(json.loads(record.read_bytes()) | content)
+        changed = json.loads(record.read_bytes()) | content
+        checked = {name: value for name, value in changed.items() if name != "checksum"}
+        content = json.dumps(checked | {"checksum": json_checksum(checked)})
     record.write_text(content, encoding="utf-8")
-    assert_one_line(run(*command, "--resume"), 2, f"'{record}' is damaged", "leave --resume out to write it again")
+    assert_one_line(run(*command, "--resume"), 2, f"'{record}' is damaged", "delete it and leave --resume out")
     assert json.loads(path.read_bytes().splitlines()[0])["text"] == TURING
 
 
-def test_output_of_another_process(run: Run, tagging_model: str, tmp_path: Path) -> None:
-    """A file that another process writes is refused, with and without --resume."""
-    path = tmp_path / "it.jsonl"
-    command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path, TURING]
-    with locked(tmp_path / ".it.jsonl.lock", "it"):
+@pytest.mark.parametrize("name", ["it.txt", "link.txt", "hard.txt", "it.ann"])
+def test_output_of_another_process(run: Run, tagging_model: str, tmp_path: Path, name: str) -> None:
+    """Files that another process writes are refused, by whatever name, with and without --resume."""
+    path = tmp_path / "it.txt"
+    brat = ["tag", "--format=brat", "--model", tagging_model, TURING]
+    assert run(*brat, "--output", path).code == 0
+    (tmp_path / "link.txt").symlink_to(path)
+    (tmp_path / "hard.txt").hardlink_to(path)
+    before = _files(tmp_path)
+    with FileOutput(format_of("brat", "xner", 80), Namespace(**OPTIONS, model=tagging_model, output=str(path))):
         for more in ([], ["--resume"]):
-            assert_one_line(run(*command, *more), 1, f"output='{path}' is in use by another process")
-        assert not path.exists()
-    assert run(*command).code == 0
-    assert [*_files(tmp_path)] == ["it.jsonl"]
+            command = ["tag", "--format=jsonl", "--model", tagging_model, TURING, "--output", tmp_path / name, *more]
+            assert_one_line(run(*command), 1, f"output='{tmp_path / name}' is in use by another process")
+    assert _files(tmp_path) == before
+    assert run(*brat, "--output", path).code == 0
+
+
+def test_resume_through_a_link(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is continued by its own name where it was begun by that of a link, in another folder."""
+    (tmp_path / "links").mkdir()
+    path, link = tmp_path / "it.jsonl", tmp_path / "links" / "link"
+    link.symlink_to(path)
+    command = ["tag", "--format=jsonl", "--model", tagging_model, *TEXTS, "--output"]
+    Interrupted(run, monkeypatch)(0, *command, link)
+    assert run(*command, path, "--resume").code == 0
+    assert path.read_bytes().count(b"\n") == len(TEXTS)
+    assert {*_files(tmp_path)} == {"it.jsonl"}
+
+
+def test_width_of_a_file(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table in a file is as wide whatever the terminal, which may be another one when it is continued."""
+    contents = set()
+    for columns in "40", "200":
+        monkeypatch.setenv("COLUMNS", columns)
+        assert run("tag", "--model", tagging_model, "--output", tmp_path / "it.txt", f"{TURING} {TURING}").code == 0
+        contents.add((tmp_path / "it.txt").read_text(encoding="utf-8"))
+    [content] = contents
+    assert 80 < max(map(len, content.splitlines())) <= 100
+
+
+def test_foreign_record(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """A file that has the record's name, but is none, is neither replaced nor deleted."""
+    (tmp_path / "it.jsonl.resume").write_text("my own\n", encoding="utf-8")
+    command = ["tag", "--format=jsonl", "--model", tagging_model, TURING, "--output", tmp_path / "it.jsonl"]
+    for more in ([], ["--resume"]):
+        assert_one_line(run(*command, *more), 2, f"'{tmp_path / 'it.jsonl.resume'}' is damaged, or not of tag")
+        assert _files(tmp_path) == {"it.jsonl.resume": b"my own\n"}
+
+
+def test_parts_are_removed(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kill within the write of the record leaves is deleted when the file is complete."""
+    command = ["tag", "--format=jsonl", "--model", tagging_model, *TEXTS, "--output", tmp_path / "[it].jsonl"]
+    Interrupted(run, monkeypatch)(0, *command)
+    (tmp_path / ".[it].jsonl.resume.4194305.part").touch()
+    assert run(*command, "--resume").code == 0
+    assert {*_files(tmp_path)} == {"[it].jsonl"}
+
+
+def test_full_disk(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails names the output and how to go on."""
+    path = tmp_path / "it.jsonl"
+    command = ["tag", "--format=jsonl", "--model", tagging_model, *TEXTS, "--output", path]
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(xner.cli.writers._HashedFile, "state", fail)
+        assert_one_line(run(*command), 1, f"output='{path}' cannot be written (No space left on device", "another one")
+        assert _files(tmp_path) == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(xner.cli.writers._HashedFile, "write", fail)
+        assert_one_line(run(*command), 1, f"output='{path}' cannot be written (No space", "use --resume to go on")
+    assert run(*command, "--resume").code == 0
+
+
+def test_entities_that_are_no_file(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """Where brat's entities cannot be written, the texts of an earlier run stay."""
+    (tmp_path / "it.ann").mkdir()
+    (tmp_path / "it.txt").write_text("kept", encoding="utf-8")
+    outcome = run("tag", "--format=brat", "--model", tagging_model, "--output", tmp_path / "it.txt", TURING)
+    assert_one_line(outcome, 2, f"would replace '{tmp_path / 'it.ann'}', which is no file; use another one")
+    assert _files(tmp_path) == {"it.txt": b"kept"}
 
 
 def test_record_is_no_input(run: Run, tagging_model: str, tmp_path: Path) -> None:
@@ -525,7 +607,8 @@ def test_input_that_is_no_text_replaces_nothing(run: Run, tagging_model: str, tm
         (["--fields=transformers", "a"], "fields=transformers is not possible with format=table"),
         (["--format=brat", "a"], "format=brat needs a file to write; use --output FILE"),
         (["--resume", "--format=jsonl", "a"], "resume=true needs a file to write"),
-        (["--output=/dev/null", "a"], "output='/dev/null' is not a regular file"),
+        (["--output=/dev/null", "a"], "output='/dev/null' would replace '/dev/null', which is no file"),
+        (["--output=", "a"], "output='' is no file"),
         (["--format=brat", "--output=x.ann", "a"], "output='x.ann' is the name of the texts in format=brat"),
         (["--output=.", "a"], "output='.' is a folder; use a file in it"),
         (["--format=pdf", "a"], "invalid choice: 'pdf'"),

@@ -141,22 +141,50 @@ def test_runs_of_other_sources(tmp_path: Path, write_run: Write) -> None:
     assert [row.average for row in matrix.rows] == [row.cells[2] and row.cells[2].f1 for row in matrix.rows]
 
 
-@pytest.mark.parametrize("language", ["tr", "de"])
-def test_runs_on_other_sentences(tmp_path: Path, write_run: Write, language: str) -> None:
-    """Runs that were evaluated on other sentences of a language are not shown in one curve or table."""
-    runs = [write_run(tmp_path / name, sizes=(250,), targets=("tr", "de")) for name in ("one", "two")]
+@pytest.mark.parametrize("targets", [("tr",), ("tr", "de")])
+@pytest.mark.parametrize("language", ["en", "tr"])
+@pytest.mark.parametrize("change", ["split", "types", "words"])
+def test_runs_on_other_sentences(
+    tmp_path: Path, write_run: Write, targets: tuple[str, ...], language: str, change: str
+) -> None:
+    """Runs that were evaluated on other sentences of a language, or with other tags, are not shown together."""
+    runs = [write_run(tmp_path / name, sizes=(250,), targets=targets) for name in ("one", "two")]
     for stage in (runs[1] / "stages").iterdir():
         result = read_result(stage)
         assert result
         counts = {(each["language"], each["split"]): read_counts(stage, each) for each in result["evaluations"]}
-        counts[language, "validation"] = counts.pop((language, "test"))
-        for each in result["evaluations"]:
-            each["split"] = "validation" if each["language"] == language else "test"
+        if change == "split":
+            counts[language, "validation"] = counts.pop((language, "test"))
+            for each in result["evaluations"]:
+                each["split"] = "validation" if each["language"] == language else "test"
+        elif change == "types":
+            own = counts[language, "test"]
+            swapped = {name: getattr(own, name)[:, [1, 0, 2]] for name in ("correct", "predicted", "gold")}
+            counts[language, "test"] = own._replace(**swapped)
+        else:
+            result["definition"]["tested"] = {f"{language}/test": "0a1b"}
         write_result(stage, result, counts)
-    with pytest.raises(UserError, match=rf"of {language} \(120 of the test split and 120 of the validation split\)"):
+    split = "validation" if change == "split" else "test"
+    problem = rf"of {language} \(120 of the test split and 120 of the {split} split\)"
+    with pytest.raises(UserError, match=problem):
         report(tmp_path, *runs)
     assert not {*FILES.values()} & {path.name for path in tmp_path.iterdir()}
     report(tmp_path, runs[1])
+
+
+def test_order_of_types(tmp_path: Path, write_run: Write) -> None:
+    """Runs whose types have another order were evaluated on the same sentences."""
+    runs = [write_run(tmp_path / name, sizes=(250,)) for name in ("one", "two")]
+    for stage in (runs[1] / "stages").iterdir():
+        result = read_result(stage)
+        assert result
+        result["types"] = [*reversed(result["types"])]
+        counts = {(each["language"], each["split"]): read_counts(stage, each) for each in result["evaluations"]}
+        for split, own in counts.items():
+            turned = {name: getattr(own, name)[:, ::-1] for name in ("correct", "predicted", "gold")}
+            counts[split] = own._replace(**turned)
+        write_result(stage, result, counts)
+    report(tmp_path, *runs)
 
 
 def test_contaminated_scores_are_marked(tmp_path: Path, write_run: Write) -> None:
@@ -169,11 +197,23 @@ def test_contaminated_scores_are_marked(tmp_path: Path, write_run: Write) -> Non
         for each in result["evaluations"]:
             each["contaminated"] = each["language"] == "tr"
 
-    change_result(runs[0] / "stages" / "progressive-tr-250-seed42" / "result.json", contaminate)
+    for stage in ("source-en-seed42", "progressive-tr-250-seed42"):
+        change_result(runs[0] / "stages" / stage / "result.json", contaminate)
     text, page = report(tmp_path, *runs)
-    assert text.count("<br>contaminated</small>") == 1  # languages
-    assert text.count('<td class="text">progressive, contaminated</td>') == 1  # the comparison with this run
-    assert sum("progressive, contaminated" in part for part in page.text) == 2  # that, and the run's own results
+    assert text.count("<br>contaminated</small>") == 2  # languages
+    assert text.count('<td class="text">progressive, contaminated in one (Turkish)</td>') == 1  # of the other run
+    shown = "".join(page.text)
+    assert "Turkish F1, zero-shot, contaminated" in shown
+    assert "Turkish F1 with 250 Turkish sentences (progressive, contaminated)" in shown
+    assert "German F1 with 250 German sentences (progressive)" in shown
+    assert "one · progressive, contaminated" in text
+    text, page = report(tmp_path, *runs[::-1])
+    assert text.count('<td class="text">progressive, contaminated</td>') == 1
+    text, _ = report(tmp_path, write_run(tmp_path / "alone", sizes=(250,)))
+    assert "contaminated" not in text
+    change_result(tmp_path / "alone" / "stages" / "progressive-tr-250-seed42" / "result.json", contaminate)
+    text, page = report(tmp_path, tmp_path / "alone")
+    assert "progressive, contaminated" in page.text  # the legend of the curve
 
 
 def test_scratch_has_no_source(tmp_path: Path, write_run: Write) -> None:

@@ -14,6 +14,7 @@ from xner.transfer.result import (
     Evaluation,
     Result,
     csv_rows,
+    earlier_configs,
     read_counts,
     read_result,
     read_sentences,
@@ -72,7 +73,10 @@ EVALUATION = evaluation("tr", sentences=2, f1=1.0)
 
 def test_round_trip(tmp_path: Path) -> None:
     """A stage's result and its evidence are read as they were written, to the last digit and type."""
-    evidence = {("en", "test"): counts(), ("tr", "test"): counts()._replace(gold=np.ones((2, 3), dtype=np.int32))}
+    evidence = {
+        ("en", "test"): counts(),
+        ("tr", "test"): counts()._replace(gold=np.arange(6, 12, dtype=np.int32).reshape(2, 3)),
+    }
     write_result(tmp_path, result("one"), evidence)
     assert read_result(tmp_path) == result("one")
     for (language, _), expected in evidence.items():
@@ -169,6 +173,9 @@ def test_flipped_evidence(tmp_path: Path, place: int) -> None:
         {"bin_right": np.zeros(4)},
         {"word_gold": np.array([0, 1, 7])},
         {"word_predicted": np.array([0, -1, 6])},
+        {"correct": np.array([[-1, 2, 2], [3, 4, 5]])},
+        {"correct": np.array([[1, 0, 2], [3, 4, 5]])},
+        {"gold": np.full((2, 3), "1")},
     ],
 )
 def test_evidence_of_other_shapes(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -176,6 +183,14 @@ def test_evidence_of_other_shapes(tmp_path: Path, changes: dict[str, Any]) -> No
     write_result(tmp_path, result("one"), {("tr", "test"): counts()._replace(**changes)})
     with pytest.raises(RunError, match=r"counts\.npz is damaged .*; delete"):
         read_counts(tmp_path, EVALUATION)
+
+
+def test_earlier_configs(tmp_path: Path) -> None:
+    """They are numbered; what else a user puts beside them is none of them."""
+    for name in ("config.yaml", "config-2.yaml", "config-10.yaml", "config-mine.yaml", "config-1.yml"):
+        (tmp_path / name).touch()
+    (tmp_path / "config-3.yaml").mkdir()
+    assert earlier_configs(tmp_path) == {number: tmp_path / f"config-{number}.yaml" for number in (2, 10)}
 
 
 def test_missing_evidence(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
+from shutil import get_terminal_size
 from signal import SIG_IGN, SIGINT, signal
 from typing import TYPE_CHECKING, TextIO
 
@@ -41,6 +42,9 @@ _CHARACTERS = 500_000
 
 _MOST_PROCESSES = 1024
 """Number of processes above which the option is a mistake."""
+
+_FILE_WIDTH = 100
+"""Characters of a line of words and tags in a file."""
 
 _SUFFIXES = (".txt", ".text", ".tsv", ".csv", ".conll", ".json", ".jsonl", ".md", ".html")
 """Suffixes by which a word is probably meant as the path of a file."""
@@ -96,7 +100,9 @@ def tag(args: Sequence[str]) -> None:
     else:
         with options_called({"model.backbone": "model"}):
             check_head(options.model)
-    form = format_of(options.format, options.fields)
+    # That of a terminal may be another one when a file is continued.
+    width = _FILE_WIDTH if options.output else get_terminal_size().columns
+    form = format_of(options.format, options.fields, width)
     with FileOutput(form, options) if options.output else StandardOutput(form) as output:
         texts = output.remaining(_read(options.texts))
         batches = _tag_in_order(load, _batches(texts), options.processes)
@@ -119,16 +125,19 @@ def _check(options: argparse.Namespace) -> None:
     if not options.output and (options.resume or options.format == "brat"):
         asks = "resume=true" if options.resume else "format=brat"
         raise UserError(f"{asks} needs a file to write; use --output FILE")
+    if options.output == "":
+        raise UserError("output='' is no file; use one, or leave --output out for standard output")
     if options.output and os.path.isdir(options.output):
         raise UserError(f"output={options.output!r} is a folder; use a file in it")
-    if options.output and os.path.exists(options.output) and not os.path.isfile(options.output):
-        raise UserError(f"output={options.output!r} is not a regular file; use one, or None for standard output")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
         raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
     written: list[Path] = []
     if options.output:
         output = Path(options.output)
-        written = [*format_of(options.format, options.fields).files(output), record_of(output)]
+        written = [*format_of(options.format, options.fields, _FILE_WIDTH).files(output), record_of(output)]
+    for path in written:
+        if path.exists() and not path.is_file():
+            raise UserError(f"output={options.output!r} would replace {str(path)!r}, which is no file; use another one")
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")

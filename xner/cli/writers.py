@@ -7,17 +7,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import BinaryIO, NamedTuple, Self, TypedDict
+
+from filelock import lock_descriptor
 
 from xner.backbone.weights import backbone_digest
 from xner.cli.formats import HTML_HEAD, Fields, brat_lines, conll_lines, json_line, one_line
 from xner.cli.output import escaped_lines, interlinear
-from xner.errors import UserError, quoted
-from xner.files import locked, write_atomically
+from xner.errors import RunError, UserError, quoted
+from xner.files import json_checksum, remove_parts_of, write_atomically
 from xner.serve.marking import html_line
 from xner.tagger import Tagged, encodable
 from xner.typed import check_type
@@ -58,18 +59,20 @@ class TagFormat(NamedTuple):
 
 def record_of(output: Path) -> Path:
     """Return the path of the record that stands beside an incomplete ``--output``."""
+    output = output.resolve()  # one file has one record, whatever link leads to it
     return output.with_name(f"{output.name}.resume")
 
 
-def format_of(name: str, fields: Fields) -> TagFormat:
+def format_of(name: str, fields: Fields, width: int) -> TagFormat:
     """Return a format.
 
     Args:
         name: A value of ``--format``.
         fields: Whose names the fields of an entity have in ``jsonl``.
+        width: Characters of a line in ``table``.
     """
     return {
-        "table": TagFormat(lambda tagged, at: ("\n" * bool(at.texts) + _table(tagged),)),
+        "table": TagFormat(lambda tagged, at: ("\n" * bool(at.texts) + _table(tagged, width),)),
         "jsonl": TagFormat(lambda tagged, _: (json_line(tagged, fields),)),
         "conll": TagFormat(lambda tagged, _: (conll_lines([word.text for word in tagged.words], tagged.tags),)),
         "brat": TagFormat(_brat, beside=(".ann",)),
@@ -77,8 +80,8 @@ def format_of(name: str, fields: Fields) -> TagFormat:
     }[name]
 
 
-def _table(tagged: Tagged) -> str:
-    return interlinear([[word.text for word in tagged.words], tagged.tags], get_terminal_size().columns) + "\n"
+def _table(tagged: Tagged, width: int) -> str:
+    return interlinear([[word.text for word in tagged.words], tagged.tags], width) + "\n"
 
 
 def _brat(tagged: Tagged, at: Position) -> tuple[str, str]:
@@ -139,72 +142,91 @@ class FileOutput:
 
     Raises:
         UserError: When it is entered, if the files cannot be continued.
-        RunError: When it is entered, if another process writes them.
+        RunError: If another process writes them, or they cannot be written.
     """
 
     def __init__(self, form: TagFormat, options: argparse.Namespace) -> None:
         self.form = form
         self.options = options
-        self.path = Path(options.output)
-        self.record = record_of(self.path)
+        self.where = f"output={options.output!r}"
+        self.record = record_of(Path(options.output))
         self.made_with = {name: getattr(options, name) for name in ("format", "fields", "precision", "decoding")}
         self.made_with["model"] = backbone_digest(options.model)
         self.position = Position()
         self.texts = hashlib.sha256()
-        self.files = [_HashedFile(path) for path in form.files(self.path)]
+        self.files = [_HashedFile(path) for path in form.files(Path(options.output))]
+        self.begun = False
         self.recorded = 0.0
 
     def __enter__(self) -> Self:
-        """Lock the files, and check those that are to be continued."""
+        """Open and lock the files, and check those that are to be continued."""
         with ExitStack() as stack:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = self.path.with_name(f".{self.path.name}.lock")
-            stack.enter_context(locked(lock, f"output={str(self.path)!r}"))
-            stack.callback(lock.unlink, missing_ok=True)
-            self.digest = self._check() if self.options.resume and self.path.exists() else self.texts.hexdigest()
-            self.stack = stack.pop_all()
+            stack.push(self._close)
+            with self._naming():
+                self.record.parent.mkdir(parents=True, exist_ok=True)
+                for file in self.files:
+                    if not file.open():
+                        raise RunError(f"{self.where} is in use by another process; wait for it, or use another one")
+                record = self._read_record() if self.record.exists() else None
+            continued = self.options.resume and not self.files[0].new
+            if continued:
+                self._check(record)
+            self.digest = record["texts_sha256"] if record and continued else self.texts.hexdigest()
+            stack.pop_all()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         """Close the files; without an error, they are complete."""
-        with self.stack:
-            for file in self.files:
-                file.close()
-            if kind is None:
-                self.record.unlink(missing_ok=True)
+        self._close(kind)
 
-    def _check(self) -> str:
-        """Find the position by the record, check the options and files by it, and return the hash of the texts."""
-        where = f"output={str(self.path)!r}"
-        again = "leave --resume out to write it again"
-        if not self.record.exists():
-            raise UserError(
-                f"{where} has no {self.record.name!r} beside it: it is complete, or tag did not write it; {again}"
-            )
+    def _close(self, kind: object, *_: object) -> None:
+        for file in self.files:
+            file.close(keep=self.begun)
+        if kind is None:
+            self.record.unlink(missing_ok=True)
+            remove_parts_of(self.record)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Say which output an error within the block is about, and how to go on."""
         try:
-            record: _Record = json.loads(self.record.read_bytes())
-            check_type(record, _Record, "it")
-            position = Position(record["texts"], record["characters"], record["entities"])
-            if min(position) < 0:
-                raise ValueError("it has a negative number")
+            yield
+        except OSError as error:
+            again = "correct that, and use --resume to go on" if self.begun else "correct that, or use another one"
+            raise RunError(f"{self.where} cannot be written ({error.strerror}, {error.filename}); {again}") from error
+
+    def _read_record(self) -> "_Record":
+        try:
+            content = json.loads(self.record.read_bytes())
+            checksum = content.pop("checksum", None) if isinstance(content, dict) else None
+            check_type(content, _Record, "it")
+            if checksum != json_checksum(content):
+                raise ValueError("its checksum does not match")
+            record: _Record = content
+            return record
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
-                f"{str(self.record)!r} is damaged ({error}), so that {where} cannot be continued; {again}"
+                f"{str(self.record)!r} is damaged, or not of tag ({error}); use another --output, or delete it and "
+                "leave --resume out"
             ) from error
+
+    def _check(self, record: "_Record | None") -> None:
+        """Check the options and the files by the record, and find the position by it."""
+        again = "leave --resume out to write it again"
+        if record is None:
+            raise UserError(
+                f"{self.where} has no {self.record.name!r} beside it: it is complete, or tag did not write it; {again}"
+            )
         for name, value in self.made_with.items():
             if record["made_with"].get(name) != value:
-                raise UserError(
-                    f"{where} was begun with another {name} than {name}={quoted(getattr(self.options, name))}; use the "
-                    f"same, or {again}"
-                )
-        for file in self.files:
-            state = record["files"].get(file.path.name)
-            if state is None or file.read(state["bytes"]) != state:
+                given = f"{name}={quoted(getattr(self.options, name))}"
+                raise UserError(f"{self.where} was begun with another {name} than {given}; use the same, or {again}")
+        for file, state in zip(self.files, record["files"], strict=True):
+            if file.read(state["bytes"]) != state:
                 raise UserError(
                     f"{str(file.path)!r} has changed since tag wrote it, so that it cannot be continued; {again}"
                 )
-        self.position = position
-        return record["texts_sha256"]
+        self.position = Position(record["texts"], record["characters"], record["entities"])
 
     def remaining(self, texts: Iterator[str]) -> Iterator[str]:
         """Return the texts that are to be tagged: those after the complete ones.
@@ -216,28 +238,31 @@ class FileOutput:
             self.texts.update(_framed(encodable(text)))
         if self.texts.hexdigest() != self.digest:
             raise UserError(
-                f"output={str(self.path)!r} has {self.position.texts:,} texts, which are not the first ones of those "
-                "given; use the same texts, or leave --resume out to write it again"
+                f"{self.where} has {self.position.texts:,} texts, which are not the first ones of those given; use the "
+                "same texts, or leave --resume out to write it again"
             )
         return texts
 
     def begin(self) -> None:
-        """Open the files, and cut off what is not complete."""
-        self._write_record()
-        for file in self.files:
-            file.open()
-        if not self.files[0].size:
-            self.files[0].write(self.form.head)
+        """Cut off what is not complete."""
+        with self._naming():
+            self._write_record()
+            self.begun = True
+            for file in self.files:
+                file.cut()
+            if not self.files[0].size:
+                self.files[0].write(self.form.head)
 
     def write(self, batch: Sequence[Tagged]) -> None:
         """Write some texts."""
-        for tagged in batch:
-            for file, text in zip(self.files, self.form.content(tagged, self.position), strict=True):
-                file.write(text)
-            self.texts.update(_framed(tagged.text))
-            self.position = self.position.after(tagged)
-        if time.monotonic() - self.recorded > _SECONDS:
-            self._write_record()
+        with self._naming():
+            for tagged in batch:
+                for file, text in zip(self.files, self.form.content(tagged, self.position), strict=True):
+                    file.write(text)
+                self.texts.update(_framed(tagged.text))
+                self.position = self.position.after(tagged)
+            if time.monotonic() - self.recorded > _SECONDS:
+                self._write_record()
 
     def _write_record(self) -> None:
         record: _Record = {
@@ -246,9 +271,9 @@ class FileOutput:
             "characters": self.position.characters,
             "entities": self.position.entities,
             "texts_sha256": self.texts.hexdigest(),
-            "files": {file.path.name: file.state() for file in self.files},
+            "files": [file.state() for file in self.files],
         }
-        write_atomically(self.record, json.dumps(record, indent=2) + "\n")
+        write_atomically(self.record, json.dumps({**record, "checksum": json_checksum(record)}, indent=2) + "\n")
         self.recorded = time.monotonic()
 
 
@@ -267,7 +292,7 @@ class _Record(TypedDict):
     characters: int
     entities: int
     texts_sha256: str
-    files: dict[str, _State]
+    files: list[_State]
 
 
 class _HashedFile:
@@ -277,20 +302,28 @@ class _HashedFile:
         self.path = path
         self.size = 0
         self.hash = hashlib.sha256()
+        self.new = False
         self.file: BinaryIO | None = None
 
-    def read(self, size: int) -> "_State":
+    def open(self) -> bool:
+        """Open the file, whose content stays, and lock it; return whether no other process has it."""
+        self.new = not self.path.exists()
+        self.file = self.path.open("a+b")
+        # One that has no name any more was new to another process, which failed and deleted it.
+        return lock_descriptor(self.file.fileno(), blocking=False) and os.fstat(self.file.fileno()).st_nlink > 0
+
+    def read(self, size: int) -> _State:
         """Read the first bytes of the file, and return their state, with fewer where it is shorter."""
-        if self.path.exists():
-            with self.path.open("rb") as file:
-                while part := file.read(min(size - self.size, 1 << 20)):
-                    self.hash.update(part)
-                    self.size += len(part)
+        assert self.file
+        self.file.seek(0)
+        while part := self.file.read(min(size - self.size, 1 << 20)):
+            self.hash.update(part)
+            self.size += len(part)
         return self.state()
 
-    def open(self) -> None:
-        """Open the file after its complete beginning."""
-        self.file = self.path.open("ab")
+    def cut(self) -> None:
+        """Cut off what follows the complete beginning."""
+        assert self.file
         self.file.truncate(self.size)
 
     def write(self, text: str) -> None:
@@ -301,16 +334,18 @@ class _HashedFile:
         self.hash.update(content)
         self.size += len(content)
 
-    def state(self) -> "_State":
+    def state(self) -> _State:
         """Return the size and the hash, once the file has what was written, whatever happens to the machine."""
-        if self.file:
-            self.file.flush()
-            os.fsync(self.file.fileno())
+        assert self.file
+        self.file.flush()
+        os.fsync(self.file.fileno())
         return {"bytes": self.size, "sha256": self.hash.hexdigest()}
 
-    def close(self) -> None:
-        """Close the file, if it was opened."""
+    def close(self, *, keep: bool) -> None:
+        """Close the file if it was opened, and delete a new one unless it is to be kept."""
         if self.file:
+            if self.new and not keep:
+                self.path.unlink(missing_ok=True)
             self.file.close()
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from xner.errors import UserError
 from xner.files import write_atomically
-from xner.report.analysis import Analysis, analyse, check_comparable
+from xner.report.analysis import Analysis, analyse
 from xner.report.curve import draw_curve
 from xner.report.matrix import score_matrix
 from xner.report.page import render_page
-from xner.report.runs import Run, by_target, load_run
+from xner.report.runs import Run, by_target, check_comparable, load_run
 
 __all__ = ["FILES", "write_report"]
 
@@ -40,10 +40,10 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> l
         UserError: If a folder holds no complete stage, or stages cannot be compared.
     """
     loaded = _distinct_names([load_run(run) for run in runs])
+    check_comparable(loaded)
     analyses = [analyse(part) for run in loaded for part in by_target(run)]
     if len({each.unit for each in analyses if each.full}) > 1:
         raise UserError("the sizes of some runs are sentences and of others entities per type; report them apart")
-    check_comparable(analyses)
     matrix = score_matrix(loaded)
     draw_curve(analyses, png, svg)
     write_atomically(html, render_page(analyses, svg.read_text(encoding="utf-8"), matrix))

@@ -174,7 +174,7 @@ class Comparison(NamedTuple):
         seeds: Number of seeds that the first run has at the same regime and size as well.
         change: F1 on the target language minus that of the first run, mean over these seeds; where there are none, each
             is the mean over its own.
-        notes: What to keep in mind with either score, see ``reservations``.
+        notes: What to keep in mind with its score, and with that of the first run, see ``reservations``.
     """
 
     run: Run
@@ -182,16 +182,6 @@ class Comparison(NamedTuple):
     seeds: int
     change: Difference
     notes: list[str]
-
-
-def check_comparable(analyses: Sequence[Analysis]) -> None:
-    """Check that runs of the same target were evaluated on the same sentences of it.
-
-    Raises:
-        UserError: If they were not.
-    """
-    for target in dict.fromkeys(each.target for each in analyses):
-        comparable_counts([(each.run, each.points[0].stages[0]) for each in analyses if each.target == target], target)
 
 
 def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
@@ -215,7 +205,8 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
             own, its = ({stage["seed"]: next(columns) for stage in point.stages} for point in (mine, theirs))
             common = own.keys() & its.keys()
             change = resampled.difference(*([of[seed] for seed in common or of] for of in (its, own)))
-            notes = reservations([*mine.stages, *theirs.stages], first.target)
+            notes = reservations(theirs.stages, first.target)
+            notes += [f"{note} in {first.run.name}" for note in reservations(mine.stages, first.target)]
             found.append(Comparison(other.run, theirs, len(common), change, notes))
     changes = corrected([each.change for each in found])
     return [each._replace(change=change) for each, change in zip(found, changes, strict=True) if change]

@@ -16,7 +16,7 @@ from xner.files import write_atomically
 from xner.report.analysis import Analysis, Point
 from xner.report.figure_style import COLOURS, FIGURE_STYLE, SVG_METADATA
 from xner.report.label_placement import clear_labels, keep_apart, spread
-from xner.report.runs import before_adaptation, language_name, regime_name
+from xner.report.runs import before_adaptation, language_name, regime_name, reservations
 from xner.report.statistics import Seeds
 from xner.transfer.plan import REGIMES, SOUP
 
@@ -213,7 +213,15 @@ def _traces(analysis: Analysis, run: int, runs: int) -> list[Trace]:
         if point.size:
             regimes.setdefault(point.regime, []).append(point)
     prefix = f"{analysis.run.name} · " if runs > 1 else ""
-    return [Trace(prefix + regime_name(regime), run, points) for regime, points in regimes.items()]
+    return [
+        Trace(prefix + ", ".join([regime_name(regime), *_notes(points, analysis)]), run, points)
+        for regime, points in regimes.items()
+    ]
+
+
+def _notes(points: Sequence[Point], analysis: Analysis) -> list[str]:
+    """List what to keep in mind with the scores of some points, see ``reservations``."""
+    return reservations([stage for point in points for stage in point.stages], analysis.target)
 
 
 def _source_levels(analyses: Sequence[Analysis]) -> list[Level]:
@@ -223,7 +231,8 @@ def _source_levels(analyses: Sequence[Analysis]) -> list[Level]:
         if start := analysis.start:
             seeds, name = start.target.seeds, analysis.run.name if len(analyses) > 1 else ""
             words = before_adaptation(start.stages, analysis.target).replace(" (", "\n(")
-            lines = [name if len(name) < 19 else f"{name[:17]}…", f"{words} {100 * seeds.mean:.1f} %"]
+            notes = [note for note in _notes([start], analysis) if note not in words]
+            lines = [name if len(name) < 19 else f"{name[:17]}…", f"{words} {100 * seeds.mean:.1f} %", *notes]
             levels.append(Level("\n".join(filter(None, lines)), seeds, COLOURS["ink"], (0, (5, 3))))
     return levels
 
@@ -234,7 +243,7 @@ def _best_levels(analyses: Sequence[Analysis], traces: Sequence[Trace]) -> list[
         return []
     best = full.target.seeds.mean
     regime = f"{regime_name(full.regime)} " if len(traces) > 1 else ""
-    text = f"{full.size:,} {analyses[0].unit}\n{regime}{100 * best:.1f} %"
+    text = "\n".join([f"{full.size:,} {analyses[0].unit}", f"{regime}{100 * best:.1f} %", *_notes([full], analyses[0])])
     return [Level(text, Seeds(best, None, best, best, 1), COLOURS["quiet"], (0, (1, 2.5)))]
 
 

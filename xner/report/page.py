@@ -21,7 +21,7 @@ from xner.report.runs import before_adaptation, language_name, regime_name, rese
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
 from xner.transfer.plan import REGIMES, SOUP
-from xner.transfer.result import Evaluation, Result, notes_of
+from xner.transfer.result import Evaluation, Result, earlier_configs, notes_of
 
 NOTHING = "\N{EN DASH}"
 """Content of a table cell without a value."""
@@ -180,8 +180,8 @@ def view_run(analysis: Analysis, prefix: str) -> RunView:
             splits.setdefault(key, []).append((result, each))
         for name, version in result["versions"].items():
             versions.setdefault(name, {})[version] = None
-    # Those of earlier commands are numbered.
-    configs = sorted(run.path.glob("config*.yaml"), key=lambda path: (path.name == "config.yaml", len(path.name), path))
+    earlier, last = sorted(earlier_configs(run.path).items()), run.path / "config.yaml"
+    configs = [*(path for _, path in earlier), *([last] if last.is_file() else [])]
     return RunView(
         id=prefix,
         analysis=analysis,

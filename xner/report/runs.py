@@ -198,21 +198,53 @@ def comparable_counts(stages: Sequence[tuple[Run, Result]], language: str) -> li
         UserError: If they were evaluated on different sentences, so that their scores cannot be compared.
     """
     found: list[npt.NDArray[np.int32]] = []
-    first: tuple[Path, str, Counts] | None = None
+    first: tuple[Path, _Evaluated] | None = None
     for run, stage in stages:
-        evaluation, counts = evaluation_on(stage, language), stage_counts(run, stage, language)
-        assert evaluation
-        path, split = run.path / "stages" / stage["stage"], evaluation["split"]
+        counts = stage_counts(run, stage, language)
         found.append(sum_types(counts))
-        first = first or (path, split, counts)
-        same_words = np.array_equal(counts.sentence_words, first[2].sentence_words)
-        if split != first[1] or not same_words or not np.array_equal(found[-1][:, 2], found[0][:, 2]):
+        path, evaluated = run.path / "stages" / stage["stage"], _Evaluated.of(stage, language, counts)
+        first = first or (path, evaluated)
+        if not evaluated.same(first[1]):
             raise UserError(
                 f"{first[0]} and {path} were evaluated on different sentences of {language} ({len(found[0]):,} of the "
-                f"{first[1]} split and {len(found[-1]):,} of the {split} split), so that their scores cannot be "
-                "compared; report them apart"
+                f"{first[1].split} split and {len(found[-1]):,} of the {evaluated.split} split), so that their scores "
+                "cannot be compared; report them apart"
             )
     return found
+
+
+class _Evaluated(NamedTuple):
+    """What a stage was evaluated on: the split, the digest of its words and tags, and their numbers by sentence."""
+
+    split: str
+    digest: str | None
+    words: npt.NDArray[np.int32]
+    gold: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, stage: Result, language: str, counts: Counts) -> "_Evaluated":
+        evaluation = evaluation_on(stage, language)
+        assert evaluation
+        digest = stage["definition"].get("tested", {}).get(f"{language}/{evaluation['split']}")
+        # The types of two runs may have another order.
+        types = sorted(range(len(stage["types"])), key=stage["types"].__getitem__)
+        return cls(evaluation["split"], digest, counts.sentence_words, counts.gold[:, types])
+
+    def same(self, other: "_Evaluated") -> bool:
+        same_numbers = np.array_equal(self.words, other.words) and np.array_equal(self.gold, other.gold)
+        return self[:2] == other[:2] and same_numbers
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Check that runs were evaluated on the same sentences of each language, by the first stage of each.
+
+    Raises:
+        UserError: If they were not.
+    """
+    evaluated = [each["language"] for run in runs for result in run.results for each in result["evaluations"]]
+    for language in dict.fromkeys(evaluated) if len(runs) > 1 else ():
+        stages = [[stage for stage in run.results if evaluation_on(stage, language)] for run in runs]
+        comparable_counts([(run, own[0]) for run, own in zip(runs, stages, strict=True) if own], language)
 
 
 def sum_types(counts: Counts) -> npt.NDArray[np.int32]:

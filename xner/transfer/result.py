@@ -8,7 +8,7 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 from zipfile import BadZipFile
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.errors import RunError
-from xner.files import is_name, write_atomically
+from xner.files import is_name, json_checksum, write_atomically
 from xner.transfer.plan import Keep
 from xner.typed import check_type
 
@@ -186,13 +186,8 @@ def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Cou
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(folder / "counts.npz", buffer.getvalue())
-    content = {**result, "checksum": _checksum(result)}
+    content = {**result, "checksum": json_checksum(result)}
     write_atomically(folder / "result.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-
-def _checksum(result: Mapping[str, Any]) -> str:
-    """Compute the CRC-32 of a result, without which a damaged digit would be another score."""
-    return f"{zlib.crc32(json.dumps(result, sort_keys=True).encode()):08x}"
 
 
 def read_result(folder: Path) -> Result | None:
@@ -217,7 +212,7 @@ def read_result(folder: Path) -> Result | None:
         paths = [result["stage"], *(each[name] for each in result["evaluations"] for name in ("language", "split"))]
         if not all(map(is_name, paths)):  # a folder or a file is found by each
             raise ValueError("a name in it is not that of a file")
-        if checksum != _checksum(result):
+        if checksum != json_checksum(result):
             raise ValueError("its checksum does not match")
         return result
     except (ValueError, TypeError, RecursionError) as error:
@@ -246,6 +241,7 @@ def read_counts(folder: Path, evaluation: Evaluation) -> Counts:
         EOFError,
         KeyError,
         ValueError,
+        TypeError,
         NotImplementedError,
         RuntimeError,
         zlib.error,
@@ -270,6 +266,8 @@ def _check_counts(counts: Counts, evaluation: Evaluation) -> None:
     for labels in (counts.word_gold, counts.word_predicted):
         if labels.size and not 0 <= labels.min() <= labels.max() <= 2 * spans[1]:
             raise ValueError("it has a label that is out of range")
+    if (counts.correct < 0).any() or (counts.correct > np.minimum(counts.predicted, counts.gold)).any():
+        raise ValueError("it has more correct spans than predicted or gold ones, or fewer than none")
     correct, predicted, gold = (int(each.sum()) for each in counts[:3])
     f1 = 2 * correct / ((predicted + gold) or 1)
     if spans[0] != evaluation["sentences"] or not math.isclose(f1, evaluation["f1"], abs_tol=1e-6):
@@ -328,6 +326,12 @@ def write_sentences(run: Path, language: str, split: str, words: Sequence[Sequen
     path = run / "sentences" / f"{language}-{split}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(words, ensure_ascii=False))
+
+
+def earlier_configs(run: Path) -> dict[int, Path]:
+    """Return the configurations of a run's commands before the last one, whose own is ``config.yaml``, by number."""
+    numbers = {path: path.stem.removeprefix("config-") for path in run.glob("config-*.yaml") if path.is_file()}
+    return {int(number): path for path, number in numbers.items() if number.isdecimal()}
 
 
 def read_sentences(run: Path, language: str, split: str) -> list[list[str]]:

@@ -11,16 +11,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from xner.backbone.weights import folder_digest
 from xner.data.datamodule import PanxDataModule
 from xner.errors import RunError, Stopped, UserError
-from xner.files import locked, remove_folder, remove_parts, write_atomically
+from xner.files import remove_folder, remove_parts, write_atomically
 from xner.transfer.definition import check_comparable, define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
-from xner.transfer.result import Result, read_result, size_of, write_csv, write_sentences
+from xner.transfer.result import Result, earlier_configs, read_result, size_of, write_csv, write_sentences
 from xner.transfer.resume import exit_by_signal, exit_code, on_signals, read_begun
 
 RunStage = Callable[[Stage], Result]
@@ -38,8 +39,15 @@ def lock_run_folder(root: Path) -> Iterator[None]:
         RunError: If another process has locked it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with locked(root / ".lock", str(root)):
+    lock = FileLock(root / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"{root} is in use by another process; wait for it, or use another folder") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def run_experiment(
@@ -89,9 +97,11 @@ def run_experiment(
 def _write_config(root: Path, config: str) -> None:
     """Write config.yaml, and keep that of an earlier command, as of other languages, as config-1.yaml and so on."""
     path = root / "config.yaml"
-    earlier = [each.read_bytes() for each in root.glob("config-*.yaml")]
-    if path.exists() and (before := path.read_bytes()) not in (config.encode(), *earlier):
-        write_atomically(root / f"config-{len(earlier) + 1}.yaml", before)
+    earlier = earlier_configs(root)
+    if path.exists():
+        before = path.read_bytes()
+        if before not in (config.encode(), *(each.read_bytes() for each in earlier.values())):
+            write_atomically(root / f"config-{max(earlier, default=0) + 1}.yaml", before)
     write_atomically(path, config)
 
 
