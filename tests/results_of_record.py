@@ -24,7 +24,7 @@ def table(path: Path) -> list[str]:
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    [target] = {row["train_languages"].split(",")[-1] for row in rows if int(row["target_samples"])}
+    [target] = {row["train_languages"].split("+")[-1] for row in rows if int(row["target_samples"])}
     scores: dict[str, dict[int, list[float]]] = {}
     for row in rows:
         if row["eval_language"] == target:
