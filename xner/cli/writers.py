@@ -59,7 +59,7 @@ class TagFormat(NamedTuple):
 
 def record_of(output: Path) -> Path:
     """Return the path of the record that stands beside an incomplete ``--output``."""
-    output = output.resolve()  # one file has one record, whatever link leads to it
+    output = Path(os.path.realpath(output))  # one file has one record, whatever link leads to it
     return output.with_name(f"{output.name}.resume")
 
 

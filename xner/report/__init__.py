@@ -40,10 +40,10 @@ def write_report(runs: Sequence[Path], *, html: Path, png: Path, svg: Path) -> l
         UserError: If a folder holds no complete stage, or stages cannot be compared.
     """
     loaded = _distinct_names([load_run(run) for run in runs])
-    check_comparable(loaded)
     analyses = [analyse(part) for run in loaded for part in by_target(run)]
     if len({each.unit for each in analyses if each.full}) > 1:
         raise UserError("the sizes of some runs are sentences and of others entities per type; report them apart")
+    check_comparable(loaded)
     matrix = score_matrix(loaded)
     draw_curve(analyses, png, svg)
     write_atomically(html, render_page(analyses, svg.read_text(encoding="utf-8"), matrix))
