@@ -363,6 +363,21 @@ def test_output_of_another_process(run: Run, tagging_model: str, tmp_path: Path,
     assert run(*brat, "--output", path).code == 0
 
 
+def test_file_system_without_locks(
+    run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where files cannot be locked, as on some clusters, a line says so and the texts are tagged."""
+
+    def fail(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(xner.cli.writers, "lock_descriptor", fail)
+    path = tmp_path / "it.jsonl"
+    assert run("tag", "--format=jsonl", "--model", tagging_model, TURING, "--output", path).code == 0
+    assert path.read_bytes().count(b"\n") == 1
+    assert caplog.messages == [f"{path} is on a file system without locks: no other process must write it now"]
+
+
 def test_resume_through_a_link(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is continued by its own name where it was begun by that of a link, in another folder."""
     (tmp_path / "links").mkdir()

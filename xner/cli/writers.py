@@ -1,8 +1,10 @@
 """Write tagged texts to files or standard output in each format of ``tag``, and continue after an interruption."""
 
 import argparse
+import errno
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
@@ -22,6 +24,8 @@ from xner.files import json_checksum, remove_parts_of, write_atomically
 from xner.serve.marking import html_line
 from xner.tagger import Tagged, encodable
 from xner.typed import check_type
+
+logger = logging.getLogger(__name__)
 
 _SECONDS = 1.0
 """Seconds after which it is recorded again how far the files are complete."""
@@ -309,8 +313,15 @@ class _HashedFile:
         """Open the file, whose content stays, and lock it; return whether no other process has it."""
         self.new = not self.path.exists()
         self.file = self.path.open("a+b")
+        try:
+            free = lock_descriptor(self.file.fileno(), blocking=False)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            logger.warning("%s is on a file system without locks: no other process must write it now", self.path)
+            free = True
         # One that has no name any more was new to another process, which failed and deleted it.
-        return lock_descriptor(self.file.fileno(), blocking=False) and os.fstat(self.file.fileno()).st_nlink > 0
+        return free and os.fstat(self.file.fileno()).st_nlink > 0
 
     def read(self, size: int) -> _State:
         """Read the first bytes of the file, and return their state, with fewer where it is shorter."""
