@@ -206,7 +206,16 @@ def test_resume(
         assert run(*command, "--output", part, "--resume").code == 0
         for suffix in suffixes:
             assert part.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
-    assert {*_files(tmp_path)} == {name + suffix for name in ("whole", "part") for suffix in suffixes}
+    names = {name + suffix for name in ("whole", "part") for suffix in suffixes}
+    assert {*_files(tmp_path)} == {*names, "part.txt.resume"}
+    # The record stays where a run was continued: the same command has nothing to do, and one that begins removes it.
+    before = _files(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Tagger, "__call__", None)
+        assert run(*command, "--output", part, "--resume").code == 0
+    assert _files(tmp_path) == before
+    assert run(*command, "--output", part).code == 0
+    assert {*_files(tmp_path)} == names
 
 
 def test_resume_before_the_first_run(run: Run, tagging_model: str, tmp_path: Path) -> None:
@@ -387,7 +396,7 @@ def test_resume_through_a_link(run: Run, tagging_model: str, tmp_path: Path, mon
     Interrupted(run, monkeypatch)(0, *command, link)
     assert run(*command, path, "--resume").code == 0
     assert path.read_bytes().count(b"\n") == len(TEXTS)
-    assert {*_files(tmp_path)} == {"it.jsonl"}
+    assert {*_files(tmp_path)} == {"it.jsonl", "it.jsonl.resume"}
 
 
 def test_width_of_a_file(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +425,7 @@ def test_parts_are_removed(run: Run, tagging_model: str, tmp_path: Path, monkeyp
     Interrupted(run, monkeypatch)(0, *command)
     (tmp_path / ".[it].jsonl.resume.4194305.part").touch()
     assert run(*command, "--resume").code == 0
-    assert {*_files(tmp_path)} == {"[it].jsonl"}
+    assert {*_files(tmp_path)} == {"[it].jsonl", "[it].jsonl.resume"}
 
 
 def test_full_disk(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,9 +133,9 @@ class FileOutput:
     """Write tagged texts to a file, or to several, that no other process may write at the same time.
 
     While they are incomplete, a record stands beside them, ``<output>.resume``: the options that they were begun with,
-    how many texts and bytes are complete, and the hashes of both. A run that continues cuts off what follows them. The
-    record is written between two batches: the last digit of a score may depend on the batch, and so the batches of a
-    continued run are those of an undisturbed one.
+    how many texts and bytes are complete, and the hashes of both. A run that continues cuts off what follows them, and
+    leaves the record, by which the same command ends at once. The record is written between two batches: the last digit
+    of a score may depend on the batch, and so the batches of a continued run are those of an undisturbed one.
 
     Args:
         form: The format.
@@ -181,14 +181,20 @@ class FileOutput:
 
     def __exit__(self, kind: object, *_: object) -> None:
         """Close the files; without an error, they are complete."""
-        self._close(kind)
+        try:
+            if kind is None and self.options.resume:
+                with self._naming():
+                    self._write_record()
+        finally:
+            self._close()
+        if kind is None:
+            remove_parts_of(self.record)
+            if not self.options.resume:
+                self.record.unlink(missing_ok=True)
 
-    def _close(self, kind: object, *_: object) -> None:
+    def _close(self, *_: object) -> None:
         for file in self.files:
             file.close(keep=self.begun)
-        if kind is None:
-            self.record.unlink(missing_ok=True)
-            remove_parts_of(self.record)
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
