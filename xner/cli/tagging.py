@@ -125,8 +125,6 @@ def _check(options: argparse.Namespace) -> None:
     if not options.output and (options.resume or options.format == "brat"):
         asks = "resume=true" if options.resume else "format=brat"
         raise UserError(f"{asks} needs a file to write; use --output FILE")
-    if options.output == "":
-        raise UserError("output='' is no file; use one, or leave --output out for standard output")
     if options.output and os.path.isdir(options.output):
         raise UserError(f"output={options.output!r} is a folder; use a file in it")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
