@@ -446,6 +446,26 @@ def test_full_disk(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: py
     assert run(*command, "--resume").code == 0
 
 
+@pytest.mark.slow
+def test_limited_file(tagging_model: str, tmp_path: Path) -> None:
+    """Where the system itself refuses a write, the line names the output too, and a resumed run completes it."""
+    texts, path = tmp_path / "texts.txt", tmp_path / "it.jsonl"
+    texts.write_text(f"{TURING}\n" * 700, encoding="utf-8")
+    command = [sys.executable, "-m", "xner.cli", "tag", "--model", tagging_model, "--format=jsonl", str(texts)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    limited = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+    limited += "os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *command, "--output", str(path)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"xner: error: output='{path}' cannot be written (File too large" in done.stderr
+    assert done.stderr.strip().endswith("correct that, and use --resume to go on")
+    subprocess.run([*command, "--output", str(path), "--resume"], env=environment, check=True)
+    assert path.read_bytes().count(b"\n") == 700
+
+
 def test_entities_that_are_no_file(run: Run, tagging_model: str, tmp_path: Path) -> None:
     """Where brat's entities cannot be written, the texts of an earlier run stay."""
     (tmp_path / "it.ann").mkdir()

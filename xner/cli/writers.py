@@ -193,8 +193,10 @@ class FileOutput:
                 self.record.unlink(missing_ok=True)
 
     def _close(self, *_: object) -> None:
-        for file in self.files:
-            file.close(keep=self.begun)
+        # What a failed write has left in a buffer fails here again.
+        with self._naming(), ExitStack() as stack:
+            for file in self.files:
+                stack.callback(file.close, keep=self.begun)
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
