@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 import xner.cli.tagging
 import xner.cli.writers
 from tests.commands import Run, assert_one_line
+from xner.cli.formats import format_of
 from xner.cli.tagging import read_texts
-from xner.cli.writers import FileOutput, format_of
+from xner.cli.writers import FileOutput
 from xner.files import json_checksum
 from xner.tagger import Tagged, Tagger
 

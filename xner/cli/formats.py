@@ -1,11 +1,13 @@
-"""Formats of tagged texts: JSON Lines, CoNLL columns, and brat (Stenetorp et al. 2012); the head of an HTML page."""
+"""Formats of tagged texts: table, JSON Lines, CoNLL columns, brat (Stenetorp et al. 2012), and an HTML page."""
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from xner.serve.marking import MARK_STYLE
+from xner.cli.output import interlinear
+from xner.serve.marking import MARK_STYLE, html_line
 from xner.tagger import Entity, Tagged
 
 Fields = Literal["xner", "transformers"]
@@ -80,3 +82,58 @@ def brat_lines(entities: Sequence[Entity], start: int, number: int) -> str:
 def one_line(text: str) -> str:
     """Replace tabs and line breaks by spaces, so that offsets stay."""
     return text.translate(dict.fromkeys(map(ord, "\t\n\r"), " "))
+
+
+class Position(NamedTuple):
+    """The number of texts, of their characters (with a line break after each text) and of their entities."""
+
+    texts: int = 0
+    characters: int = 0
+    entities: int = 0
+
+    def after(self, tagged: Tagged) -> "Position":
+        """Return the position after a text that starts at this one."""
+        return Position(self.texts + 1, self.characters + len(tagged.text) + 1, self.entities + len(tagged.entities))
+
+
+class TagFormat(NamedTuple):
+    """A format of tagged texts.
+
+    Attributes:
+        content: Formats a text for each file, by the position at which it starts.
+        beside: The suffixes of the files beside that of ``--output``.
+        head: The beginning of that one.
+    """
+
+    content: Callable[[Tagged, Position], tuple[str, ...]]
+    beside: tuple[str, ...] = ()
+    head: str = ""
+
+    def files(self, output: Path) -> list[Path]:
+        """Return the files that are written, that of ``--output`` first."""
+        return [output, *map(output.with_suffix, self.beside)]
+
+
+def format_of(name: str, fields: Fields, width: int) -> TagFormat:
+    """Return a format.
+
+    Args:
+        name: A value of ``--format``.
+        fields: Whose names the fields of an entity have in ``jsonl``.
+        width: Characters of a line in ``table``.
+    """
+    return {
+        "table": TagFormat(lambda tagged, at: ("\n" * bool(at.texts) + _table(tagged, width),)),
+        "jsonl": TagFormat(lambda tagged, _: (json_line(tagged, fields),)),
+        "conll": TagFormat(lambda tagged, _: (conll_lines([word.text for word in tagged.words], tagged.tags),)),
+        "brat": TagFormat(_brat, beside=(".ann",)),
+        "html": TagFormat(lambda tagged, _: (html_line(tagged),), head=HTML_HEAD),
+    }[name]
+
+
+def _table(tagged: Tagged, width: int) -> str:
+    return interlinear([[word.text for word in tagged.words], tagged.tags], width) + "\n"
+
+
+def _brat(tagged: Tagged, at: Position) -> tuple[str, str]:
+    return one_line(tagged.text) + "\n", brat_lines(tagged.entities, at.characters, at.entities)

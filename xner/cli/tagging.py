@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from xner.backbone import check_head
+from xner.cli.formats import format_of
 from xner.cli.interrupts import end_with_parent
 from xner.cli.parsing import ToolParser, add_model, add_tagger_options
-from xner.cli.writers import FileOutput, StandardOutput, format_of, record_of
+from xner.cli.writers import FileOutput, StandardOutput, record_of
 from xner.errors import RunError, UserError, options_called, quoted
 
 if TYPE_CHECKING:

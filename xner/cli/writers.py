@@ -1,4 +1,4 @@
-"""Write tagged texts to files or standard output in each format of ``tag``, and continue after an interruption."""
+"""Write tagged texts to standard output, or to files, which are continued after an interruption."""
 
 import argparse
 import errno
@@ -8,20 +8,19 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Self, TypedDict
+from typing import BinaryIO, Self, TypedDict
 
 from filelock import lock_descriptor
 
 from xner.backbone.weights import backbone_digest
-from xner.cli.formats import HTML_HEAD, Fields, brat_lines, conll_lines, json_line, one_line
-from xner.cli.output import escaped_lines, interlinear
+from xner.cli.formats import Position, TagFormat
+from xner.cli.output import escaped_lines
 from xner.errors import RunError, UserError, quoted
 from xner.files import json_checksum, remove_parts_of, write_atomically
-from xner.serve.marking import html_line
 from xner.tagger import Tagged, encodable
 from xner.typed import check_type
 
@@ -31,65 +30,10 @@ _SECONDS = 1.0
 """Seconds after which it is recorded again how far the files are complete."""
 
 
-class Position(NamedTuple):
-    """The number of texts, of their characters (with a line break after each text) and of their entities."""
-
-    texts: int = 0
-    characters: int = 0
-    entities: int = 0
-
-    def after(self, tagged: Tagged) -> "Position":
-        """Return the position after a text that starts at this one."""
-        return Position(self.texts + 1, self.characters + len(tagged.text) + 1, self.entities + len(tagged.entities))
-
-
-class TagFormat(NamedTuple):
-    """A format of tagged texts.
-
-    Attributes:
-        content: Formats a text for each file, by the position at which it starts.
-        beside: The suffixes of the files beside that of ``--output``.
-        head: The beginning of that one.
-    """
-
-    content: Callable[[Tagged, Position], tuple[str, ...]]
-    beside: tuple[str, ...] = ()
-    head: str = ""
-
-    def files(self, output: Path) -> list[Path]:
-        """Return the files that are written, that of ``--output`` first."""
-        return [output, *map(output.with_suffix, self.beside)]
-
-
 def record_of(output: Path) -> Path:
     """Return the path of the record that stands beside an incomplete ``--output``."""
     output = Path(os.path.realpath(output))  # one file has one record, whatever link leads to it
     return output.with_name(f"{output.name}.resume")
-
-
-def format_of(name: str, fields: Fields, width: int) -> TagFormat:
-    """Return a format.
-
-    Args:
-        name: A value of ``--format``.
-        fields: Whose names the fields of an entity have in ``jsonl``.
-        width: Characters of a line in ``table``.
-    """
-    return {
-        "table": TagFormat(lambda tagged, at: ("\n" * bool(at.texts) + _table(tagged, width),)),
-        "jsonl": TagFormat(lambda tagged, _: (json_line(tagged, fields),)),
-        "conll": TagFormat(lambda tagged, _: (conll_lines([word.text for word in tagged.words], tagged.tags),)),
-        "brat": TagFormat(_brat, beside=(".ann",)),
-        "html": TagFormat(lambda tagged, _: (html_line(tagged),), head=HTML_HEAD),
-    }[name]
-
-
-def _table(tagged: Tagged, width: int) -> str:
-    return interlinear([[word.text for word in tagged.words], tagged.tags], width) + "\n"
-
-
-def _brat(tagged: Tagged, at: Position) -> tuple[str, str]:
-    return one_line(tagged.text) + "\n", brat_lines(tagged.entities, at.characters, at.entities)
 
 
 class StandardOutput:
