@@ -12,11 +12,11 @@ from xner.errors import RunError, UserError
 from xner.report.entity_errors import Example, Score, by_length, by_seen, by_type, examples
 from xner.report.runs import (
     Run,
+    caveats,
     comparable_counts,
     evaluation_on,
     group_stages,
     language_name,
-    reservations,
     source_language,
     stage_counts,
     stage_errors,
@@ -174,7 +174,7 @@ class Comparison(NamedTuple):
         seeds: Number of seeds that the first run has at the same regime and size as well.
         change: F1 on the target language minus that of the first run, mean over these seeds; where there are none, each
             is the mean over its own.
-        notes: What to keep in mind with its score, and with that of the first run, see ``reservations``.
+        notes: What to keep in mind with its score, and with that of the first run, see ``caveats``.
     """
 
     run: Run
@@ -205,8 +205,8 @@ def compare(first: Analysis, others: Sequence[Analysis]) -> list[Comparison]:
             own, its = ({stage["seed"]: next(columns) for stage in point.stages} for point in (mine, theirs))
             common = own.keys() & its.keys()
             change = resampled.difference(*([of[seed] for seed in common or of] for of in (its, own)))
-            notes = reservations(theirs.stages, first.target)
-            notes += [f"{note} in {first.run.name}" for note in reservations(mine.stages, first.target)]
+            notes = caveats(theirs.stages, first.target)
+            notes += [f"{note} in {first.run.name}" for note in caveats(mine.stages, first.target)]
             found.append(Comparison(other.run, theirs, len(common), change, notes))
     changes = corrected([each.change for each in found])
     return [each._replace(change=change) for each, change in zip(found, changes, strict=True) if change]

@@ -16,7 +16,7 @@ from xner.files import write_atomically
 from xner.report.analysis import Analysis, Point
 from xner.report.figure_style import COLOURS, FIGURE_STYLE, SVG_METADATA
 from xner.report.label_placement import clear_labels, keep_apart, spread
-from xner.report.runs import before_adaptation, language_name, regime_name, reservations
+from xner.report.runs import before_adaptation, caveats, language_name, regime_name
 from xner.report.statistics import Seeds
 from xner.transfer.plan import REGIMES, SOUP
 
@@ -220,8 +220,8 @@ def _traces(analysis: Analysis, run: int, runs: int) -> list[Trace]:
 
 
 def _notes(points: Sequence[Point], analysis: Analysis) -> list[str]:
-    """List what to keep in mind with the scores of some points, see ``reservations``."""
-    return reservations([stage for point in points for stage in point.stages], analysis.target)
+    """List what to keep in mind with the scores of some points, see ``caveats``."""
+    return caveats([stage for point in points for stage in point.stages], analysis.target)
 
 
 def _source_levels(analyses: Sequence[Analysis]) -> list[Level]:

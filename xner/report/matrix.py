@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xner.report.runs import Run, comparable_counts, evaluation_on, regime_order, reservations, target_of
+from xner.report.runs import Run, caveats, comparable_counts, evaluation_on, regime_order, target_of
 from xner.report.statistics import Interval, Resampled
 from xner.transfer.plan import SOUP, SOURCE
 from xner.transfer.result import Evaluation, Result, size_of
@@ -19,7 +19,7 @@ class MatrixCell(NamedTuple):
         f1: Mean over seeds.
         interval: Confidence interval of the mean, over sentences.
         zero_shot: Whether no stage was trained on a sentence of the language.
-        notes: What to keep in mind with it, see ``reservations``.
+        notes: What to keep in mind with it, see ``caveats``.
     """
 
     f1: float
@@ -117,7 +117,7 @@ def _column(
         mean = float(np.mean([score["f1"] for score in scores]))
         interval = resampled.interval([*islice(columns, len(scores))])
         zero_shot = all(score["zero_shot"] for score in scores)
-        found[key] = MatrixCell(mean, interval, zero_shot, reservations(groups[key], language))
+        found[key] = MatrixCell(mean, interval, zero_shot, caveats(groups[key], language))
     return found
 
 

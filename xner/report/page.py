@@ -17,7 +17,7 @@ from xner.report.entity_errors import LENGTHS, OUTCOMES, SEEN, Example
 from xner.report.figure_style import COLOURS
 from xner.report.matrix import Matrix
 from xner.report.reliability import draw_reliability
-from xner.report.runs import before_adaptation, language_name, regime_name, reservations, trained_on
+from xner.report.runs import before_adaptation, caveats, language_name, regime_name, trained_on
 from xner.report.statistics import DRAWS, Difference, Interval
 from xner.tags import PANX, Span
 from xner.transfer.plan import REGIMES, SOUP
@@ -120,7 +120,7 @@ def render_page(analyses: Sequence[Analysis], svg: str, matrix: Matrix | None) -
     environment.filters |= {
         "percent": _percent, "points": _points, "ci": _interval, "count": _count, "p": _p_value, "cell": _cell,
         "regime": regime_name, "language": language_name, "outcomes": _outcomes, "groups": _groups,
-        "notes": notes_of, "reservations": reservations,
+        "notes": notes_of, "caveats": caveats,
         "trained_on": lambda result: trained_on(result, language_name),
     }  # fmt: skip
     runs = [view_run(each, f"run{number}-" if several else "") for number, each in enumerate(analyses, 1)]

@@ -166,7 +166,7 @@ def trained_on(result: Result, spell: Callable[[str], str] = str) -> str:
     return f"{' + '.join(languages)} {total:,}{note}"
 
 
-def reservations(stages: Sequence[Result], language: str) -> list[str]:
+def caveats(stages: Sequence[Result], language: str) -> list[str]:
     """List what to keep in mind with the mean of stages on a language: ``oracle`` or ``contaminated`` if one is."""
     notes = [note for stage in stages if (score := evaluation_on(stage, language)) for note in notes_of(score)]
     return [note for note in dict.fromkeys(notes) if note != "zero-shot"]
@@ -198,41 +198,32 @@ def comparable_counts(stages: Sequence[tuple[Run, Result]], language: str) -> li
         UserError: If they were evaluated on different sentences, so that their scores cannot be compared.
     """
     found: list[npt.NDArray[np.int32]] = []
-    first: tuple[Path, _Evaluated] | None = None
+    first: tuple[Path, tuple[str, str | None, bytes, bytes]] | None = None
     for run, stage in stages:
         counts = stage_counts(run, stage, language)
         found.append(sum_types(counts))
-        path, evaluated = run.path / "stages" / stage["stage"], _Evaluated.of(stage, language, counts)
+        path, evaluated = run.path / "stages" / stage["stage"], _evaluated(stage, language, counts)
         first = first or (path, evaluated)
-        if not evaluated.same(first[1]):
+        if evaluated != first[1]:
             raise UserError(
                 f"{first[0]} and {path} were evaluated on different sentences of {language} ({len(found[0]):,} of the "
-                f"{first[1].split} split and {len(found[-1]):,} of the {evaluated.split} split), so that their scores "
+                f"{first[1][0]} split and {len(found[-1]):,} of the {evaluated[0]} split), so that their scores "
                 "cannot be compared; report them apart"
             )
     return found
 
 
-class _Evaluated(NamedTuple):
-    """What a stage was evaluated on: the split, the digest of its words and tags, and their numbers by sentence."""
+def _evaluated(stage: Result, language: str, counts: Counts) -> tuple[str, str | None, bytes, bytes]:
+    """Return what tells sentences apart: the split, the digest of words and tags, and the numbers of both by sentence.
 
-    split: str
-    digest: str | None
-    words: npt.NDArray[np.int32]
-    gold: npt.NDArray[np.int32]
-
-    @classmethod
-    def of(cls, stage: Result, language: str, counts: Counts) -> "_Evaluated":
-        evaluation = evaluation_on(stage, language)
-        assert evaluation
-        digest = stage["definition"].get("tested", {}).get(f"{language}/{evaluation['split']}")
-        # The types of two runs may have another order.
-        types = sorted(range(len(stage["types"])), key=stage["types"].__getitem__)
-        return cls(evaluation["split"], digest, counts.sentence_words, counts.gold[:, types])
-
-    def same(self, other: "_Evaluated") -> bool:
-        same_numbers = np.array_equal(self.words, other.words) and np.array_equal(self.gold, other.gold)
-        return self[:2] == other[:2] and same_numbers
+    The digest is that of the whole split, of which a limit of batches may leave a part out.
+    """
+    evaluation = evaluation_on(stage, language)
+    assert evaluation
+    digest = stage["definition"].get("tested", {}).get(f"{language}/{evaluation['split']}")
+    # The types of two runs may have another order.
+    types = sorted(range(len(stage["types"])), key=stage["types"].__getitem__)
+    return evaluation["split"], digest, counts.sentence_words.tobytes(), counts.gold[:, types].tobytes()
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
