@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xner.files import json_checksum
 from xner.transfer.result import Result, read_result
+from xner.typed import with_checksum
 
 
 class Outcome(NamedTuple):
@@ -55,7 +55,7 @@ def change_result(path: Path, change: Callable[[dict[str, Any]], object]) -> Non
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["checksum"]
     change(content)
-    path.write_text(json.dumps({**content, "checksum": json_checksum(content)}), encoding="utf-8")
+    path.write_text(json.dumps(with_checksum(content)), encoding="utf-8")
 
 
 def results(root: Path) -> list[dict[str, str]]:

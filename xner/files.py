@@ -6,11 +6,9 @@ part behind, which is deleted when the same path is written again, or by ``remov
 
 import glob
 import hashlib
-import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,11 +47,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file atomically; see ``file_atomically``."""
     with file_atomically(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-
-
-def json_checksum(content: object) -> str:
-    """Compute the CRC-32 of what JSON can hold, by which a damaged digit in a file of it is noticed."""
-    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def hash_files(paths: Iterable[Path]) -> "hashlib._Hash":

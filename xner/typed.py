@@ -1,6 +1,9 @@
-"""Check what was read from JSON against the types that it is declared to have."""
+"""Check what was read from JSON against the types that it is declared to have, and against a checksum."""
 
+import json
 import types
+import zlib
+from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from xner.errors import quoted
@@ -44,6 +47,38 @@ def check_type(value: object, kind: Any, name: str) -> None:  # noqa: ANN401 - a
             raise TypeError(f"{name} is {quoted(value)}, not of type {kind}")
     elif kind is not Any and type(value) is not kind and not (kind is float and type(value) is int):
         raise TypeError(f"{name} is {quoted(value)}, not of type {getattr(kind, '__name__', kind)}")
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the CRC-32 of a JSON object to it, by which ``load_checked`` notices a damaged digit."""
+    return {**content, "checksum": _checksum(content)}
+
+
+def load_checked(text: str | bytes, kind: Any) -> Any:  # noqa: ANN401 - any type
+    """Parse a JSON object that ``with_checksum`` completed, and check its type.
+
+    Args:
+        text: The object.
+        kind: Its type, see ``check_type``.
+
+    Returns:
+        The object without its checksum.
+
+    Raises:
+        ValueError: If it is no JSON, or its checksum does not match.
+        TypeError: If it has another type.
+        RecursionError: If it is nested too deeply.
+    """
+    content = json.loads(text)
+    checksum = content.pop("checksum", None) if isinstance(content, dict) else None
+    check_type(content, kind, "it")
+    if checksum != _checksum(content):
+        raise ValueError("its checksum does not match")
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def _has_type(value: object, kind: Any) -> bool:  # noqa: ANN401 - any type

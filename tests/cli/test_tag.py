@@ -23,8 +23,8 @@ from tests.commands import Run, assert_one_line
 from xner.cli.formats import format_of
 from xner.cli.tagging import read_texts
 from xner.cli.writers import FileOutput
-from xner.files import json_checksum
 from xner.tagger import Tagged, Tagger
+from xner.typed import with_checksum
 
 ROOT = Path(__file__).parents[2]
 TURING = "Alan Mathison Turing was an English mathematician, computer scientist from London."
@@ -350,7 +350,7 @@ def test_resume_with_another_record(
     if isinstance(content, dict):
         changed = json.loads(record.read_bytes()) | content
         checked = {name: value for name, value in changed.items() if name != "checksum"}
-        content = json.dumps(checked | {"checksum": json_checksum(checked)})
+        content = json.dumps(with_checksum(checked))
     record.write_text(content, encoding="utf-8")
     assert_one_line(run(*command, "--resume"), 2, f"'{record}' is damaged", "delete it and leave --resume out")
     assert json.loads(path.read_bytes().splitlines()[0])["text"] == TURING
@@ -472,7 +472,7 @@ def test_entities_that_are_no_file(run: Run, tagging_model: str, tmp_path: Path)
     (tmp_path / "it.ann").mkdir()
     (tmp_path / "it.txt").write_text("kept", encoding="utf-8")
     outcome = run("tag", "--format=brat", "--model", tagging_model, "--output", tmp_path / "it.txt", TURING)
-    assert_one_line(outcome, 2, f"would replace '{tmp_path / 'it.ann'}', which is no file; use another one")
+    assert_one_line(outcome, 2, f"would replace '{tmp_path / 'it.ann'}', which is not a file; use another one")
     assert _files(tmp_path) == {"it.txt": b"kept"}
 
 
@@ -652,7 +652,7 @@ def test_input_that_is_no_text_replaces_nothing(run: Run, tagging_model: str, tm
         (["--fields=transformers", "a"], "fields=transformers is not possible with format=table"),
         (["--format=brat", "a"], "format=brat needs a file to write; use --output FILE"),
         (["--resume", "--format=jsonl", "a"], "resume=true needs a file to write"),
-        (["--output=/dev/null", "a"], "output='/dev/null' would replace '/dev/null', which is no file"),
+        (["--output=/dev/null", "a"], "output='/dev/null' would replace '/dev/null', which is not a file"),
         (["--format=brat", "--output=x.ann", "a"], "output='x.ann' is the name of the texts in format=brat"),
         (["--output=.", "a"], "output='.' is a folder; use a file in it"),
         (["--format=pdf", "a"], "invalid choice: 'pdf'"),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from xner.backbone import check_head
-from xner.cli.formats import format_of
+from xner.cli.formats import TagFormat, format_of
 from xner.cli.interrupts import end_with_parent
 from xner.cli.parsing import ToolParser, add_model, add_tagger_options
 from xner.cli.writers import FileOutput, StandardOutput, record_of
@@ -90,7 +90,10 @@ def tag(args: Sequence[str]) -> None:
     parser.add_argument("--processes", type=int, default=1, help="number of processes, which share the processor cores")
     add_tagger_options(parser)
     options = parser.parse_intermixed_args(args)
-    _check(options)
+    # That of a terminal may be another one when a file is continued.
+    width = _FILE_WIDTH if options.output else get_terminal_size().columns
+    form = format_of(options.format, options.fields, width)
+    _check(options, form)
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -101,9 +104,6 @@ def tag(args: Sequence[str]) -> None:
     else:
         with options_called({"model.backbone": "model"}):
             check_head(options.model)
-    # That of a terminal may be another one when a file is continued.
-    width = _FILE_WIDTH if options.output else get_terminal_size().columns
-    form = format_of(options.format, options.fields, width)
     with FileOutput(form, options) if options.output else StandardOutput(form) as output:
         texts = output.remaining(_read(options.texts))
         batches = _tag_in_order(load, _batches(texts), options.processes)
@@ -118,7 +118,7 @@ def tag(args: Sequence[str]) -> None:
                 bar.update(len(batch))
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace, form: TagFormat) -> None:
     if not 1 <= options.processes <= _MOST_PROCESSES:
         raise UserError(f"processes={quoted(options.processes)} is out of range; use 1 to {_MOST_PROCESSES}")
     if options.fields != "xner" and options.format != "jsonl":
@@ -130,13 +130,12 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"output={options.output!r} is a folder; use a file in it")
     if options.output and options.format == "brat" and not options.output.endswith(".txt"):
         raise UserError(f"output={options.output!r} is the name of the texts in format=brat; use one that ends in .txt")
-    written: list[Path] = []
-    if options.output:
-        output = Path(options.output)
-        written = [*format_of(options.format, options.fields, _FILE_WIDTH).files(output), record_of(output)]
+    written = [*form.files(Path(options.output)), record_of(Path(options.output))] if options.output else []
     for path in written:
         if path.exists() and not path.is_file():
-            raise UserError(f"output={options.output!r} would replace {str(path)!r}, which is no file; use another one")
+            raise UserError(
+                f"output={options.output!r} would replace {str(path)!r}, which is not a file; use another one"
+            )
     for text in options.texts:
         if os.path.isdir(text):
             raise UserError(f"{text!r} is a folder; use files, or run the command elsewhere to tag it as a text")

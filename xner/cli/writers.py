@@ -20,9 +20,9 @@ from xner.backbone.weights import backbone_digest
 from xner.cli.formats import Position, TagFormat
 from xner.cli.output import escaped_lines
 from xner.errors import RunError, UserError, quoted
-from xner.files import json_checksum, remove_parts_of, write_atomically
+from xner.files import remove_parts_of, write_atomically
 from xner.tagger import Tagged, encodable
-from xner.typed import check_type
+from xner.typed import load_checked, with_checksum
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class FileOutput:
         self.made_with["model"] = backbone_digest(options.model)
         self.position = Position()
         self.texts = hashlib.sha256()
+        self.digest = self.texts.hexdigest()
         self.files = [_HashedFile(path) for path in form.files(Path(options.output))]
         self.begun = False
         self.recorded = 0.0
@@ -109,17 +110,15 @@ class FileOutput:
     def __enter__(self) -> Self:
         """Open and lock the files, and check those that are to be continued."""
         with ExitStack() as stack:
-            stack.push(self._close)
+            stack.callback(self._close)
             with self._naming():
                 self.record.parent.mkdir(parents=True, exist_ok=True)
                 for file in self.files:
                     if not file.open():
                         raise RunError(f"{self.where} is in use by another process; wait for it, or use another one")
                 record = self._read_record() if self.record.exists() else None
-            continued = self.options.resume and not self.files[0].new
-            if continued:
+            if self.options.resume and not self.files[0].new:
                 self._check(record)
-            self.digest = record["texts_sha256"] if record and continued else self.texts.hexdigest()
             stack.pop_all()
         return self
 
@@ -136,7 +135,7 @@ class FileOutput:
             if not self.options.resume:
                 self.record.unlink(missing_ok=True)
 
-    def _close(self, *_: object) -> None:
+    def _close(self) -> None:
         # What a failed write has left in a buffer fails here again.
         with self._naming(), ExitStack() as stack:
             for file in self.files:
@@ -153,12 +152,7 @@ class FileOutput:
 
     def _read_record(self) -> "_Record":
         try:
-            content = json.loads(self.record.read_bytes())
-            checksum = content.pop("checksum", None) if isinstance(content, dict) else None
-            check_type(content, _Record, "it")
-            if checksum != json_checksum(content):
-                raise ValueError("its checksum does not match")
-            record: _Record = content
+            record: _Record = load_checked(self.record.read_bytes(), _Record)
             return record
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
@@ -167,7 +161,7 @@ class FileOutput:
             ) from error
 
     def _check(self, record: "_Record | None") -> None:
-        """Check the options and the files by the record, and find the position by it."""
+        """Check the options and the files by the record, and take the position and the texts' hash from it."""
         again = "leave --resume out to write it again"
         if record is None:
             raise UserError(
@@ -183,6 +177,7 @@ class FileOutput:
                     f"{str(file.path)!r} has changed since tag wrote it, so that it cannot be continued; {again}"
                 )
         self.position = Position(record["texts"], record["characters"], record["entities"])
+        self.digest = record["texts_sha256"]
 
     def remaining(self, texts: Iterator[str]) -> Iterator[str]:
         """Return the texts that are to be tagged: those after the complete ones.
@@ -229,7 +224,7 @@ class FileOutput:
             "texts_sha256": self.texts.hexdigest(),
             "files": [file.state() for file in self.files],
         }
-        write_atomically(self.record, json.dumps({**record, "checksum": json_checksum(record)}, indent=2) + "\n")
+        write_atomically(self.record, json.dumps(with_checksum(record), indent=2) + "\n")
         self.recorded = time.monotonic()
 
 
@@ -241,7 +236,7 @@ class _State(TypedDict):
 
 
 class _Record(TypedDict):
-    """What is complete: the position after it, the SHA-256 of its texts, and the state of each file; the options."""
+    """How far the files are complete: the position, the texts' SHA-256 and each file's state; and the options."""
 
     made_with: dict[str, str]
     texts: int

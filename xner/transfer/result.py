@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.errors import RunError
-from xner.files import is_name, json_checksum, write_atomically
+from xner.files import is_name, write_atomically
 from xner.transfer.plan import Keep
-from xner.typed import check_type
+from xner.typed import check_type, load_checked, with_checksum
 
 
 class Evaluation(TypedDict):
@@ -186,8 +186,8 @@ def write_result(folder: Path, result: Result, counts: dict[tuple[str, str], Cou
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(folder / "counts.npz", buffer.getvalue())
-    content = {**result, "checksum": json_checksum(result)}
-    write_atomically(folder / "result.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    content = json.dumps(with_checksum(result), ensure_ascii=False, indent=1)
+    write_atomically(folder / "result.json", f"{content}\n")
 
 
 def read_result(folder: Path) -> Result | None:
@@ -200,10 +200,7 @@ def read_result(folder: Path) -> Result | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        checksum = content.pop("checksum", None) if isinstance(content, dict) else None
-        check_type(content, Result, "it")
-        result: Result = content
+        result: Result = load_checked(path.read_text(encoding="utf-8"), Result)
         if not isinstance(result["lineage"].get("episodes"), list):
             raise TypeError("its lineage has no episodes")
         # A stage of masked-language modelling has no scores.
@@ -212,8 +209,6 @@ def read_result(folder: Path) -> Result | None:
         paths = [result["stage"], *(each[name] for each in result["evaluations"] for name in ("language", "split"))]
         if not all(map(is_name, paths)):  # a folder or a file is found by each
             raise ValueError("a name in it is not that of a file")
-        if checksum != json_checksum(result):
-            raise ValueError("its checksum does not match")
         return result
     except (ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
