@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +205,11 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
     Raises:
         UserError: If an option is wrong, or the class cannot be imported.
     """
-    # --plan is a flag; jsonargparse expects a value.
-    words = ["--plan=true" if arg == "--plan" else arg for arg in args]
+    # --plan may be a flag; jsonargparse expects a value.
+    words = [
+        "--plan=true" if arg == "--plan" and after.startswith("--") else arg
+        for arg, after in zip_longest(args, args[1:], fillvalue="--")
+    ]
     rest: list[str] = []
     class_path = None
     while words:
