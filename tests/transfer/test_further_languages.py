@@ -60,11 +60,14 @@ def test_same_as_at_once(
     # With fewer languages again, all scores stay, and so does the configuration of each command.
     assert run(*later, *soup).code == 0
     assert rows_of(tmp_path / "later") == rows_of(tmp_path / "once")
-    for _ in range(2):
-        configs = [yaml.safe_load(path.read_bytes()) for path in sorted((tmp_path / "later").glob("config*.yaml"))]
-        assert [each["data"]["test_languages"] for each in configs] == [None, ["en", "tr", "de"], None]
-        assert run(*later, *soup).code == 0
-    page = (tmp_path / "later" / "report.html").read_text(encoding="utf-8")
+    assert run(*later, *soup).code == 0
+    moved = tmp_path / "a run that was moved to a folder whose name YAML folds"
+    (tmp_path / "later").rename(moved)
+    assert run(*command(moved, tiny_backbone, three, "--keep=all"), *soup).code == 0
+    configs = [yaml.safe_load(path.read_bytes()) for path in sorted(moved.glob("config*.yaml"))]
+    assert [each["data"]["test_languages"] for each in configs] == [None, ["en", "tr", "de"], None]
+    assert configs[-1]["trainer"]["default_root_dir"] == str(moved)
+    page = (moved / "report.html").read_text(encoding="utf-8")
     assert re.findall("<summary>(config.*?)</summary>", page) == ["config-1.yaml", "config-2.yaml", "config.yaml"]
     assert "config-" not in (tmp_path / "once" / "report.html").read_text(encoding="utf-8")
 

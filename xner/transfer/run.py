@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,9 @@ RunStage = Callable[[Stage], Result]
 
 Execute = Callable[[Sequence[Stage]], Iterable[Result]]
 """Runs stages, each after the one it starts from, and yields their results as they complete."""
+
+_ROOT = re.compile(rb"^  default_root_dir:.*\n(?: {3,}.*\n)*", re.MULTILINE)
+"""The run's folder in config.yaml. It changes when the run is moved, which makes no other configuration of it."""
 
 
 @contextmanager
@@ -100,7 +104,8 @@ def _write_config(root: Path, config: str) -> None:
     earlier = earlier_configs(root)
     if path.exists():
         before = path.read_bytes()
-        if before not in (config.encode(), *(each.read_bytes() for each in earlier.values())):
+        kept = (config.encode(), *(each.read_bytes() for each in earlier.values()))
+        if _ROOT.sub(b"", before) not in (_ROOT.sub(b"", each) for each in kept):
             write_atomically(root / f"config-{max(earlier, default=0) + 1}.yaml", before)
     write_atomically(path, config)
 
