@@ -154,8 +154,15 @@ def test_few_shot_settings(run: Run, four: Path, sample_backbone: str, tmp_path:
         last = [row["step"] for row in csv.DictReader(log.open(encoding="utf-8")) if row["val/f1"]][-1]
         assert int(last) + 1 == count
     assert_one_line(run("transfer", *command), 2, "progressive-tr-20-seed42 was run with few_shot=")
-    longer = run("transfer", *command, "--few_shot.max_epochs=2", "--few_shot.learning_rate=1e-3", "--plan=true")
+    other = [*command, "--few_shot.max_epochs=2", "--few_shot.learning_rate=1e-3", "--plan"]
+    assert_one_line(run("transfer", *other), 2, "progressive-tr-20-seed42 was run with few_shot=")
+    longer = run("transfer", *other, f"--trainer.default_root_dir={tmp_path / 'other'}")
     assert [line.split()[-1] for line in longer.out.splitlines()[2:]] == ["19", "6", "16"]
+    assert not (tmp_path / "other").exists()
+    more = run("transfer", *command, "--few_shot.min_steps=10", "--sizes=[20,100]", "--plan")
+    assert_one_line(more, 1, "progressive-tr-100-seed42 starts from progressive-tr-20-seed42, whose weights")
+    more = run("transfer", *command, "--few_shot.min_steps=10", "--regimes=[progressive,independent]", "--plan")
+    assert [line.split()[-1] for line in more.out.splitlines()[2:]] == [*["complete"] * 3, "12", "16"]
 
 
 def test_source_samples(run: Run, four: Path, sample_backbone: str, tmp_path: Path) -> None:

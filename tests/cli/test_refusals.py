@@ -232,7 +232,8 @@ class TestSelection:
         outcome = run("transfer", *flags, "--trainer.max_steps=2")
         assert_one_line(outcome, 1, "select=best found no best checkpoint")
         steps = ["--trainer.max_steps=12", "--trainer.check_val_every_n_epoch=2"]
-        planned = run("transfer", *flags, *steps, "--plan", "--data.num_samples=null")
+        elsewhere = f"--trainer.default_root_dir={tmp_path / 'planned'}"
+        planned = run("transfer", *flags, *steps, elsewhere, "--plan", "--data.num_samples=null")
         assert planned.code == 0, planned
         assert [line.split()[-1] for line in planned.out.splitlines()[2:]] == ["12", "12"]
 

@@ -50,6 +50,9 @@ def test_same_as_at_once(
         raise AssertionError("a complete stage was trained again")
 
     monkeypatch.setattr(xner.cli.building.Trainer, "fit", refuse)
+    plan = run(*later, *soup, ALL, "--plan").out.splitlines()[2:]
+    assert len(plan) == 6
+    assert all(line.endswith(" complete, to be tested on de") for line in plan)
     outcome = run(*later, *soup, ALL)
     assert outcome.code == 0
     assert "progressive-tr-20-soup: is tested on de" in outcome.out

@@ -31,7 +31,7 @@ from xner.transfer.options import FewShot, TransferOptions
 from xner.transfer.plan import SOUP, Stage, as_languages, plan
 from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Result
-from xner.transfer.run import Execute, assist_experiment, in_series, run_experiment, with_ray
+from xner.transfer.run import Execute, assist_experiment, complete_stages, in_series, run_experiment, with_ray
 from xner.transfer.self_training import SelfTraining
 from xner.transfer.stage import run_stage
 
@@ -90,9 +90,6 @@ def transfer(cli: XnerCLI) -> None:
     }
     epochs = options.few_shot.epochs_of(stages, lengths, epochs=limit)
     epochs |= {stage.id: options.pretraining.max_epochs for stage in stages if stage.labels == "none"}
-    if options.plan:
-        say(plan_table(stages, backbone=backbone, sentences=sentences, lengths=lengths, epochs=epochs, max_steps=steps))
-        return
     experiment = prepare(
         data,
         stages,
@@ -104,6 +101,9 @@ def transfer(cli: XnerCLI) -> None:
         sentences=sentences,
         epochs=epochs,
     )
+    if options.plan:
+        say(plan_table(experiment, sentences=sentences, lengths=lengths, max_steps=steps))
+        return
     # What Lightning says of the machine would be repeated for every stage.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if not trainer.is_global_zero:
@@ -142,32 +142,35 @@ def results_table(results: Sequence[Result]) -> str:
 
 
 def plan_table(
-    stages: Sequence[Stage],
+    experiment: Experiment,
     *,
-    backbone: str,
     sentences: Mapping[str, Mapping[str, int]],
     lengths: Mapping[str, int],
-    epochs: Mapping[str, float],
     max_steps: float = math.inf,
 ) -> str:
-    """Format what each stage starts from, what it trains on, and its number of optimizer steps.
+    """Format what each stage starts from, what it trains on, and its number of optimizer steps, unless it is complete.
 
     Args:
-        stages: The stages as ``plan`` lists them.
-        backbone: What stages without a parent start from.
+        experiment: The experiment.
         sentences: The number of training sentences per language of each stage, by its id.
         lengths: Optimizer steps per epoch of each stage, by its id.
-        epochs: Number of epochs of each stage, by its id.
         max_steps: Maximum number of optimizer steps per stage.
+
+    Raises:
+        UserError: If its folder holds a stage of another configuration.
+        RunError: If its folder does not hold weights that it needs.
     """
-    rows = []
-    for stage in stages:
-        counts = sentences[stage.id]
-        steps = 0 if stage.averages else int(min(epochs[stage.id] * lengths[stage.id], max_steps))
-        trained = " + ".join(f"{language} {count:,}" for language, count in counts.items())
+    complete = complete_stages(experiment)
+    rows: list[tuple[Cell, ...]] = []
+    for stage in experiment.stages:
+        steps: Cell = 0 if stage.averages else int(min(experiment.epochs[stage.id] * lengths[stage.id], max_steps))
+        if stage.id in complete:
+            untested = experiment.untested(complete[stage.id])
+            steps = f"complete, to be tested on {' and '.join(untested)}" if untested else "complete"
+        trained = " + ".join(f"{language} {count:,}" for language, count in sentences[stage.id].items())
         labels = replace(stage, regime=stage.regime.removeprefix(SOUP)).labels
         trained += {"gold": "", "predicted": ", predicted labels", "none": ", masked subwords"}[labels]
-        start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or backbone
+        start = f"average of {len(stage.averages)} seeds" if stage.averages else stage.parent or experiment.backbone
         rows.append((stage.id, start, trained, steps))
     return table(["stage", "starts from", "trains on", "optimizer steps"], rows)
 

@@ -91,7 +91,8 @@ class TransferOptions:
             epoch, or oracle, best by F1 on the target's validation split, for comparison: no score is then zero-shot.
         soup: Add a stage per regime, target and size whose weights are the average of the stages of all seeds. New
             heads then have the same initial weights with every seed, because only such heads can be averaged.
-        plan: Print each stage's starting point, training data and optimizer steps, without running any.
+        plan: Print each stage's starting point, training data and optimizer steps, or that it is complete, without
+            running any.
         executor: How stages are run: serial, one after another, or ray, independent stages in parallel on this machine
             or on the cluster that RAY_ADDRESS names; the results are the same.
         gpus_per_stage: GPUs that ray gives each stage, 0 to 1; null is one if the cluster has any. Without a GPU, a
