@@ -220,11 +220,30 @@ def test_resume(
 
 
 def test_resume_before_the_first_run(run: Run, tagging_model: str, tmp_path: Path) -> None:
-    """Where there is nothing yet, not even the folder, a run that would continue begins."""
+    """Where there is nothing yet, not even the folder, or no batch was complete, a run that would continue begins."""
     path = tmp_path / "new" / "folder" / "it.jsonl"
-    command = ["tag", "--format=jsonl", "--model", tagging_model, TURING, "--output", path]
-    assert run(*command, "--resume").code == 0
+    command = ["tag", "--format=jsonl", "--model", tagging_model, TURING, "--output"]
+    assert run(*command, path, "--resume").code == 0
     assert json.loads(path.read_text(encoding="utf-8"))["text"] == TURING
+    (tmp_path / "empty.jsonl").touch()
+    assert run(*command, tmp_path / "empty.jsonl", "--resume").code == 0
+    assert (tmp_path / "empty.jsonl").read_bytes() == path.read_bytes()
+
+
+def test_resume_after_the_end(run: Run, tagging_model: str, tmp_path: Path) -> None:
+    """What was added to a complete file is not cut off; more texts go on from its end."""
+    path = tmp_path / "it.jsonl"
+    command = ["tag", "--format=jsonl", "--model", tagging_model, "--output", path, "--resume", TURING]
+    assert run(*command).code == 0
+    written = path.read_bytes()
+    path.write_bytes(written + b"mine\n")
+    for more in ([], ["Ankara"]):
+        assert_one_line(run(*command, *more), 2, f"'{path}' has changed since tag wrote it")
+        assert path.read_bytes() == written + b"mine\n"
+    path.write_bytes(written)
+    assert run(*command, "Ankara").code == 0
+    assert path.read_bytes().startswith(written)
+    assert path.read_bytes().count(b"\n") == 2
 
 
 def test_resume_tags_the_same_batches(
@@ -324,11 +343,7 @@ def test_resume_after_damage(
         record.unlink()
         problem = "has no 'it.txt.resume' beside it: it is complete, or tag did not write it"
     before = _files(tmp_path)
-    outcome = run(*command, "--resume")
-    if damage == "lost" and suffix == ".txt":  # there is nothing to continue
-        assert outcome.code == 0
-        return
-    assert_one_line(outcome, 2, problem, "leave --resume out")
+    assert_one_line(run(*command, "--resume"), 2, problem, "leave --resume out")
     assert _files(tmp_path) == before
     if damage == "record":
         record.unlink()
@@ -371,6 +386,14 @@ def test_output_of_another_process(run: Run, tagging_model: str, tmp_path: Path,
             assert_one_line(run(*command), 1, f"output='{tmp_path / name}' is in use by another process")
     assert _files(tmp_path) == before
     assert run(*brat, "--output", path).code == 0
+
+
+def test_two_begin_one_output(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that this process creates, and another one locks before it does, is not deleted."""
+    monkeypatch.setattr(xner.cli.writers, "lock_descriptor", lambda *_, **__: False)
+    path = tmp_path / "it.jsonl"
+    assert_one_line(run("tag", "--model", tagging_model, TURING, "--output", path), 1, "is in use by another process")
+    assert path.exists()
 
 
 def test_file_system_without_locks(
@@ -439,7 +462,11 @@ def test_full_disk(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patch:
         patch.setattr(xner.cli.writers._HashedFile, "state", fail)
-        assert_one_line(run(*command), 1, f"output='{path}' cannot be written (No space left on device", "another one")
+        assert_one_line(
+            run(*command),
+            1,
+            f"output='{path}' cannot be written (No space left on device); correct that, or use another one",
+        )
         assert _files(tmp_path) == {}
     with monkeypatch.context() as patch:
         patch.setattr(xner.cli.writers._HashedFile, "write", fail)
@@ -642,6 +669,11 @@ def test_input_that_is_no_text_replaces_nothing(run: Run, tagging_model: str, tm
         output = [f"--format={form}", "--output", tmp_path / "earlier.txt"]
         assert_one_line(run("tag", "--model", tagging_model, *output, tmp_path / "it.txt"), 1, "it.txt is not UTF-8")
         assert {(tmp_path / name).read_text(encoding="utf-8") for name in names} == {"kept"}
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "target.jsonl")
+    output = ["--output", tmp_path / "link.jsonl"]
+    assert_one_line(run("tag", "--model", tagging_model, *output, tmp_path / "it.txt"), 1, "it.txt is not UTF-8")
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert not (tmp_path / "target.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,9 @@ def test_stages_on_different_sentences_are_a_clear_error(tmp_path: Path, write_r
     run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other", sentences=90)
     stage = "progressive-tr-250-seed42"
     shutil.copytree(other / "stages" / stage, run / "stages" / stage, dirs_exist_ok=True)
-    problem = r"different sentences of tr \(120 of the test split and 90 of the test split\).*; report them apart"
+    problem = (
+        r"different sentences or tags of tr \(120 of the test split and 90 of the test split\).*; report them apart"
+    )
     with pytest.raises(UserError, match=f"{run}.*source-en-seed42 and {run}.*{stage} were evaluated on {problem}"):
         analyse(load_run(run))
 

@@ -207,8 +207,8 @@ def parse_command(args: Sequence[str]) -> XnerCLI:
     """
     # --plan may be a flag; jsonargparse expects a value.
     words = [
-        "--plan=true" if arg == "--plan" and after.startswith("--") else arg
-        for arg, after in zip_longest(args, args[1:], fillvalue="--")
+        "--plan=true" if arg == "--plan" and after.startswith("-") else arg
+        for arg, after in zip_longest(args, args[1:], fillvalue="-")
     ]
     rest: list[str] = []
     class_path = None

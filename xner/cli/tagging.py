@@ -238,8 +238,8 @@ def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) ->
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise RunError(
-            f"one of the {processes} processes was killed, as where memory runs out; use fewer --processes, with "
-            "--resume to go on with a file"
+            f"one of the {processes} processes was killed, as where memory runs out; use fewer --processes, and "
+            "--resume to go on where OUTPUT.resume is beside the output"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -117,7 +117,8 @@ class FileOutput:
                     if not file.open():
                         raise RunError(f"{self.where} is in use by another process; wait for it, or use another one")
                 record = self._read_record() if self.record.exists() else None
-            if self.options.resume and not self.files[0].new:
+            # One that was opened and not written, as where the first batch was interrupted, has nothing to continue.
+            if self.options.resume and any(file.length() for file in self.files):
                 self._check(record)
             stack.pop_all()
         return self
@@ -127,7 +128,7 @@ class FileOutput:
         try:
             if kind is None and self.options.resume:
                 with self._naming():
-                    self._write_record()
+                    self._write_record(complete=True)
         finally:
             self._close()
         if kind is None:
@@ -148,7 +149,9 @@ class FileOutput:
             yield
         except OSError as error:
             again = "correct that, and use --resume to go on" if self.begun else "correct that, or use another one"
-            raise RunError(f"{self.where} cannot be written ({error.strerror}, {error.filename}); {again}") from error
+            # A write to an open file does not say to which one.
+            what = ", ".join(str(each) for each in (error.strerror, error.filename) if each)
+            raise RunError(f"{self.where} cannot be written ({what}); {again}") from error
 
     def _read_record(self) -> "_Record":
         try:
@@ -172,7 +175,7 @@ class FileOutput:
                 given = f"{name}={quoted(getattr(self.options, name))}"
                 raise UserError(f"{self.where} was begun with another {name} than {given}; use the same, or {again}")
         for file, state in zip(self.files, record["files"], strict=True):
-            if file.read(state["bytes"]) != state:
+            if file.read(state["bytes"]) != state or (record["complete"] and file.length() > file.size):
                 raise UserError(
                     f"{str(file.path)!r} has changed since tag wrote it, so that it cannot be continued; {again}"
                 )
@@ -215,9 +218,10 @@ class FileOutput:
             if time.monotonic() - self.recorded > _SECONDS:
                 self._write_record()
 
-    def _write_record(self) -> None:
+    def _write_record(self, *, complete: bool = False) -> None:
         record: _Record = {
             "made_with": self.made_with,
+            "complete": complete,
             "texts": self.position.texts,
             "characters": self.position.characters,
             "entities": self.position.entities,
@@ -239,6 +243,7 @@ class _Record(TypedDict):
     """How far the files are complete: the position, the texts' SHA-256 and each file's state; and the options."""
 
     made_with: dict[str, str]
+    complete: bool
     texts: int
     characters: int
     entities: int
@@ -251,6 +256,7 @@ class _HashedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.target = Path(os.path.realpath(path))  # a link is not deleted
         self.size = 0
         self.hash = hashlib.sha256()
         self.new = False
@@ -258,8 +264,10 @@ class _HashedFile:
 
     def open(self) -> bool:
         """Open the file, whose content stays, and lock it; return whether no other process has it."""
-        self.new = not self.path.exists()
-        self.file = self.path.open("a+b")
+        try:
+            self.file, created = self.target.open("x+b"), True
+        except FileExistsError:
+            self.file, created = self.target.open("a+b"), False
         try:
             free = lock_descriptor(self.file.fileno(), blocking=False)
         except OSError as error:
@@ -267,8 +275,14 @@ class _HashedFile:
                 raise
             logger.warning("%s is on a file system without locks: no other process must write it now", self.path)
             free = True
+        self.new = created and free  # one that another process writes by now is not deleted
         # One that has no name any more was new to another process, which failed and deleted it.
         return free and os.fstat(self.file.fileno()).st_nlink > 0
+
+    def length(self) -> int:
+        """Return the size of the file on the disk."""
+        assert self.file
+        return os.fstat(self.file.fileno()).st_size
 
     def read(self, size: int) -> _State:
         """Read the first bytes of the file, and return their state, with fewer where it is shorter."""
@@ -303,7 +317,7 @@ class _HashedFile:
         """Close the file if it was opened, and delete a new one unless it is to be kept."""
         if self.file:
             if self.new and not keep:
-                self.path.unlink(missing_ok=True)
+                self.target.unlink(missing_ok=True)
             self.file.close()
 
 

@@ -195,7 +195,7 @@ def comparable_counts(stages: Sequence[tuple[Run, Result]], language: str) -> li
         For each stage, correct, predicted and gold spans per sentence, over all types. *Shape:* (sentences, 3)
 
     Raises:
-        UserError: If they were evaluated on different sentences, so that their scores cannot be compared.
+        UserError: If they were evaluated on different sentences or tags, so that their scores cannot be compared.
     """
     found: list[npt.NDArray[np.int32]] = []
     first: tuple[Path, tuple[str, str | None, bytes, bytes]] | None = None
@@ -206,9 +206,9 @@ def comparable_counts(stages: Sequence[tuple[Run, Result]], language: str) -> li
         first = first or (path, evaluated)
         if evaluated != first[1]:
             raise UserError(
-                f"{first[0]} and {path} were evaluated on different sentences of {language} ({len(found[0]):,} of the "
-                f"{first[1][0]} split and {len(found[-1]):,} of the {evaluated[0]} split), so that their scores "
-                "cannot be compared; report them apart"
+                f"{first[0]} and {path} were evaluated on different sentences or tags of {language} "
+                f"({len(found[0]):,} of the {first[1][0]} split and {len(found[-1]):,} of the {evaluated[0]} split), "
+                "so that their scores cannot be compared; report them apart"
             )
     return found
 
