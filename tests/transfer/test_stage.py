@@ -34,8 +34,9 @@ def test_other_sizes_in_the_folder(run: Run, tiny_backbone: str, tmp_path: Path)
     command = [*transfer(tmp_path / "run", tiny_backbone, "--trainer.max_epochs=1", "--keep=all"), "--sizes=[20]"]
     assert run(*command).code == 0
     before = results(tmp_path / "run")
-    outcome = run(*command[:-1], "--sizes=[40]")
-    assert_one_line(outcome, 2, "holds stages of other sizes", "progressive-tr-40-seed42 starts from source-en-seed42")
+    bent = ("holds stages of other sizes", "progressive-tr-40-seed42 starts from source-en-seed42")
+    for more in ([], ["--plan"]):
+        assert_one_line(run(*command[:-1], "--sizes=[40]", *more), 2, *bent)
     assert results(tmp_path / "run") == before
     assert run(*command[:-1], "--sizes=[20,40]").code == 0
     whole = results(tmp_path / "run")

@@ -31,7 +31,7 @@ from xner.transfer.options import FewShot, TransferOptions
 from xner.transfer.plan import SOUP, Stage, as_languages, plan
 from xner.transfer.pretraining import Pretraining
 from xner.transfer.result import Result
-from xner.transfer.run import Execute, assist_experiment, complete_stages, in_series, run_experiment, with_ray
+from xner.transfer.run import Execute, assist_experiment, existing_stages, in_series, run_experiment, with_ray
 from xner.transfer.self_training import SelfTraining
 from xner.transfer.stage import run_stage
 
@@ -102,7 +102,8 @@ def transfer(cli: XnerCLI) -> None:
         epochs=epochs,
     )
     if options.plan:
-        say(plan_table(experiment, sentences=sentences, lengths=lengths, max_steps=steps))
+        complete, _ = existing_stages(experiment)
+        say(plan_table(experiment, complete, sentences=sentences, lengths=lengths, max_steps=steps))
         return
     # What Lightning says of the machine would be repeated for every stage.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -143,6 +144,7 @@ def results_table(results: Sequence[Result]) -> str:
 
 def plan_table(
     experiment: Experiment,
+    complete: Mapping[str, Result],
     *,
     sentences: Mapping[str, Mapping[str, int]],
     lengths: Mapping[str, int],
@@ -152,15 +154,11 @@ def plan_table(
 
     Args:
         experiment: The experiment.
+        complete: The results of its complete stages, by stage id.
         sentences: The number of training sentences per language of each stage, by its id.
         lengths: Optimizer steps per epoch of each stage, by its id.
         max_steps: Maximum number of optimizer steps per stage.
-
-    Raises:
-        UserError: If its folder holds a stage of another configuration.
-        RunError: If its folder does not hold weights that it needs.
     """
-    complete = complete_stages(experiment)
     rows: list[tuple[Cell, ...]] = []
     for stage in experiment.stages:
         steps: Cell = 0 if stage.averages else int(min(experiment.epochs[stage.id] * lengths[stage.id], max_steps))

@@ -76,8 +76,7 @@ def run_experiment(
     try:
         with on_signals(exit_by_signal), lock_run_folder(experiment.root):
             remove_parts(experiment.root)
-            done = complete_stages(experiment)
-            others = other_stages(experiment)
+            done, others = existing_stages(experiment)
             _write_config(experiment.root, config)
             for language in experiment.evaluated:
                 split = data.test_split_of(language)
@@ -112,7 +111,7 @@ def _write_config(root: Path, config: str) -> None:
 
 def assist_experiment(experiment: Experiment, train: RunStage) -> None:
     """Help the first process with the training of each stage, in the other processes of a command."""
-    done = complete_stages(experiment)
+    done = _complete_stages(experiment)
     try:
         with on_signals(exit_by_signal):
             for stage in _waiting(experiment, done):
@@ -121,13 +120,18 @@ def assist_experiment(experiment: Experiment, train: RunStage) -> None:
         sys.exit()  # The first process says that it was stopped; an exit code from here would count as a crash.
 
 
-def complete_stages(experiment: Experiment) -> dict[str, Result]:
-    """Read the results of the complete stages, by stage id.
+def existing_stages(experiment: Experiment) -> tuple[dict[str, Result], list[Result]]:
+    """Read the results of the complete stages in the folder: those of the plan by stage id, and the others.
 
     Raises:
-        UserError: If the folder holds a stage, complete or begun, of another configuration.
+        UserError: If the folder holds a stage, complete or begun, of another configuration, or one that would be on a
+            learning curve with a stage that starts from another one.
         RunError: If it does not hold the weights that an incomplete stage starts from, or that are still to be tested.
     """
+    return _complete_stages(experiment), _other_stages(experiment)
+
+
+def _complete_stages(experiment: Experiment) -> dict[str, Result]:
     done: dict[str, Result] = {}
     definitions = define(experiment)
     by_shots = any(stage.shots for stage in experiment.stages)
@@ -160,13 +164,8 @@ def _results(root: Path) -> list[Result]:
     return [result for result in found if result]
 
 
-def other_stages(experiment: Experiment) -> list[Result]:
-    """Read the results of the complete stages in the folder that are not in the plan, as of other sizes or seeds.
-
-    Raises:
-        UserError: If one of them is of another configuration, or would be on a learning curve with a stage that starts
-            from another one.
-    """
+def _other_stages(experiment: Experiment) -> list[Result]:
+    """Read the results of stages that are not in the plan, as of other sizes or seeds."""
     definitions = define(experiment)
     others = [result for result in _results(experiment.root) if result["stage"] not in definitions]
     check_comparable(
