@@ -645,6 +645,17 @@ def test_nothing_to_tag(run: Run, tagging_model: str, tmp_path: Path) -> None:
     assert "<p" not in outcome.out
 
 
+def test_dash(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After --, a text and the name of a file may begin with a dash."""
+    monkeypatch.chdir(tmp_path)
+    Path("-file").write_text("Ankara\n", encoding="utf-8")
+    outcome = run(
+        "tag", "a", "--model", tagging_model, "--format=jsonl", "b", "--", "-hello Berlin", "-file", "--", "c"
+    )
+    texts = [json.loads(line)["text"] for line in outcome.out.splitlines()]
+    assert texts == ["a", "b", "-hello Berlin", "Ankara", "--", "c"]
+
+
 def test_half_a_surrogate(run: Run, tagging_model: str) -> None:
     """A surrogate without its other half, which no file can hold, is a question mark."""
     outcome = run("tag", "--model", tagging_model, "--format=jsonl", "Ankara \ud83d İzmir")

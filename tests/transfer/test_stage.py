@@ -47,6 +47,12 @@ def test_other_sizes_in_the_folder(run: Run, tiny_backbone: str, tmp_path: Path)
         *(row["stage"] for row in whole),
         "scratch-tr-20-seed42",
     }
+    # A report of all of them could not be written, which is said before further stages are run.
+    counts = tmp_path / "run" / "stages" / "progressive-tr-40-seed42" / "counts.npz"
+    counts.unlink()
+    for more in (["--plan"], []):
+        outcome = run(*command, "--regimes=[independent]", *more)
+        assert_one_line(outcome, 1, f"{counts} is missing; delete {counts.parent} to run the stage again")
 
 
 def test_other_configuration_in_the_folder(run: Run, tiny_backbone: str, tmp_path: Path) -> None:

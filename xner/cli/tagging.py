@@ -62,8 +62,8 @@ def tag(args: Sequence[str]) -> None:
         nargs="*",
         metavar="TEXT",
         help="a text, or the path of a file, each line of which is a text (an argument that is the path of a file is "
-        f"never itself tagged); without any, each line of standard input. A line of more than {LONGEST:,} characters "
-        "is cut at white space into several texts",
+        "never itself tagged; after --, it may begin with a dash); without any, each line of standard input. A line of "
+        f"more than {LONGEST:,} characters is cut at white space into several texts",
     )
     add_model(parser)
     parser.add_argument(
@@ -89,7 +89,10 @@ def tag(args: Sequence[str]) -> None:
     )
     parser.add_argument("--processes", type=int, default=1, help="number of processes, which share the processor cores")
     add_tagger_options(parser)
-    options = parser.parse_intermixed_args(args)
+    # argparse would take a text after "--" that begins with a dash for an option, where texts may stand anywhere.
+    end = args.index("--") if "--" in args else len(args)
+    options = parser.parse_intermixed_args(args[:end])
+    options.texts += args[end + 1 :]
     # That of a terminal may be another one when a file is continued.
     width = _FILE_WIDTH if options.output else get_terminal_size().columns
     form = format_of(options.format, options.fields, width)

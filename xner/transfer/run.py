@@ -22,7 +22,7 @@ from xner.files import remove_folder, remove_parts, write_atomically
 from xner.transfer.definition import check_comparable, define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.plan import Stage
-from xner.transfer.result import Result, earlier_configs, read_result, size_of, write_csv, write_sentences
+from xner.transfer.result import Result, earlier_configs, read_counts, read_result, size_of, write_csv, write_sentences
 from xner.transfer.resume import exit_by_signal, exit_code, on_signals, read_begun
 
 RunStage = Callable[[Stage], Result]
@@ -126,9 +126,15 @@ def existing_stages(experiment: Experiment) -> tuple[dict[str, Result], list[Res
     Raises:
         UserError: If the folder holds a stage, complete or begun, of another configuration, or one that would be on a
             learning curve with a stage that starts from another one.
-        RunError: If it does not hold the weights that an incomplete stage starts from, or that are still to be tested.
+        RunError: If a result or its counts are damaged, or the folder does not hold the weights that an incomplete
+            stage starts from, or that are still to be tested.
     """
-    return _complete_stages(experiment), _other_stages(experiment)
+    done, others = _complete_stages(experiment), _other_stages(experiment)
+    for result in (*done.values(), *others):
+        for evaluation in result["evaluations"]:
+            # The report reads them all, and should not find damage after hours of further stages.
+            read_counts(experiment.folder(result["stage"]), evaluation)
+    return done, others
 
 
 def _complete_stages(experiment: Experiment) -> dict[str, Result]:
