@@ -89,11 +89,11 @@ def tag(args: Sequence[str]) -> None:
     )
     parser.add_argument("--processes", type=int, default=1, help="number of processes, which share the processor cores")
     add_tagger_options(parser)
-    # argparse would take a text after "--" that begins with a dash for an option, where texts may stand anywhere.
+    # parse_intermixed_args takes a text after "--" that begins with a dash for an option.
     end = args.index("--") if "--" in args else len(args)
     options = parser.parse_intermixed_args(args[:end])
     options.texts += args[end + 1 :]
-    # That of a terminal may be another one when a file is continued.
+    # The terminal may have another width when a file is continued.
     width = _FILE_WIDTH if options.output else get_terminal_size().columns
     form = format_of(options.format, options.fields, width)
     _check(options, form)

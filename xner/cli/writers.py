@@ -117,7 +117,7 @@ class FileOutput:
                     if not file.open():
                         raise RunError(f"{self.where} is in use by another process; wait for it, or use another one")
                 record = self._read_record() if self.record.exists() else None
-            # One that was opened and not written, as where the first batch was interrupted, has nothing to continue.
+            # Empty files have nothing to continue: a run that is killed in its first batch leaves them, and no record.
             if self.options.resume and any(file.length() for file in self.files):
                 self._check(record)
             stack.pop_all()
@@ -256,7 +256,7 @@ class _HashedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.target = Path(os.path.realpath(path))  # a link is not deleted
+        self.target = Path(os.path.realpath(path))  # so that a link itself is never deleted
         self.size = 0
         self.hash = hashlib.sha256()
         self.new = False
@@ -275,8 +275,8 @@ class _HashedFile:
                 raise
             logger.warning("%s is on a file system without locks: no other process must write it now", self.path)
             free = True
-        self.new = created and free  # one that another process writes by now is not deleted
-        # One that has no name any more was new to another process, which failed and deleted it.
+        self.new = created and free  # one that another process has locked is its file now
+        # A file without a name was created by another process, which failed and deleted it.
         return free and os.fstat(self.file.fileno()).st_nlink > 0
 
     def length(self) -> int:

@@ -111,7 +111,7 @@ def _write_config(root: Path, config: str) -> None:
 
 def assist_experiment(experiment: Experiment, train: RunStage) -> None:
     """Help the first process with the training of each stage, in the other processes of a command."""
-    done = _complete_stages(experiment)
+    done = _complete_stages(experiment, _results(experiment.root))
     try:
         with on_signals(exit_by_signal):
             for stage in _waiting(experiment, done):
@@ -129,7 +129,8 @@ def existing_stages(experiment: Experiment) -> tuple[dict[str, Result], list[Res
         RunError: If a result or its counts are damaged, or the folder does not hold the weights that an incomplete
             stage starts from, or that are still to be tested.
     """
-    done, others = _complete_stages(experiment), _other_stages(experiment)
+    found = _results(experiment.root)
+    done, others = _complete_stages(experiment, found), _other_stages(experiment, found)
     for result in (*done.values(), *others):
         for evaluation in result["evaluations"]:
             # The report reads them all, and should not find damage after hours of further stages.
@@ -137,12 +138,13 @@ def existing_stages(experiment: Experiment) -> tuple[dict[str, Result], list[Res
     return done, others
 
 
-def _complete_stages(experiment: Experiment) -> dict[str, Result]:
+def _complete_stages(experiment: Experiment, found: Mapping[str, Result]) -> dict[str, Result]:
+    """Choose the stages of the plan, and check that those that are not complete can be run."""
     done: dict[str, Result] = {}
     definitions = define(experiment)
     by_shots = any(stage.shots for stage in experiment.stages)
-    for found in _results(experiment.root):
-        if found["target_samples"] and (found["shots"] is not None) != by_shots:
+    for result in found.values():
+        if result["target_samples"] and (result["shots"] is not None) != by_shots:
             asked, other = ("shots", "sizes") if by_shots else ("sizes", "shots")
             raise UserError(
                 f"{experiment.root} holds stages of {other}, and so cannot hold those of {asked}; use another "
@@ -150,9 +152,9 @@ def _complete_stages(experiment: Experiment) -> dict[str, Result]:
             )
     for stage in experiment.stages:
         folder = experiment.folder(stage.id)
-        if result := read_result(folder):
-            definitions[stage.id].check_same(result["definition"], folder)
-            done[stage.id] = result
+        if complete := found.get(stage.id):
+            definitions[stage.id].check_same(complete["definition"], folder)
+            done[stage.id] = complete
             continue
         if begun := read_begun(experiment.checkpoints(stage.id)):
             definitions[stage.id].check_same(begun, folder)
@@ -164,16 +166,16 @@ def _complete_stages(experiment: Experiment) -> dict[str, Result]:
     return done
 
 
-def _results(root: Path) -> list[Result]:
-    """Read the results of all complete stages in a folder, whatever plan they are of."""
-    found = (read_result(path.parent) for path in sorted(root.glob("stages/*/result.json")))
-    return [result for result in found if result]
+def _results(root: Path) -> dict[str, Result]:
+    """Read the results of all complete stages in a folder, whatever plan they are of, by the names of their folders."""
+    found = ((path.parent.name, read_result(path.parent)) for path in sorted(root.glob("stages/*/result.json")))
+    return {name: result for name, result in found if result}
 
 
-def _other_stages(experiment: Experiment) -> list[Result]:
-    """Read the results of stages that are not in the plan, as of other sizes or seeds."""
+def _other_stages(experiment: Experiment, found: Mapping[str, Result]) -> list[Result]:
+    """Choose the stages that are not in the plan, as of other sizes or seeds, and check that they fit it."""
     definitions = define(experiment)
-    others = [result for result in _results(experiment.root) if result["stage"] not in definitions]
+    others = [result for result in found.values() if result["stage"] not in definitions]
     check_comparable(
         definitions.values(), {experiment.folder(result["stage"]): result["definition"] for result in others}
     )
