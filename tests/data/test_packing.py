@@ -137,15 +137,14 @@ def test_padded_rows(indices: BatchIndices) -> None:
 
 @given(batches, st.sampled_from([1, 16, 64]))
 def test_width(indices: BatchIndices, row_length: int) -> None:
-    """A packed row holds the longest window, and a batch is not larger than with rows of the given width."""
+    """A row holds the longest window, its width is a multiple of 8, and a batch is not larger than at the given one."""
     batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[indices]
     windows = [number for sentence in indices.sentences for number in range(*ENCODED.sentence_window[sentence:][:2])]
     lengths = np.diff(ENCODED.window_start)[windows].tolist()
-    width = max(row_length, *lengths)
-    rows = fit_rows(lengths, width)[1]
+    width = -(-max(row_length, *lengths) // 8) * 8
     assert max(lengths) <= batch.pieces.shape[1]
-    assert len(batch.pieces) <= rows
-    assert batch.pieces.numel() <= rows * width
+    assert batch.pieces.shape[1] % 8 == 0
+    assert batch.pieces.numel() <= fit_rows(lengths, width)[1] * width
 
 
 @pytest.mark.parametrize("row_length", [None, 64])

@@ -204,7 +204,9 @@ def test_last_layer(ready: Callable[[str], TokenClassifier], model_type: str) ->
         cross_entropy(logits, batch.word_label[batch.word_piece >= 0]).backward()
         gradients.append({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
     hook.remove()
-    assert sizes == [batch.pieces.numel(), len(placed)]
+    # In a multiple of 32.
+    assert sizes == [batch.pieces.numel(), 96]
+    assert 64 < len(placed) <= 96
     with torch.no_grad():
         every = model(batch).flatten(0, 1)[placed]
         torch.testing.assert_close(model.network.word_logits(batch)[batch.word_piece >= 0], every, atol=1e-5, rtol=0)
@@ -396,7 +398,7 @@ def test_training_loss_in_rows(backbone: Path) -> None:
     assert packed.record.losses == pytest.approx(padded.record.losses, abs=1e-5)
     assert packed.record.losses[0] == pytest.approx(padded.record.losses[0], abs=1e-6)
     assert packed.record.losses[-1] < packed.record.losses[0] - 0.2
-    assert packed.record.scores == padded.record.scores
+    assert [*map(pytest.approx, packed.record.scores)] == padded.record.scores
 
 
 def everything_in(value: object) -> Iterator[object]:

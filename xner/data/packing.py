@@ -121,7 +121,7 @@ class RowDataset(Dataset[Batch]):
             return np.arange(len(lengths)) * width, rows, width
         width = self.row_length
         if not self.few_shapes:
-            return _fit_smallest(lengths.tolist(), max(width, longest))
+            return _fit_smallest(lengths.tolist(), width)
         while width < longest:
             width *= 2
         starts, rows = fit_rows(lengths.tolist(), width)
@@ -165,23 +165,31 @@ def padded_batches(encoded: Encoded, padding_id: int, budget: int = 4096) -> Ite
         yield rows[chosen]
 
 
+_FULL = 0.98
+"""Fraction of pieces in a packed batch above which padding is not worth another shape."""
+
+
 def _round_up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def _fit_smallest(lengths: list[int], width: int) -> tuple[list[int], int, int]:
-    """Fit windows into rows of about a given width; other widths are tried to make the batch smaller.
+def _fit_smallest(lengths: list[int], row_length: int) -> tuple[list[int], int, int]:
+    """Fit windows into rows of a given length or, if that leaves much padding, of the best length about it.
+
+    Lengths are multiples of 8, and large batches almost always have the given one, so that few shapes occur: oneDNN
+    generates code for each shape of a product, which in bfloat16 takes as long as ten products.
 
     Returns:
         The start of each window in the concatenated rows, the number of rows, and their width.
     """
-    starts, needed = fit_rows(lengths, width)
-    # Try the smallest number of rows that can hold all pieces: widen them until the windows fit, as long as the batch
-    # stays smaller than at the given width.
-    pieces = sum(lengths)
-    fewest = max(-(-pieces // width), 1)
-    for other in range(max(-(-pieces // fewest), *lengths), -(-needed * width // fewest)):
-        other_starts, rows = fit_rows(lengths, other)
-        if rows <= fewest:
-            return other_starts, rows, other
-    return starts, needed, width
+    row_length = min(row_length, sum(lengths))
+    least = _round_up(max(row_length * 3 // 4, *lengths), 8)
+    given = max(least, _round_up(row_length, 8))
+    starts, rows = fit_rows(lengths, given)
+    best = starts, rows, given
+    if sum(lengths) < _FULL * rows * given:
+        for width in range(least, max(least, row_length * 3 // 2) + 1, 8):
+            starts, rows = fit_rows(lengths, width)
+            if rows * width < best[1] * best[2]:
+                best = starts, rows, width
+    return best

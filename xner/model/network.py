@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from xner.backbone import folder_of, load_config, no_head, packable, position_start
@@ -28,6 +29,9 @@ Freeze = Literal["embeddings"] | int
 
 Precision = Literal["float32", "bfloat16"]
 """Type of the numbers that are multiplied in evaluation."""
+
+_PLACES = 32
+"""The number of pieces that the last layer is restricted to is a multiple of this."""
 
 _RELATIVE_POSITIONS = ("encoder.rel_embeddings.", "encoder.LayerNorm.")
 """DeBERTa's embeddings of relative positions and their normalization, an input of every layer that comes last."""
@@ -149,8 +153,9 @@ class Network(nn.Module):
             return self._logits(batch)
         if self._last_layer is None or not batch.pieces.is_cpu:
             return self._logits(batch).flatten(0, 1)[places]
-        with self._last_layer.only(places):
-            return self._logits(batch)[0]
+        # Repeated places make the shapes of the last layer few, see ``xner.data.packing``.
+        with self._last_layer.only(pad(places, (0, -len(places) % _PLACES))):
+            return self._logits(batch)[0, : len(places)]
 
     def _logits(self, batch: Batch) -> Tensor:
         with self._fast_products(batch):
