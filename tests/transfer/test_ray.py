@@ -101,6 +101,23 @@ def test_more_than_there_is(tmp_path: Path, threads: int, gpus: float, told: str
 
 
 @pytest.mark.usefixtures("ray")
+def test_what_stages_print(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What a stage prints is shown with its name, where others print the same as well."""
+
+    def speak(stage: Stage) -> None:
+        import time
+
+        print("epoch 1")
+        time.sleep(4)  # Ray looks for new lines every second or so.
+
+    [*with_ray(STAGES[:1] + STAGES[3:4], noting(tmp_path, accident=speak), threads=1, gpus=0)]
+    out = capfd.readouterr().out
+    for stage in (STAGES[0], STAGES[3]):
+        assert f"({stage.id} pid=" in out
+    assert out.count(") epoch 1\n") == 2
+
+
+@pytest.mark.usefixtures("ray")
 def test_same_results(tiny_backbone: str, tmp_path: Path) -> None:
     """Side by side, killed once and gone on, stages end with the results of one after another."""
     options = two_targets(tmp_path / "source")

@@ -290,13 +290,16 @@ def with_ray(stages: Sequence[Stage], train: RunStage, *, threads: int, gpus: fl
         UserError: If Ray is not installed, or lacks the resources of a stage.
         RunError: If a stage fails.
     """
+    # Ray shows what the stages print. Lines that are alike are progress, not repetitions, and may go to a file.
+    for name in ("RAY_DEDUP_LOGS", "RAY_COLOR_PREFIX"):
+        os.environ.setdefault(name, "0")
     try:
         import ray
     except ImportError as error:
         raise UserError("executor=ray needs Ray; install it with pip install '.[ray]'") from error
     handler = signal.getsignal(signal.SIGTERM)
     address = os.environ.get("RAY_ADDRESS", "local")
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
     signal.signal(signal.SIGTERM, handler)  # Ray installs a handler of its own.
     try:
         has = ray.cluster_resources()
@@ -316,7 +319,7 @@ def with_ray(stages: Sequence[Stage], train: RunStage, *, threads: int, gpus: fl
             missing = {stage.id for stage in (*waiting, *running.values())}
             for stage in [each for each in waiting if missing.isdisjoint(each.parents) and not failed]:
                 waiting.remove(stage)
-                running[task.remote(stage)] = stage
+                running[task.options(name=stage.id).remote(stage)] = stage
             if not running:
                 break
             [ready], _ = ray.wait([*running])
