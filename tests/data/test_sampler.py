@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xner.data.packing import fit_rows
-from xner.data.sampler import BatchIndices, EvaluationSampler, TrainSampler, smoothed
+from xner.data.packing import fit_smallest
+from xner.data.sampler import ROW_STEP, BatchIndices, EvaluationSampler, TrainSampler, round_up, smoothed
 
 RANKS_AND_ACCUMULATION = [*product((1, 2, 3, 4), (1, 2, 3))]
 
@@ -157,14 +157,17 @@ def test_every_sentence_is_evaluated_once(
 
 @given(pieces, st.integers(1, 200), st.integers(1, 4), row_lengths)
 def test_budget(pieces: list[int], budget: int, world_size: int, row_length: int | None) -> None:
-    """A batch stays within the budget, padding included, unless it is one long sentence; the longest come first."""
+    """A batch stays within the budget, padding included, unless it is one row; the longest sentences come first."""
     for one in evaluation_samplers(pieces, budget, world_size, row_length):
         first = []
         for indices in one:
             lengths = [pieces[sentence] for sentence in indices.sentences]
-            width = max(min(row_length or 1, budget), *lengths)
-            rows = len(lengths) if row_length is None else fit_rows(lengths, width)[1]
-            assert len(lengths) == 1 or rows * width <= budget
+            if row_length is None:
+                assert len(lengths) == 1 or len(lengths) * max(lengths) <= budget
+            else:
+                _, rows, width = fit_smallest(lengths, row_length)
+                assert rows == 1 or rows * width <= budget
+                assert width <= round_up(max(budget, *lengths), ROW_STEP)
             first.append(lengths[0])
             assert lengths[0] == max(lengths)
         assert first == sorted(first, reverse=True)

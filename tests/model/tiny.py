@@ -64,7 +64,7 @@ class Record(Callback):
 
     Attributes:
         sentences: The numbers of each batch's sentences.
-        losses: Each batch's ``train/loss``.
+        losses: Each optimizer step's ``train/loss``.
         rates: Each optimizer step's learning rate.
         norms: The gradient's norm at each optimizer step, before clipping and after.
         scores: What validation logged, epoch by epoch.
@@ -94,8 +94,8 @@ class Record(Callback):
     ) -> None:
         """Note the loss, and what the optimizer saw; gradients stay until the next batch."""
         self.sentences.append(batch.sentences.tolist())
-        self.losses.append(trainer.callback_metrics["train/loss"].item())
         if len(self.norms) < len(self.rates):
+            self.losses.append(trainer.callback_metrics["train/loss"].item())
             self.norms.append((self._norm, _gradient_norm(pl_module)))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

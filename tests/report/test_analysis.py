@@ -2,12 +2,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 
 from xner.errors import UserError
 from xner.report.analysis import analyse, compare
-from xner.report.runs import evaluation_on, language_name, load_run, trained_on
+from xner.report.runs import evaluation_on, language_name, load_run, target_language, trained_on
 from xner.report.statistics import holm
 
 Write = Callable[..., Path]
@@ -123,3 +124,23 @@ def test_training_data_in_words(tmp_path: Path, write_run: Write) -> None:
     joint = load_run(write_run(tmp_path / "run", regimes=("joint",), sizes=(250,))).results[-1]
     assert trained_on(joint) == "en 800 + tr 250"
     assert trained_on(joint, language_name) == "English 800 + Turkish 250"
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested", "target"),
+    [
+        ({"source": ["en"]}, ["en", "tr"], "tr"),
+        ({"source": ["en", "de"]}, ["en", "de", "tr"], "tr"),
+        ({"adapted": ["tr"], "source": ["en", "de"]}, ["en", "de", "tr"], "tr"),
+        ({"source": ["en"]}, ["en"], "en"),
+        ({"source": ["en", "de"], "progressive": ["fi"]}, ["en", "de", "tr"], "fi"),
+    ],
+)
+def test_target_language(trained: dict[str, list[str]], tested: list[str], target: str) -> None:
+    """Before any few-shot stage, the target is the first language tested that no source stage trains on."""
+    evaluations = [{"language": language} for language in tested]
+    results: Any = [
+        {"regime": regime, "train_languages": languages, "evaluations": evaluations}
+        for regime, languages in trained.items()
+    ]
+    assert target_language(results) == target

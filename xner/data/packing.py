@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from xner.batch import Batch
 from xner.data.encode import Encoded, offsets
-from xner.data.sampler import BatchIndices, EvaluationSampler, LengthBuckets, TrainSampler
+from xner.data.sampler import ROW_STEP, BatchIndices, EvaluationSampler, LengthBuckets, TrainSampler, round_up
 from xner.tags import IGNORE
 
 Int64 = npt.NDArray[np.int64]
@@ -117,15 +117,15 @@ class RowDataset(Dataset[Batch]):
         if not len(lengths) or self.row_length is None:
             rows, width = max(len(lengths), 1), longest
             if self.few_shapes:
-                rows, width = _round_up(rows, 8), _round_up(width, 16)
+                rows, width = round_up(rows, 8), round_up(width, 16)
             return np.arange(len(lengths)) * width, rows, width
         width = self.row_length
         if not self.few_shapes:
-            return _fit_smallest(lengths.tolist(), width)
+            return fit_smallest(lengths.tolist(), width)
         while width < longest:
             width *= 2
         starts, rows = fit_rows(lengths.tolist(), width)
-        return starts, _round_up(rows, 4), width
+        return starts, round_up(rows, 4), width
 
 
 class ResumableLoader(DataLoader[Batch]):
@@ -169,26 +169,22 @@ _FULL = 0.98
 """Fraction of pieces in a packed batch above which padding is not worth another shape."""
 
 
-def _round_up(number: int, step: int) -> int:
-    return -(-number // step) * step
-
-
-def _fit_smallest(lengths: list[int], row_length: int) -> tuple[list[int], int, int]:
+def fit_smallest(lengths: list[int], row_length: int) -> tuple[list[int], int, int]:
     """Fit windows into rows of a given length or, if that leaves much padding, of the best length about it.
 
-    Lengths are multiples of 8, and large batches almost always have the given one, so that few shapes occur: oneDNN
-    generates code for each shape of a product, which in bfloat16 takes as long as ten products.
+    Large batches almost always have rows of the given length, so that few shapes occur: oneDNN generates code for each
+    shape of a product, which in bfloat16 takes as long as ten products.
 
     Returns:
         The start of each window in the concatenated rows, the number of rows, and their width.
     """
     row_length = min(row_length, sum(lengths))
-    least = _round_up(max(row_length * 3 // 4, *lengths), 8)
-    given = max(least, _round_up(row_length, 8))
+    least = round_up(max(row_length * 3 // 4, *lengths), ROW_STEP)
+    given = max(least, round_up(row_length, ROW_STEP))
     starts, rows = fit_rows(lengths, given)
     best = starts, rows, given
     if sum(lengths) < _FULL * rows * given:
-        for width in range(least, max(least, row_length * 3 // 2) + 1, 8):
+        for width in range(least, max(least, row_length * 3 // 2) + 1, ROW_STEP):
             starts, rows = fit_rows(lengths, width)
             if rows * width < best[1] * best[2]:
                 best = starts, rows, width

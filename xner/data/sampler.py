@@ -125,6 +125,19 @@ def smoothed(counts: Sequence[int], exponent: float) -> list[int]:
     return [int(part) for part in parts]
 
 
+ROW_STEP = 8
+"""Packed rows have a multiple of this number of pieces, so that few shapes occur."""
+
+
+def round_up(number: int, step: int) -> int:
+    """Return the next multiple of a step.
+
+    >>> round_up(60, 8), round_up(64, 8)
+    (64, 64)
+    """
+    return -(-number // step) * step
+
+
 _MIN_FILL = 0.95
 """Minimum fraction of non-padding in a batch with one sentence per row; below a quarter of the budget it is waived."""
 
@@ -205,6 +218,8 @@ class EvaluationSampler(SequentialSampler):
         self.batches: list[BatchIndices] = []
         while buckets.remaining:
             width = max(buckets.remaining[-1], min(row_length or 1, budget))
+            if row_length:
+                width = round_up(width, ROW_STEP)
             rows = max(1, budget // width)
             pop = buckets.pop_similar if row_length is None else buckets.pop_rows
             self.batches.append(BatchIndices(np.array([*pop(width, rows)]), 0))

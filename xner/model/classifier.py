@@ -163,10 +163,9 @@ class TokenClassifier(MonitoredModule):
     def training_step(self, batch: Batch) -> Tensor:
         """Compute the mean loss over all labelled words of the optimizer step, across processes and accumulation."""
         # Processes average gradients, and Lightning divides by the number of accumulated batches.
-        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        loss = self.batch_loss(batch) / batch.step_words.clamp(min=1) * parts
+        loss = self.batch_loss(batch) / batch.step_words.clamp(min=1) * self.trainer.world_size
         self.log_loss(loss.detach(), batch)
-        return loss
+        return loss * self.trainer.accumulate_grad_batches
 
     def on_validation_start(self) -> None:
         """Check that there is a trained head."""

@@ -81,6 +81,7 @@ class MonitoredModule(pl.LightningModule):
         super().__init__()
         self.throughput = Throughput()
         self._watched: list[_Watched] = []
+        self._step_loss: Tensor | float = 0.0
 
     def expect_finite(self, name: str, value: Tensor, sentences: Tensor | None = None) -> None:
         """Check a number of this step: at once on a CPU, on a GPU where something waits for it anyway.
@@ -127,18 +128,24 @@ class MonitoredModule(pl.LightningModule):
         )
 
     def log_loss(self, loss: Tensor, batch: Batch) -> None:
-        """Log a batch's training loss, averaged over processes, and check that it is finite.
+        """Check that a batch's training loss is finite, and log that of each whole optimizer step.
 
         Args:
-            loss: The loss of this process, detached. *Shape:* ()
+            loss: The batch's part of the step's mean loss, multiplied by the number of processes, detached. *Shape:* ()
             batch: The batch.
         """
         if self.trainer.world_size > 1:
             # Lightning's sync_dist has all processes wait for one another first.
             loss = loss / self.trainer.world_size
             torch.distributed.all_reduce(loss)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.sentences))
         self.expect_finite("loss", loss, batch.sentences)
+        first, last = (
+            (self.trainer.fit_loop.batch_idx + after) % self.trainer.accumulate_grad_batches == 0 for after in (0, 1)
+        )
+        self._step_loss = loss if first else self._step_loss + loss
+        # An epoch's last step may have fewer batches.
+        if last or self.trainer.is_last_batch:
+            self.log("train/loss", self._step_loss, prog_bar=True, batch_size=len(batch.sentences))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the weights and the numbers of the last steps are finite."""

@@ -79,14 +79,15 @@ def target_language(results: Sequence[Result]) -> str:
     """Return the target language.
 
     It is the last language that a few-shot stage trains on. Without such a stage, it is the first evaluated language
-    that is not the source language, else the source language.
+    that is not a source language, else the source language.
     """
     for result in results:
         if target := target_of(result):
             return target
     source = source_language(results)
+    sources = {source}.union(*(result["train_languages"] for result in results if result["regime"] == SOURCE))
     languages = [evaluation["language"] for result in results for evaluation in result["evaluations"]]
-    return next((language for language in languages if language != source), source)
+    return next((language for language in languages if language not in sources), source)
 
 
 def unit_of(results: Sequence[Result]) -> str:
