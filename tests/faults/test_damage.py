@@ -18,7 +18,7 @@ import pytest
 from torch import Tensor
 
 from tests.cli.fits import keep
-from tests.commands import Run, options, results
+from tests.commands import Run, assert_one_line, options, results
 from xner.batch import Batch
 from xner.cli.main import main
 from xner.model.classifier import TokenClassifier
@@ -254,6 +254,19 @@ def test_fit(
             assert re.fullmatch(expected_of(fate, path), line), (name, outcome)
         assert not (tmp_path / "again" / "model").exists()
         path.write_bytes(before)
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_replaced_weights(
+    run: Run, fitted: Path, source: Path, tiny_backbone: str, tmp_path: Path, command: str
+) -> None:  # fmt: skip
+    """Weights that are not those of their lineage are refused before anything is trained or scored."""
+    model = Path(shutil.copytree(fitted / "model", tmp_path / "model"))
+    DAMAGES["flipped"](model / "model.safetensors")
+    outcome = run(command, *options(source, model, tmp_path / "run"))
+    assert_one_line(outcome, 1, "does not describe the weights beside it")
+    assert not outcome.out.count("F1")
+    assert not (tmp_path / "run" / "model").exists()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -76,16 +76,23 @@ class LineageCallback(Callback):
             _check_same_training(self.training, _training(trainer, pl_module, data))
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check that a loaded checkpoint has a history, which decides what a test may call zero-shot.
+        """Check that the weights have a history, which decides what a test may call zero-shot, and that it is theirs.
 
         Raises:
-            UserError: If it has none.
+            UserError: If a loaded checkpoint has none.
+            RunError: If the weights of a model folder are not those that its history was written for.
         """
         if trainer.ckpt_path and not self.loaded:
             raise UserError(
                 f"ckpt_path={str(trainer.ckpt_path)!r} does not say what its weights were trained on, as if it held "
                 "weights only; use the model folder of the fit as --model.backbone"
             )
+        self.before(pl_module)  # type: ignore[arg-type] # xner's only model
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check that the weights of a model folder are those that its history was written for."""
+        if not trainer.ckpt_path:
+            self.before(pl_module)  # type: ignore[arg-type] # as above
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
