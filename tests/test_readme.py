@@ -13,6 +13,7 @@ from torch.distributed.run import get_args_parser
 
 from xner.cli import TOOLS
 from xner.cli.main import main
+from xner.data.audit import FINDINGS
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"(<!-- \w+ -->\n)?```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -119,3 +120,9 @@ def test_nothing_else() -> None:
     """Every command of the README is one of the kinds above."""
     kinds = ("xner ", "wandb ", "python train.py ", "torchrun ", "python -m tests.benchmarks.")
     assert all(command.startswith(kinds) for command in COMMANDS)
+
+
+def test_findings() -> None:
+    """The README's table of findings is that of the program."""
+    lines = [f"| `{name}` | {kind.unit} | {kind.description} |" for name, kind in FINDINGS.items()]
+    assert "\n".join(lines) in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -101,6 +101,14 @@ def test_more_than_there_is(tmp_path: Path, threads: int, gpus: float, told: str
 
 
 @pytest.mark.usefixtures("ray")
+def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An address without a cluster is refused."""
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS='nowhere' is no Ray cluster that answers"):
+        [*with_ray(STAGES, noting(tmp_path), threads=1, gpus=0)]
+
+
+@pytest.mark.usefixtures("ray")
 def test_what_stages_print(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What a stage prints is shown with its name, where others print the same as well."""
 

@@ -37,7 +37,7 @@ FINDINGS = {
     "long": Kind("sentences", "sentences split into several windows of max_length subwords"),
     "overlap": Kind("sentences", "validation and test sentences that occur word for word in a training split"),
     "conflicting_overlap": Kind("sentences", "those of them that occur there with other tags only"),
-    "near_overlap": Kind("sentences", "validation and test sentences in training but for case, digits and punctuation"),
+    "near_overlap": Kind("sentences", "validation and test sentences in training, ignoring case, digits, punctuation"),
     "invisible": Kind("words", "words with invisible, control or private-use characters, or unusual spaces"),
     "no_pieces": Kind("words", "words without subwords, which are always predicted O"),
     "cut_words": Kind("words", "words longer than a window, of which only the first subwords are read"),

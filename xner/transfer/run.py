@@ -287,7 +287,7 @@ def with_ray(stages: Sequence[Stage], train: RunStage, *, threads: int, gpus: fl
         gpus: GPUs per stage; ``None`` stands for one where the cluster has any.
 
     Raises:
-        UserError: If Ray is not installed, or lacks the resources of a stage.
+        UserError: If Ray is not installed, cannot be reached, or lacks the resources of a stage.
         RunError: If a stage fails.
     """
     # Ray shows what the stages print. Lines that are alike are progress, not repetitions, and may go to a file.
@@ -299,7 +299,13 @@ def with_ray(stages: Sequence[Stage], train: RunStage, *, threads: int, gpus: fl
         raise UserError("executor=ray needs Ray; install it with pip install '.[ray]'") from error
     handler = signal.getsignal(signal.SIGTERM)
     address = os.environ.get("RAY_ADDRESS", "local")
-    ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
+    try:
+        ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(
+            f"RAY_ADDRESS={address!r} is no Ray cluster that answers ({error}); start one with ray start --head, or "
+            "unset it to use this machine"
+        ) from error
     signal.signal(signal.SIGTERM, handler)  # Ray installs a handler of its own.
     try:
         has = ray.cluster_resources()
