@@ -216,10 +216,10 @@ class EvaluationSampler(SequentialSampler):
         order = np.argsort(-pieces, kind="stable")[rank::world_size]
         buckets = LengthBuckets(order.tolist(), pieces.tolist())
         self.batches: list[BatchIndices] = []
+        step = 1 if row_length is None else ROW_STEP
+        budget = max(1, budget // step) * step
         while buckets.remaining:
-            width = max(buckets.remaining[-1], min(row_length or 1, budget))
-            if row_length:
-                width = round_up(width, ROW_STEP)
+            width = round_up(max(buckets.remaining[-1], min(row_length or 1, budget)), step)
             rows = max(1, budget // width)
             pop = buckets.pop_similar if row_length is None else buckets.pop_rows
             self.batches.append(BatchIndices(np.array([*pop(width, rows)]), 0))

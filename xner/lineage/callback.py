@@ -76,23 +76,27 @@ class LineageCallback(Callback):
             _check_same_training(self.training, _training(trainer, pl_module, data))
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check that the weights have a history, which decides what a test may call zero-shot, and that it is theirs.
+        """Check that a loaded checkpoint has a history, which decides what a test may call zero-shot.
 
         Raises:
-            UserError: If a loaded checkpoint has none.
-            RunError: If the weights of a model folder are not those that its history was written for.
+            UserError: If it has none.
         """
         if trainer.ckpt_path and not self.loaded:
             raise UserError(
                 f"ckpt_path={str(trainer.ckpt_path)!r} does not say what its weights were trained on, as if it held "
                 "weights only; use the model folder of the fit as --model.backbone"
             )
-        self.before(pl_module)  # type: ignore[arg-type] # xner's only model
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check that the weights of a model folder are those that its history was written for."""
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check that the weights of a model folder are those that its history was written for.
+
+        Raises:
+            RunError: If they are not.
+        """
         if not trainer.ckpt_path:
-            self.before(pl_module)  # type: ignore[arg-type] # as above
+            self.before(pl_module)  # type: ignore[arg-type] # xner's only model
+
+    on_test_epoch_start = on_train_epoch_start = on_validation_epoch_start
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
