@@ -51,13 +51,31 @@ def test_forgetting_pairs_the_seeds(tmp_path: Path, write_run: Write) -> None:
 
 
 def test_p_values_are_corrected_over_their_column(tmp_path: Path, write_run: Write) -> None:
-    """All differences from the source stage are one family of tests, and so are all from the next smaller size."""
+    """All differences from the source stage are one family of tests, as are those from the next smaller size."""
     analysis = analyse(load_run(write_run(tmp_path / "run", regimes=("progressive", "joint"), sentences=40)))
-    for column, tests in (("source", 6), ("before", 4)):
+    for column, tests in (("source", 6), ("before", 4), ("regime", 3)):
         differences = [each for point in analysis.points if (each := getattr(point.target, column))]
         assert len(differences) == tests
         assert [each.p_holm for each in differences] == holm([each.p for each in differences])
         assert any(each.p_holm > each.p for each in differences)
+
+
+def test_regimes_are_compared_at_the_same_size(tmp_path: Path, write_run: Write) -> None:
+    """Regimes are compared with the run's first at each size, and a soup with the seeds that it averages."""
+    run = load_run(write_run(tmp_path / "run", regimes=("independent", "progressive"), seeds=(1, 2)))
+    [member] = [each for each in run.results if each["stage"] == "independent-tr-250-seed2"]
+    soup: Any = {**member, "regime": "soup-independent", "seed": None}
+    points = {
+        (point.regime, point.size): point.target for point in analyse(run._replace(results=[*run.results, soup])).points
+    }
+    for (regime, size), scored in points.items():
+        if regime in ("source", "progressive"):
+            assert scored.regime is None
+            continue
+        other = points["progressive" if regime == "independent" else "independent", size]
+        assert scored.regime is not None
+        assert scored.regime.value == pytest.approx(scored.seeds.mean - other.seeds.mean)
+    assert len(points) == 8
 
 
 def test_runs_are_compared_where_both_have_a_point(tmp_path: Path, write_run: Write) -> None:

@@ -33,7 +33,7 @@ from xner.report.statistics import (
     over_seeds,
     sentences_to_reach,
 )
-from xner.transfer.plan import SOURCE
+from xner.transfer.plan import SOUP, SOURCE
 from xner.transfer.result import Result, read_sentences
 
 REACHES = (0.90, 0.95, 0.99)
@@ -52,6 +52,8 @@ class Scored(NamedTuple):
         seed_interval: Confidence interval of the mean, over seeds and sentences; ``None`` for a single seed.
         before: Difference from the next smaller size of the regime; ``None`` at the smallest.
         source: Difference from the source stage; ``None`` for the source stage and where there is none.
+        regime: Difference from the run's first regime at the same size, of a soup from the regime that it averages;
+            ``None`` for the first regime, for source stages and where there is none.
     """
 
     seeds: Seeds
@@ -59,6 +61,7 @@ class Scored(NamedTuple):
     seed_interval: Interval | None
     before: Difference | None
     source: Difference | None
+    regime: Difference | None
 
 
 class Mistakes(NamedTuple):
@@ -261,12 +264,22 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
         for smaller, key in pairwise([("", 0), *keys])
     ]
     source = [minus(groups[key], start) if key != (SOURCE, 0) and start else None for key in keys]
+    few_shot = [regime for regime, size in keys if size]
+    others: list[tuple[str, int] | None] = [
+        (regime.removeprefix(SOUP) if regime.startswith(SOUP) else few_shot[0], size) if size else None
+        for regime, size in keys
+    ]
+    regime = [
+        minus(groups[key], groups[other]) if other in groups and other != key else None
+        for key, other in zip(keys, others, strict=True)
+    ]
     own = [[columns[each["stage"]] for each in group] for group in groups.values()]
     seeds = [over_seeds([float(value) for value in resampled.f1[each]]) for each in own]
     intervals = [resampled.interval(each) for each in own]
     seed_intervals = [resampled.seed_interval(each) for each in own]
-    # Each of both is a column of the page's tables, and one family of tests.
-    scores = zip(seeds, intervals, seed_intervals, corrected(before), corrected(source), strict=True)
+    # Each of these is a column of the page's tables, and one family of tests.
+    differences = [corrected(each) for each in (before, source, regime)]
+    scores = zip(seeds, intervals, seed_intervals, *differences, strict=True)
     return {key: Scored(*score) for key, score in zip(keys, scores, strict=True)}
 
 
