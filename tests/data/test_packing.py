@@ -9,7 +9,7 @@ from xner.backbone.tokenizer import load_tokenizer
 from xner.batch import Batch
 from xner.data.encode import Encoded, encode
 from xner.data.packing import RowDataset, fit_rows
-from xner.data.sampler import BatchIndices
+from xner.data.sampler import ROW_STEP, BatchIndices, round_up
 from xner.data.sources import SAMPLE, Sentences
 from xner.tags import IGNORE, PANX
 
@@ -137,13 +137,13 @@ def test_padded_rows(indices: BatchIndices) -> None:
 
 @given(batches, st.sampled_from([1, 16, 64]))
 def test_width(indices: BatchIndices, row_length: int) -> None:
-    """A row holds the longest window, its width is a multiple of 8, and a batch is not larger than at the given one."""
+    """A row holds the longest window, which has whole steps, and a batch is not larger than at the given width."""
     batch = RowDataset(ENCODED, padding_id=PADDING, row_length=row_length)[indices]
     windows = [number for sentence in indices.sentences for number in range(*ENCODED.sentence_window[sentence:][:2])]
     lengths = np.diff(ENCODED.window_start)[windows].tolist()
-    width = -(-max(row_length, *lengths) // 8) * 8
+    width = round_up(max(row_length, *lengths), ROW_STEP)
     assert max(lengths) <= batch.pieces.shape[1]
-    assert batch.pieces.shape[1] % 8 == 0
+    assert batch.pieces.shape[1] % ROW_STEP == 0
     assert batch.pieces.numel() <= fit_rows(lengths, width)[1] * width
 
 

@@ -181,11 +181,9 @@ def fit_smallest(lengths: list[int], row_length: int) -> tuple[list[int], int, i
     row_length = min(row_length, sum(lengths))
     least = round_up(max(row_length * 3 // 4, *lengths), ROW_STEP)
     given = max(least, round_up(row_length, ROW_STEP))
-    starts, rows = fit_rows(lengths, given)
-    best = starts, rows, given
-    if sum(lengths) < _FULL * rows * given:
-        for width in range(least, max(least, row_length * 3 // 2) + 1, ROW_STEP):
-            starts, rows = fit_rows(lengths, width)
-            if rows * width < best[1] * best[2]:
-                best = starts, rows, width
-    return best
+    fit = (*fit_rows(lengths, given), given)
+    if sum(lengths) >= _FULL * fit[1] * given:
+        return fit
+    widths = range(least, max(least, row_length * 3 // 2) + 1, ROW_STEP)
+    others = [(*fit_rows(lengths, width), width) for width in widths if width != given]
+    return min([fit, *others], key=lambda each: each[1] * each[2])

@@ -219,10 +219,12 @@ class EvaluationSampler(SequentialSampler):
         step = 1 if row_length is None else ROW_STEP
         budget = max(1, budget // step) * step
         while buckets.remaining:
-            width = round_up(max(buckets.remaining[-1], min(row_length or 1, budget)), step)
+            longest = buckets.remaining[-1]
+            width = round_up(max(longest, min(row_length or 1, budget)), step)
             rows = max(1, budget // width)
             pop = buckets.pop_similar if row_length is None else buckets.pop_rows
-            self.batches.append(BatchIndices(np.array([*pop(width, rows)]), 0))
+            # Beyond the budget, nothing is added to a longer sentence, though rounding left a place.
+            self.batches.append(BatchIndices(np.array([*pop(min(width, max(longest, budget)), rows)]), 0))
 
     def __len__(self) -> int:
         return len(self.batches)

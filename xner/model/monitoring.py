@@ -139,12 +139,10 @@ class MonitoredModule(pl.LightningModule):
             loss = loss / self.trainer.world_size
             torch.distributed.all_reduce(loss)
         self.expect_finite("loss", loss, batch.sentences)
-        first, last = (
-            (self.trainer.fit_loop.batch_idx + after) % self.trainer.accumulate_grad_batches == 0 for after in (0, 1)
-        )
-        self._step_loss = loss if first else self._step_loss + loss
+        before, batches = self.trainer.fit_loop.batch_idx, self.trainer.accumulate_grad_batches
+        self._step_loss = self._step_loss + loss if before % batches else loss
         # An epoch's last step may have fewer batches.
-        if last or self.trainer.is_last_batch:
+        if (before + 1) % batches == 0 or self.trainer.is_last_batch:
             self.log("train/loss", self._step_loss, prog_bar=True, batch_size=len(batch.sentences))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -217,7 +217,7 @@ def _test_further(
     # The curves of a stage are those of its training.
     trainer.loggers = [each for each in trainer.loggers if not isinstance(each, CSVLogger)]
     before = {(each["language"], each["split"]): read_counts(folder, each) for each in complete["evaluations"]}
-    evaluations, counts = evaluate(run_test(trainer, model, data), data, read_history(str(model_folder)))
+    evaluations, counts = evaluate(run_test(trainer, model, data), data, LineageCallback.of(trainer).before(model))
     tested = complete["definition"]["tested"] | define(experiment)[stage.id].tested
     result: Result = {
         **complete,

@@ -30,9 +30,9 @@ from xner.files import cache_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
-# oneDNN keeps the code that it generates for each shape of a product, by default of 1,024, which takes hundreds of
-# megabytes where lengths vary as in `tag`. One training step in bfloat16 needs 25, and packed batches have some twenty
-# shapes. It reads this at its first product.
+# oneDNN keeps the code that it generates for each shape of a product, by default of 1,024. One training step needs 25
+# in bfloat16, and packed batches have some twenty shapes; the code of rare ones is not worth its memory. oneDNN reads
+# this at its first product.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
 
 OWN = "PyTorch's own"
