@@ -31,9 +31,9 @@ from xner.files import cache_folder, write_atomically
 logger = logging.getLogger(__name__)
 
 # oneDNN keeps the code that it generates for each shape of a product, by default of 1,024. One training step needs 25
-# in bfloat16, and packed batches have some twenty shapes; the code of rare ones is not worth its memory. oneDNN reads
-# this at its first product.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
+# in bfloat16, and packed batches have some twenty shapes. On an Intel CPU, training with 256 was as fast as with 512
+# and faster than with 128 or 32, and tagging took 0.2 GB less than with 512. oneDNN reads this at its first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 OWN = "PyTorch's own"
 _ROWS = 256
