@@ -18,11 +18,11 @@ from xner.errors import UserError
 from xner.lineage import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
+from xner.model.freezing import freeze_layers
 from xner.model.lora import LoRA
-from xner.model.network import freeze_layers
 from xner.model.vocabulary import CompactEmbedding
 from xner.transfer.result import read_result
-from xner.transfer.stage import write_model
+from xner.transfer.training import write_model
 
 LAYERS = 2
 """Encoder layers of each backbone here."""

@@ -25,7 +25,7 @@ from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
 from xner.model.lora import LoRA
 from xner.transfer.result import read_result
-from xner.transfer.stage import write_model
+from xner.transfer.training import write_model
 
 pytest.importorskip("peft", reason="peft is not installed: pip install '.[lora]'")
 

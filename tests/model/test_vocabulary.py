@@ -22,7 +22,7 @@ from xner.lineage import NOTHING_SEEN
 from xner.model.classifier import TokenClassifier
 from xner.model.evaluation import run_test
 from xner.model.vocabulary import CompactEmbedding, compact, find_matrix, restore
-from xner.transfer.stage import write_model
+from xner.transfer.training import write_model
 
 EMBEDDING = "roberta.embeddings.word_embeddings.weight"
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import xner.transfer.stage
+import xner.transfer.training
 from tests.cli.fits import assert_equal_weights, assert_other_weights
 from tests.commands import result_of, results
 from tests.model.tiny import quiet_trainer
@@ -231,7 +231,7 @@ def test_steps_of_what_is_left(tiny_backbone: str, tmp_path: Path, monkeypatch: 
         labels, left_out = label_sentences(network, data, *rest)
         return replace(labels, sentences=labels.sentences[:10]), {**left_out, "unsure": 10}
 
-    monkeypatch.setattr(xner.transfer.stage, "label_sentences", labelling)
+    monkeypatch.setattr(xner.transfer.training, "label_sentences", labelling)
     # Batches of 8 are 3 steps per epoch of 20 sentences, and 2 of the 10 that are left.
     main(
         [
@@ -278,7 +278,7 @@ def test_rounds(tiny_backbone: str, teacher: Path, tmp_path: Path, monkeypatch: 
         starts.append(Path(model.backbone_name).parent.name)
         fit(trainer, model, *rest, **options)
 
-    monkeypatch.setattr(xner.transfer.stage, "label_sentences", labelling)
+    monkeypatch.setattr(xner.transfer.training, "label_sentences", labelling)
     monkeypatch.setattr(pl.Trainer, "fit", fitting)
     main(self_training(tmp_path, tiny_backbone, "--self_training.rounds=2"))
     assert starts[1:] == ["source-en-seed42"] * 2

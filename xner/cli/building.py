@@ -21,9 +21,9 @@ from xner.errors import UserError
 from xner.lineage.callback import LineageCallback
 from xner.model.averaging import EpochAverage
 from xner.model.classifier import TokenClassifier
-from xner.transfer.options import Select
+from xner.transfer.options import Select, StageOptions
 from xner.transfer.resume import AtomicCheckpointIO, read_best
-from xner.transfer.stage import Parts, StageOptions, no_best
+from xner.transfer.training import Parts, no_best
 
 
 class Trainer(pl.Trainer):

@@ -36,7 +36,7 @@ from xner.transfer.result import Evaluation, notes_of
 from xner.transfer.resume import exit_code
 from xner.transfer.run import lock_run_folder
 from xner.transfer.scoring import evaluate
-from xner.transfer.stage import write_model
+from xner.transfer.training import write_model
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,11 @@ from xner.batch import Batch, BatchSource
 from xner.errors import RunError
 from xner.model.decoding import Decoding
 from xner.model.evaluation import CollectWords, FitTemperature, Words
+from xner.model.freezing import Freeze, check_layers, check_trained
 from xner.model.lora import LoRA
 from xner.model.metrics import SpanF1, validation_scores
 from xner.model.monitoring import MonitoredModule
-from xner.model.network import COMPUTING, Freeze, Network, Precision, check_layers, check_trained
+from xner.model.network import COMPUTING, Network, Precision
 from xner.model.optimizer import (
     Schedule,
     check_options,

@@ -1,8 +1,9 @@
-"""The options of a transfer experiment."""
+"""The options of a transfer experiment, and those of one of its stages."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from xner.errors import UserError
@@ -159,3 +160,28 @@ class TransferOptions:
                 f"select={self.select} is not possible with self_training, because it needs target tags to choose an "
                 "epoch; use select=last or average"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions:
+    """The options that differ between the stages of an experiment.
+
+    Attributes:
+        parent: The model folder that the stage starts from; ``None`` for the command's own backbone.
+        num_samples: The languages it trains on, each with its number of sentences; ``None`` stands for all.
+        shots: The same languages, each with its number of entities per type; ``None`` leaves it to ``num_samples``.
+        learning_rate: Peak learning rate; ``None`` for the command's own.
+        max_epochs: Number of epochs; ``None`` for the command's own.
+        subset_seed: Seed of the subsets.
+        test_languages: The languages it is tested on.
+        root: The stage's folder.
+    """
+
+    parent: Path | None
+    num_samples: dict[str, int | None]
+    shots: dict[str, int | None]
+    learning_rate: float | None
+    max_epochs: int | None
+    subset_seed: int
+    test_languages: list[str]
+    root: Path
