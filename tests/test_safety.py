@@ -5,6 +5,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,7 @@ from xner.errors import RunError, UserError
 from xner.serve.marking import html_line
 from xner.tagger import Entity, Tagged
 from xner.transfer.result import Evaluation, read_counts
+from xner.transfer.resume import AtomicCheckpointIO
 from xner.words import Word
 
 
@@ -83,9 +85,7 @@ def test_kernels(model: Path, entry: str) -> None:
             load(str(model))
 
 
-def test_pickled_checkpoints(
-    run: Run, source: Path, tiny_backbone: str, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pickled_checkpoints(run: Run, source: Path, tiny_backbone: str, tmp_path: Path, marker: Path) -> None:
     """A checkpoint with code does not run it: neither a file, nor where the user allows it, nor one of a server."""
     folder = tmp_path / "served"
     folder.mkdir()
@@ -93,14 +93,35 @@ def test_pickled_checkpoints(
     fit = ["fit", *options(source, tiny_backbone, tmp_path / "run")]
     assert_one_line(run(*fit, f"--ckpt_path={folder / 'it.ckpt'}"), 1, "holds more than tensors")
     assert_one_line(run(*fit, f"--ckpt_path={folder / 'it.ckpt'}", "--weights_only=false"), 2, "weights_only=false")
+    with served(folder) as address:
+        assert_one_line(
+            run(*fit, f"--ckpt_path={address}/it.ckpt"), 1, "it.ckpt is damaged, or holds more than tensors"
+        )
+
+
+def test_checkpoints_of_a_server(tmp_path: Path) -> None:
+    """A checkpoint is what a server has now, not another of that name from before; one that it has not is refused."""
+    load = AtomicCheckpointIO().load_checkpoint
+    parts = {"state_dict": {}, "global_step": 0, "pytorch-lightning_version": "2.6", "hyper_parameters": {}}
+    with served(tmp_path) as address:
+        for epoch in (1, 2):
+            torch.save({**parts, "epoch": epoch}, tmp_path / "last.ckpt")
+            assert load(f"{address}/last.ckpt")["epoch"] == epoch
+        with pytest.raises(UserError, match=r"ckpt_path='http.*/other.ckpt' does not exist"):
+            load(f"{address}/other.ckpt")
+        (tmp_path / "cut.ckpt").write_bytes((tmp_path / "last.ckpt").read_bytes()[:100])
+        with pytest.raises(RunError, match=r"http.*/cut.ckpt is damaged"):
+            load(f"{address}/cut.ckpt")
+    with pytest.raises(RunError, match=r"ckpt_path='http.*/last.ckpt' cannot be read \(.*; copy the checkpoint here"):
+        load(f"{address}/last.ckpt")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder at the address that is yielded."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/it.ckpt"
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))  # where PyTorch keeps what it downloads
-        outcome = run(*fit, f"--ckpt_path={address}")
-        progress, line = outcome.err.splitlines()[:-1], outcome.err.splitlines()[-1]
-        assert_one_line(outcome._replace(err=line), 1, "holds more than tensors")
-        assert all("%" in each for each in progress if each)
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 

@@ -4,7 +4,6 @@ import errno
 import os
 import sys
 import traceback
-from pickle import UnpicklingError
 from typing import NoReturn
 
 from xner.cli.output import escaped
@@ -64,8 +63,6 @@ def translate(error: BaseException) -> tuple[str | None, int]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
-    if isinstance(error, UnpicklingError):  # a checkpoint of a server; torch's text advises to run the code in it
-        return "the checkpoint is damaged, or holds more than tensors; use one that a fit has written", 1
     if isinstance(error, FileNotFoundError) and error.errno is None:
         return str(error), 2  # raised by Lightning for a checkpoint
     if isinstance(error, OSError):

@@ -244,7 +244,9 @@ def _largest_sizes(data: PanxDataModule, options: TransferOptions) -> dict[str, 
         found = {target: int(data.encoded(split).entities(types).sum(axis=0).min()) for target, split in splits.items()}
     most = max(found, key=found.__getitem__)
     if sizes[-1] > found[most]:
-        raise UserError(f"{option}={list(sizes)} exceeds the {found[most]} {unit} of {splits[most]}")
+        raise UserError(
+            f"{option}={list(sizes)} exceeds the {found[most]} {unit} of {splits[most]}; use smaller ones, or more data"
+        )
     for target, size in found.items():
         if size < sizes[-1]:
             say(f"{splits[target]} has {size:,} {unit}: the curve of {target} ends before {option} of more")

@@ -69,18 +69,20 @@ def check_checkpoint(path: str) -> None:
     check_file(Path(path))
 
 
-def check_file(path: Path, advice: str = "delete it, and use another one") -> None:
+def check_file(path: Path, *, name: str | None = None, advice: str = "delete it, and use another one") -> None:
     """Check the checksums of a checkpoint's file, and that it has the parts that loading it needs.
 
     Args:
         path: The file.
+        name: The name of the checkpoint in messages; ``None`` stands for the path.
         advice: What to do about a damaged one.
 
     Raises:
         UserError: If it is not a checkpoint.
         RunError: If it is damaged.
     """
-    other = UserError(f"ckpt_path={str(path)!r} is not a checkpoint of Lightning; use one that a fit has written")
+    name = name or str(path)
+    other = UserError(f"ckpt_path={name!r} is not a checkpoint of Lightning; use one that a fit has written")
     if not path.is_file():
         raise other
     try:
@@ -91,7 +93,7 @@ def check_file(path: Path, advice: str = "delete it, and use another one") -> No
         with path.open("rb") as file:
             start = file.read(2)
         if start in (b"PK", b""):  # nothing is what a full disk leaves
-            raise RunError(f"{path} is damaged: it is only a part of a checkpoint; {advice}")
+            raise RunError(f"{name} is damaged: it is only a part of a checkpoint; {advice}")
         raise other
     try:
         with ZipFile(path) as file:  # torch does not compare its checksums
@@ -100,11 +102,11 @@ def check_file(path: Path, advice: str = "delete it, and use another one") -> No
         found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except (BadZipFile, UnpicklingError, zlib.error, RuntimeError, ValueError, EOFError) as error:
         reason = str(error).partition("\n")[0]
-        raise RunError(f"{path} is damaged, or holds more than tensors ({reason[:200]}); {advice}") from error
+        raise RunError(f"{name} is damaged, or holds more than tensors ({reason[:200]}); {advice}") from error
     if not isinstance(found, dict) or _VERSION not in found:
         raise other
     if wrong := _wrong_part(found):
-        raise RunError(f"{path} is damaged: {wrong}; {advice}")
+        raise RunError(f"{name} is damaged: {wrong}; {advice}")
 
 
 def check_loops(loops: Mapping[str, Any], trainer: pl.Trainer) -> None:

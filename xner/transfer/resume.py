@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, get_type_hints
@@ -17,6 +18,7 @@ from typing import Any, get_type_hints
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from fsspec.core import url_to_fs  # type: ignore[import-untyped] # it ships no types
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -125,7 +127,7 @@ def read_best(path: Path) -> tuple[dict[str, Any], float]:
     Raises:
         RunError: If the file is damaged.
     """
-    check_file(path, _advice(path))
+    check_file(path, advice=_advice(path))
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint["state_dict"], FitTemperature.of_checkpoint(checkpoint)
 
@@ -277,14 +279,29 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as in the base class
-        """Load a checkpoint whose file is not damaged; one that is at a URL is checked by its use alone.
+        """Load a checkpoint that is not damaged, from a file or a URL.
 
         Raises:
-            RunError: If it is damaged.
+            UserError: If there is none at the URL.
+            RunError: If it is damaged, or cannot be read from its server.
         """
         if "://" not in str(path):
-            check_file(Path(path), _advice(Path(path)))
-        return super().load_checkpoint(path, *args, **options)
+            check_file(Path(path), advice=_advice(Path(path)))
+            return super().load_checkpoint(path, *args, **options)
+        # PyTorch keeps what it has downloaded by the file's name alone, so that one last.ckpt would stand for another.
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / "checkpoint"
+            system, remote = url_to_fs(str(path))
+            try:
+                system.get_file(remote, str(copy))
+            except FileNotFoundError as error:
+                raise UserError(
+                    f"ckpt_path={path!r} does not exist; use a checkpoint that a fit has written"
+                ) from error
+            except Exception as error:  # each file system has exceptions of its own
+                raise RunError(f"ckpt_path={path!r} cannot be read ({error}); copy the checkpoint here") from error
+            check_file(copy, name=str(path), advice="use another one")
+            return super().load_checkpoint(copy, *args, **options)
 
     def save_checkpoint(
         self,
