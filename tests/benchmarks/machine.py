@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xner.model.fast.products import MKL, OWN, PACK, cpu_model
+from xner.model.fast.libraries import MKL, OWN, PACK, cpu_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,7 +125,10 @@ def test_smoothing(run: Run, four: Path, sample_backbone: str, tmp_path: Path) -
         (["--target=[]"], "target=[] is empty"),
         (["--target=[tr,xx]"], "language 'xx' is not in"),
         (["--source=[en,xx]"], "language 'xx' is not in"),
-        (["--target=[tr,de]", "--sizes=[20,1000]"], "sizes=[20, 1000] exceeds the 150 sentences of tr/train; use smaller ones"),
+        (
+            ["--target=[tr,de]", "--sizes=[20,1000]"],
+            "sizes=[20, 1000] exceeds the 150 sentences of tr/train; use smaller ones",
+        ),
         (["--data.smoothing=2"], "data.smoothing=2.0 is not between 0 and 1"),
     ],
 )

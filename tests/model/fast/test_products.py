@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from tests.model.tiny import Fitted, fit, pretrained_backbone
-from xner.model.fast import products
-from xner.model.fast.products import (
+from xner.model.fast import libraries, products
+from xner.model.fast.libraries import (
     FORWARD,
     INPUT_GRADIENT,
     MKL,
@@ -26,12 +26,10 @@ from xner.model.fast.products import (
     PACK,
     WEIGHT_GRADIENT,
     Libraries,
-    Product,
-    Products,
     fastest,
-    has_bfloat16,
     measure_products,
 )
+from xner.model.fast.products import Product, Products, has_bfloat16
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(),
@@ -222,10 +220,10 @@ class TestFastest:
     def test_kept(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another process takes what the first one measured, so that it rounds as that one did."""
         chosen = Libraries("oneDNN", OWN, "oneDNN", ONEDNN)
-        monkeypatch.setattr(products, "measure_products", lambda inputs, outputs: chosen)
+        monkeypatch.setattr(libraries, "measure_products", lambda inputs, outputs: chosen)
         assert fastest(96, 64) == chosen
-        products._fastest.cache_clear()
-        monkeypatch.setattr(products, "measure_products", lambda inputs, outputs: Libraries())
+        libraries._fastest.cache_clear()
+        monkeypatch.setattr(libraries, "measure_products", lambda inputs, outputs: Libraries())
         assert fastest(96, 64) == chosen
         assert fastest(64, 96) == Libraries()
         [shapes] = json.loads(cache.read_bytes()).values()
@@ -236,8 +234,8 @@ class TestFastest:
         """A damaged file is measured again and replaced."""
         cache.write_bytes(content)
         chosen = Libraries("oneDNN")
-        monkeypatch.setattr(products, "measure_products", lambda inputs, outputs: chosen)
-        products._fastest.cache_clear()
+        monkeypatch.setattr(libraries, "measure_products", lambda inputs, outputs: chosen)
+        libraries._fastest.cache_clear()
         assert fastest(96, 64) == chosen
         assert [[*each] for each in json.loads(cache.read_bytes()).values()] == [["64 x 96"]]
 
@@ -247,7 +245,7 @@ class TestFastest:
         """A cache that cannot be written is said in one line, and the run goes on."""
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XNER_CACHE", str(tmp_path / "file"))
-        products._fastest.cache_clear()
+        libraries._fastest.cache_clear()
         with caplog.at_level(logging.WARNING):
             assert isinstance(fastest(96, 64), Libraries)
         assert "products.json cannot be written" in caplog.text
@@ -257,7 +255,7 @@ class TestFastest:
         for seconds, expected in ((0.93, OWN), (0.85, "other")):
             clock = iter([0.0, 1.0, 0.0, seconds] * 4)
             monkeypatch.setattr("time.perf_counter", lambda clock=clock: next(clock))
-            assert products._winner({OWN: lambda: torch.empty(0), "other": lambda: torch.empty(0)}) == expected
+            assert libraries._winner({OWN: lambda: torch.empty(0), "other": lambda: torch.empty(0)}) == expected
 
 
 def test_log(layer: nn.Linear, small_ones: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
