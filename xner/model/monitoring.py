@@ -139,11 +139,15 @@ class MonitoredModule(pl.LightningModule):
             loss = loss / self.trainer.world_size
             torch.distributed.all_reduce(loss)
         self.expect_finite("loss", loss, batch.sentences)
-        before, batches = self.trainer.fit_loop.batch_idx, self.trainer.accumulate_grad_batches
-        self._step_loss = self._step_loss + loss if before % batches else loss
-        # An epoch's last step may have fewer batches.
-        if (before + 1) % batches == 0 or self.trainer.is_last_batch:
+        begun = self.trainer.fit_loop.batch_idx % self.trainer.accumulate_grad_batches > 0
+        self._step_loss = self._step_loss + loss if begun else loss
+        if self._step_ends():
             self.log("train/loss", self._step_loss, prog_bar=True, batch_size=len(batch.sentences))
+
+    def _step_ends(self) -> bool:
+        """Return whether the batch is the last of its optimizer step, which may have fewer at the end of an epoch."""
+        done = self.trainer.fit_loop.batch_idx + 1
+        return done % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the weights and the numbers of the last steps are finite."""
@@ -166,9 +170,8 @@ class MonitoredModule(pl.LightningModule):
         """Log the throughput as often as the loss."""
         self.throughput.add(batch)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # set by Lightning
-        whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
         # Only where Lightning logs: reading the counts waits for the GPU.
-        if every and whole and self.trainer.global_step % every == 0:
+        if every and self._step_ends() and self.trainer.global_step % every == 0:
             self.check_finite()
             for name, value in self.throughput.read(self.trainer.world_size).items():
                 self.log(f"train/{name}", value, prog_bar=name == "sentences_per_second")
