@@ -91,11 +91,13 @@ def test_pickled_checkpoints(run: Run, source: Path, tiny_backbone: str, tmp_pat
     folder.mkdir()
     torch.save({"state_dict": Pickled(marker)}, folder / "it.ckpt")
     fit = ["fit", *options(source, tiny_backbone, tmp_path / "run")]
-    assert_one_line(run(*fit, f"--ckpt_path={folder / 'it.ckpt'}"), 1, "holds more than tensors")
+    assert_one_line(run(*fit, f"--ckpt_path={folder / 'it.ckpt'}"), 1, "holds more than tensors; delete it")
     assert_one_line(run(*fit, f"--ckpt_path={folder / 'it.ckpt'}", "--weights_only=false"), 2, "weights_only=false")
     with served(folder) as address:
         assert_one_line(
-            run(*fit, f"--ckpt_path={address}/it.ckpt"), 1, "it.ckpt is damaged, or holds more than tensors"
+            run(*fit, f"--ckpt_path={address}/it.ckpt"),
+            1,
+            "it.ckpt is damaged, or holds more than tensors; use another one",
         )
 
 

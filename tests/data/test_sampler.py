@@ -166,7 +166,7 @@ def test_budget(pieces: list[int], budget: int, world_size: int, row_length: int
                 assert len(lengths) == 1 or len(lengths) * max(lengths) <= budget
             else:
                 _, rows, width = fit_smallest(lengths, row_length)
-                assert len(lengths) == 1 or rows * width <= max(budget, ROW_STEP)
+                assert len(lengths) == 1 or rows * width <= budget
                 assert width <= round_up(max(budget, *lengths), ROW_STEP)
             first.append(lengths[0])
             assert lengths[0] == max(lengths)

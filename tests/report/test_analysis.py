@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xner.errors import UserError
-from xner.report.analysis import analyse, compare
+from xner.report.analysis import Scored, analyse, compare
 from xner.report.runs import evaluation_on, language_name, load_run, target_language, trained_on
 from xner.report.statistics import holm
 
@@ -64,10 +64,14 @@ def test_regimes_are_compared_at_the_same_size(tmp_path: Path, write_run: Write)
     """Regimes are compared with the run's first at each size, and a soup with the seeds that it averages."""
     run = load_run(write_run(tmp_path / "run", regimes=("independent", "progressive"), seeds=(1, 2)))
     [member] = [each for each in run.results if each["stage"] == "independent-tr-250-seed2"]
-    soup: Any = {**member, "regime": "soup-independent", "seed": None}
-    points = {
-        (point.regime, point.size): point.target for point in analyse(run._replace(results=[*run.results, soup])).points
-    }
+    averaged = [f"independent-tr-250-seed{seed}" for seed in (1, 2, 3)]
+    soup: Any = {**member, "regime": "soup-independent", "seed": None, "start_from": "+".join(averaged[:2])}
+
+    def scores(soup: Any) -> dict[tuple[str, int], Scored]:  # noqa: ANN401 - a Result
+        points = analyse(run._replace(results=[*run.results, soup])).points
+        return {(point.regime, point.size): point.target for point in points}
+
+    points = scores(soup)
     for (regime, size), scored in points.items():
         if regime in ("source", "progressive"):
             assert scored.regime is None
@@ -76,6 +80,8 @@ def test_regimes_are_compared_at_the_same_size(tmp_path: Path, write_run: Write)
         assert scored.regime is not None
         assert scored.regime.value == pytest.approx(scored.seeds.mean - other.seeds.mean)
     assert len(points) == 8
+    # One of the stages that are averaged is not there.
+    assert scores({**soup, "start_from": "+".join(averaged)})["soup-independent", 250].regime is None
 
 
 def test_runs_are_compared_where_both_have_a_point(tmp_path: Path, write_run: Write) -> None:

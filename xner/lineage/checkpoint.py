@@ -101,8 +101,10 @@ def check_file(path: Path, *, name: str | None = None, advice: str = "delete it,
                 raise BadZipFile(f"the checksum of {damaged} is wrong")
         found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except (BadZipFile, UnpicklingError, zlib.error, RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RunError(f"{name} is damaged, or holds more than tensors ({reason[:200]}); {advice}") from error
+        # PyTorch's text on a pickle advises to run the code in it.
+        reason = "" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
+        found_wrong = f" ({reason[:200]})" if reason else ""
+        raise RunError(f"{name} is damaged, or holds more than tensors{found_wrong}; {advice}") from error
     if not isinstance(found, dict) or _VERSION not in found:
         raise other
     if wrong := _wrong_part(found):

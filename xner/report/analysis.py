@@ -265,14 +265,15 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
     ]
     source = [minus(groups[key], start) if key != (SOURCE, 0) and start else None for key in keys]
     few_shot = [regime for regime, size in keys if size]
-    others: list[tuple[str, int] | None] = [
-        (regime.removeprefix(SOUP) if regime.startswith(SOUP) else few_shot[0], size) if size else None
-        for regime, size in keys
-    ]
-    regime = [
-        minus(groups[key], groups[other]) if other in groups and other != key else None
-        for key, other in zip(keys, others, strict=True)
-    ]
+
+    def at_same_size(regime: str, size: int) -> Difference | None:
+        """Compare with the first regime, or a soup with the stages that it averages, where all of them are there."""
+        group, soup = groups[regime, size], regime.startswith(SOUP)
+        others = groups.get((regime.removeprefix(SOUP) if soup else few_shot[0], size), []) if size else []
+        part = soup and {each["stage"] for each in others} != {*group[0]["start_from"].split("+")}
+        return None if part or not others or others is group else minus(group, others)
+
+    regime = [at_same_size(*key) for key in keys]
     own = [[columns[each["stage"]] for each in group] for group in groups.values()]
     seeds = [over_seeds([float(value) for value in resampled.f1[each]]) for each in own]
     intervals = [resampled.interval(each) for each in own]
