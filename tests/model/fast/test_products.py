@@ -1,10 +1,8 @@
 """Linear layers that multiply by other libraries compute what PyTorch's own do."""
 
 import copy
-import json
 import logging
 import pickle
-from dataclasses import asdict
 from itertools import product as combinations
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from tests.model.tiny import Fitted, fit, pretrained_backbone
-from xner.model.fast import libraries, products
+from xner.model.fast import products
 from xner.model.fast.libraries import (
     FORWARD,
     INPUT_GRADIENT,
@@ -26,8 +24,6 @@ from xner.model.fast.libraries import (
     PACK,
     WEIGHT_GRADIENT,
     Libraries,
-    fastest,
-    measure_products,
 )
 from xner.model.fast.products import Product, Products, has_bfloat16
 
@@ -35,7 +31,6 @@ pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(),
     reason="this PyTorch has no oneDNN",
 )
-UNKNOWN = json.dumps({"a": {"b": {**asdict(Libraries()), "forward": "BLAS"}}}).encode()
 EVALUATIONS = [each for each in PACK if each != OWN]
 TRAINS = [Libraries(*names) for names in combinations(FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT)]
 
@@ -191,71 +186,6 @@ def test_copied_and_saved(layer: nn.Linear, small_ones: pytest.MonkeyPatch) -> N
             with torch.inference_mode(), one.fast.used():
                 for _ in range(3):
                     torch.testing.assert_close(one(values), _theirs(one, values))
-
-
-class TestFastest:
-    """What is measured is kept."""
-
-    @pytest.fixture(autouse=True)
-    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Use an empty cache folder."""
-        monkeypatch.setenv("XNER_CACHE", str(tmp_path))
-        return tmp_path / "products.json"
-
-    def test_measured(self) -> None:
-        """Every kind of product has a library that can do it."""
-        found = measure_products(96, 64)
-        assert found.forward in FORWARD
-        assert found.input_gradient in INPUT_GRADIENT
-        assert found.weight_gradient in WEIGHT_GRADIENT
-        assert found.evaluation in PACK
-
-    def test_random_numbers(self) -> None:
-        """Measuring draws no random numbers, which training would miss."""
-        torch.manual_seed(0)
-        before = torch.get_rng_state()
-        measure_products(96, 64)
-        assert torch.equal(torch.get_rng_state(), before)
-
-    def test_kept(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Another process takes what the first one measured, so that it rounds as that one did."""
-        chosen = Libraries("oneDNN", OWN, "oneDNN", ONEDNN)
-        monkeypatch.setattr(libraries, "measure_products", lambda inputs, outputs: chosen)
-        assert fastest(96, 64) == chosen
-        libraries._fastest.cache_clear()
-        monkeypatch.setattr(libraries, "measure_products", lambda inputs, outputs: Libraries())
-        assert fastest(96, 64) == chosen
-        assert fastest(64, 96) == Libraries()
-        [shapes] = json.loads(cache.read_bytes()).values()
-        assert [*shapes] == ["64 x 96", "96 x 64"]
-
-    @pytest.mark.parametrize("content", [b"", b"[1]", b'{"a": {"b": {"c": "d"}}}', b"\xff", b'{"a": 1}', UNKNOWN])
-    def test_damaged(self, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A damaged file is measured again and replaced."""
-        cache.write_bytes(content)
-        chosen = Libraries("oneDNN")
-        monkeypatch.setattr(libraries, "measure_products", lambda inputs, outputs: chosen)
-        libraries._fastest.cache_clear()
-        assert fastest(96, 64) == chosen
-        assert [[*each] for each in json.loads(cache.read_bytes()).values()] == [["64 x 96"]]
-
-    def test_unwritable(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """A cache that cannot be written is said in one line, and the run goes on."""
-        (tmp_path / "file").write_text("")
-        monkeypatch.setenv("XNER_CACHE", str(tmp_path / "file"))
-        libraries._fastest.cache_clear()
-        with caplog.at_level(logging.WARNING):
-            assert isinstance(fastest(96, 64), Libraries)
-        assert "products.json cannot be written" in caplog.text
-
-    def test_no_gain(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A library has to be faster by more than 10 %; else PyTorch's own is used."""
-        for seconds, expected in ((0.93, OWN), (0.85, "other")):
-            clock = iter([0.0, 1.0, 0.0, seconds] * 4)
-            monkeypatch.setattr("time.perf_counter", lambda clock=clock: next(clock))
-            assert libraries._winner({OWN: lambda: torch.empty(0), "other": lambda: torch.empty(0)}) == expected
 
 
 def test_log(layer: nn.Linear, small_ones: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
