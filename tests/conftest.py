@@ -70,6 +70,14 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_seed() -> Iterator[None]:
+    """Take away the seed that Lightning leaves in the environment, where the next test would find it."""
+    yield
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture(scope="session")
 def sample_backbone() -> str:
     """The folder of the embedded sample's backbone, whose tokenizer is laid out as XLM-R's."""

@@ -69,8 +69,11 @@ def serve(args: Sequence[str]) -> None:
             say(f"There is no login: everyone who reaches port {port} of {options.host} can use the model.")
         say(f"http://{host}:{port} (Ctrl-C ends it)")
         # The server catches the signal, ends what is in progress, and raises it again.
-        signal.signal(signal.SIGTERM, _stop)
-        uvicorn.Server(config).run(sockets=[listener])
+        before = signal.signal(signal.SIGTERM, _stop)
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -100,7 +100,7 @@ def check_file(path: Path, *, name: str | None = None, advice: str = "delete it,
             if damaged := file.testzip():
                 raise BadZipFile(f"the checksum of {damaged} is wrong")
         found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    except (BadZipFile, UnpicklingError, zlib.error, RuntimeError, ValueError, EOFError) as error:
+    except (BadZipFile, UnpicklingError, zlib.error, RuntimeError, ValueError, EOFError, OSError) as error:
         # PyTorch's text on a pickle advises to run the code in it.
         reason = "" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
         found_wrong = f" ({reason[:200]})" if reason else ""
