@@ -102,9 +102,9 @@ def check_file(path: Path, *, name: str | None = None, advice: str = "delete it,
         found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except (BadZipFile, UnpicklingError, zlib.error, RuntimeError, ValueError, EOFError, OSError) as error:
         # PyTorch's text on a pickle advises to run the code in it.
-        reason = "" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
-        found_wrong = f" ({reason[:200]})" if reason else ""
-        raise RunError(f"{name} is damaged, or holds more than tensors{found_wrong}; {advice}") from error
+        reason = "" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0][:200]
+        because = f" ({reason})" if reason else ""
+        raise RunError(f"{name} is damaged, or holds more than tensors{because}; {advice}") from error
     if not isinstance(found, dict) or _VERSION not in found:
         raise other
     if wrong := _wrong_part(found):

@@ -270,8 +270,8 @@ def _score(run: Run, language: str, groups: Stages) -> dict[tuple[str, int], Sco
         """Compare with the first regime, or a soup with the stages that it averages, where all of them are there."""
         group, soup = groups[regime, size], regime.startswith(SOUP)
         others = groups.get((regime.removeprefix(SOUP) if soup else few_shot[0], size), []) if size else []
-        part = soup and {each["stage"] for each in others} != {*group[0]["start_from"].split("+")}
-        return None if part or not others or others is group else minus(group, others)
+        incomplete = soup and {each["stage"] for each in others} != {*group[0]["start_from"].split("+")}
+        return None if incomplete or not others or others is group else minus(group, others)
 
     regime = [at_same_size(*key) for key in keys]
     own = [[columns[each["stage"]] for each in group] for group in groups.values()]

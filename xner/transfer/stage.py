@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from xner.backbone.weights import folder_digest
 from xner.lineage.callback import LineageCallback
 from xner.model.evaluation import run_test
-from xner.transfer.definition import define
+from xner.transfer.definition import Definition, define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.options import StageOptions
 from xner.transfer.plan import Stage
@@ -51,14 +51,17 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
         root=folder,
     )
     if complete := read_result(folder):
-        untested = experiment.untested(complete)
-        return _test_further(stage, experiment, build, options, complete, observers) if untested else complete
-    trained = train_stage(stage, experiment, build, options, observers)
+        if not experiment.untested(complete):
+            return complete
+        return _test_further(stage, experiment, definition, build, options, complete, observers)
+    trained = train_stage(stage, experiment, definition, build, options, observers)
     trainer, model, data = trained.parts
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, trained.history)
-    text = trained.perplexity is not None
-    evaluations, counts = ([], {}) if text else evaluate(run_test(trainer, model, data), data, trained.history)
+    # A stage of pretraining has no head to test.
+    evaluations, counts = (
+        ([], {}) if trained.perplexity else evaluate(run_test(trainer, model, data), data, trained.history)
+    )
     train_samples = sum(len(data.training_sentences(language)) for language in data.languages)
     target_samples = 0
     if stage.target:
@@ -104,6 +107,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
 def _test_further(
     stage: Stage,
     experiment: Experiment,
+    definition: Definition,
     build: BuildParts,
     options: StageOptions,
     complete: Result,
@@ -114,6 +118,7 @@ def _test_further(
     Args:
         stage: The stage.
         experiment: Its experiment.
+        definition: Its definition.
         build: Makes the parts of a stage.
         options: The stage's own options.
         complete: Its result so far.
@@ -135,7 +140,7 @@ def _test_further(
     trainer.loggers = [each for each in trainer.loggers if not isinstance(each, CSVLogger)]
     before = {(each["language"], each["split"]): read_counts(folder, each) for each in complete["evaluations"]}
     evaluations, counts = evaluate(run_test(trainer, model, data), data, LineageCallback.of(trainer).before(model))
-    tested = complete["definition"]["tested"] | define(experiment)[stage.id].tested
+    tested = complete["definition"]["tested"] | definition.tested
     result: Result = {
         **complete,
         "evaluations": [*complete["evaluations"], *evaluations],

@@ -21,7 +21,7 @@ from xner.model.averaging import EpochAverage, add_weights, mean_weights
 from xner.model.classifier import TokenClassifier
 from xner.model.masked import MaskedLanguageModel, perplexity
 from xner.model.monitoring import Diverged
-from xner.transfer.definition import define
+from xner.transfer.definition import Definition
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.options import StageOptions
 from xner.transfer.plan import Stage
@@ -66,13 +66,19 @@ class Trained(NamedTuple):
 
 
 def train_stage(
-    stage: Stage, experiment: Experiment, build: BuildParts, options: StageOptions, observers: Sequence[Observer]
+    stage: Stage,
+    experiment: Experiment,
+    definition: Definition,
+    build: BuildParts,
+    options: StageOptions,
+    observers: Sequence[Observer],
 ) -> Trained:
     """Train the model of a stage, resuming it where it was stopped, or average the weights of other stages.
 
     Args:
         stage: The stage.
         experiment: Its experiment.
+        definition: Its definition.
         build: Makes the parts of a stage.
         options: The stage's own options.
         observers: What is told of its start.
@@ -81,7 +87,6 @@ def train_stage(
         Diverged: If the training diverges.
         RunError: If the best checkpoint is to be evaluated and there is none.
     """
-    definition = define(experiment)[stage.id]
     checkpoints = experiment.checkpoints(stage.id)
     text = stage.labels == "none"
     left_out: LeftOut = {"in_test": 0, "unsure": 0}
