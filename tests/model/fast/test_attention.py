@@ -5,6 +5,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from xner.model.fast.layers import Dropout, row_attention, row_mask
 
+NONE_DROPPED = 1e-18
+"""A dropout probability for which the attention of training is used, and drops nothing."""
 WINDOWS = torch.tensor([[1, 1, 1, 4, 4, 0], [2, 2, 2, 2, 2, 2], [3, 5, 5, 0, 0, 0]])
 
 
@@ -16,11 +18,13 @@ def test_row_mask() -> None:
         assert seen[row, 0].tolist() == [[one == other for other in windows] for one in windows]
 
 
-def test_attention_is_torchs() -> None:
-    """The mixed values and their gradients are those of torch's own scaled dot product."""
+@pytest.mark.parametrize("dropout", [0, NONE_DROPPED])
+def test_attention_is_torchs(dropout: float) -> None:
+    """The mixed values and their gradients are those of torch's own scaled dot product, without and with dropout."""
     torch.manual_seed(0)
     inputs = [torch.randn(3, 2, 6, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    mixed, weights = row_attention(nn.Module(), *inputs, attention_mask=row_mask(WINDOWS), scaling=8**-0.5)
+    mask = row_mask(WINDOWS)
+    mixed, weights = row_attention(nn.Module(), *inputs, attention_mask=mask, dropout=dropout, scaling=8**-0.5)
     expected = scaled_dot_product_attention(*inputs, attn_mask=row_mask(WINDOWS) == 0).transpose(1, 2)
     assert weights is None
     torch.testing.assert_close(mixed, expected, atol=1e-12, rtol=0)
@@ -33,19 +37,26 @@ def test_attention_is_torchs() -> None:
         torch.testing.assert_close(found, theirs, atol=1e-12, rtol=0)
 
 
-def test_attention_in_bfloat16() -> None:
-    """In bfloat16, evaluation is right to that precision, and what another window holds changes nothing."""
+@pytest.mark.parametrize("dropout", [0, NONE_DROPPED])
+def test_attention_in_bfloat16(dropout: float) -> None:
+    """In bfloat16, attention is right to that precision, and what another window holds changes nothing."""
+
+    def attend() -> torch.Tensor:
+        mask = row_mask(WINDOWS)
+        mixed, _ = row_attention(nn.Module(), *inputs, attention_mask=mask, dropout=dropout, scaling=8**-0.5)
+        return mixed
+
     torch.manual_seed(0)
     exact = [torch.randn(3, 2, 6, 8) for _ in range(3)]
     expected = scaled_dot_product_attention(*exact, attn_mask=row_mask(WINDOWS) == 0).transpose(1, 2)
     inputs = [each.bfloat16() for each in exact]
-    mixed, _ = row_attention(nn.Module(), *inputs, attention_mask=row_mask(WINDOWS), scaling=8**-0.5)
+    mixed = attend()
     assert mixed.dtype == torch.bfloat16
     torch.testing.assert_close(mixed.float(), expected, atol=0.05, rtol=0)
     # In the first row, other keys and values of window 4 change no piece of window 1.
     for each in inputs[1:]:
         each[0, :, 3:5] = 99
-    changed, _ = row_attention(nn.Module(), *inputs, attention_mask=row_mask(WINDOWS), scaling=8**-0.5)
+    changed = attend()
     assert torch.equal(changed[0, :3], mixed[0, :3])
     assert not torch.equal(changed[0, 3:5], mixed[0, 3:5])
 

@@ -63,9 +63,8 @@ def row_attention(
     Returns:
         The attention output, *shape:* (rows, width, heads, head width), and no weights.
     """
-    # Without dropout, PyTorch's own attention is faster on a CPU as well, but not in bfloat16.
-    own = not dropout and query.dtype != torch.bfloat16
-    if query.device.type != "cpu" or own or attention_mask is None or scaling is None:
+    # Without dropout, PyTorch's own attention is faster on a CPU as well.
+    if query.device.type != "cpu" or not dropout or attention_mask is None or scaling is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         mixed: tuple[Tensor, None] = sdpa_attention_forward(
@@ -73,9 +72,7 @@ def row_attention(
         )
         return mixed
     scores = torch.add(attention_mask, query @ key.transpose(2, 3), alpha=scaling)
-    weights = scores.softmax(dim=-1)
-    if dropout:
-        weights = _drop(weights, dropout)
+    weights = _drop(scores.softmax(dim=-1), dropout)
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None
 
 
