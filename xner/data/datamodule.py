@@ -121,7 +121,7 @@ class PanxDataModule(pl.LightningDataModule):
         packing: bool = True,
         few_shapes: bool = False,
         row_length: int = 64,
-        evaluation_pieces: int = 1024,
+        evaluation_pieces: int = 2048,
         backbone: str = "xlm-roberta-base",
     ) -> None:
         super().__init__()
