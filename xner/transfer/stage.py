@@ -12,13 +12,13 @@ from lightning.pytorch.loggers import CSVLogger
 from xner.backbone.weights import folder_digest
 from xner.lineage.callback import LineageCallback
 from xner.model.evaluation import run_test
-from xner.transfer.definition import Definition, define
+from xner.transfer.definition import define
 from xner.transfer.experiment import Experiment, Observer
 from xner.transfer.options import StageOptions
 from xner.transfer.plan import Stage
 from xner.transfer.result import Result, read_counts, read_result, write_result
 from xner.transfer.scoring import evaluate
-from xner.transfer.training import BuildParts, train_stage, write_model
+from xner.transfer.training import BuildParts, StageSetup, train_stage, write_model
 
 
 def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers: Sequence[Observer] = ()) -> Result:
@@ -40,7 +40,7 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
     began = time.monotonic()
     folder = experiment.folder(stage.id)
     definition = define(experiment)[stage.id]
-    options = StageOptions(
+    own = StageOptions(
         parent=experiment.model_folder(stage.parents[0]) if stage.parents else None,
         num_samples=dict(stage.train),
         shots={language: stage.shots_of(language) for language, _ in stage.train},
@@ -50,11 +50,12 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
         test_languages=list(experiment.evaluated),
         root=folder,
     )
+    setup = StageSetup(stage, experiment, definition, build, own, observers)
     if complete := read_result(folder):
         if not experiment.untested(complete):
             return complete
-        return _test_further(stage, experiment, definition, build, options, complete, observers)
-    trained = train_stage(stage, experiment, definition, build, options, observers)
+        return _test_further(setup, complete)
+    trained = train_stage(setup)
     trainer, model, data = trained.parts
     if trainer.is_global_zero:
         write_model(experiment.model_folder(stage.id), model, trained.history)
@@ -104,29 +105,17 @@ def run_stage(stage: Stage, experiment: Experiment, build: BuildParts, observers
     return result
 
 
-def _test_further(
-    stage: Stage,
-    experiment: Experiment,
-    definition: Definition,
-    build: BuildParts,
-    options: StageOptions,
-    complete: Result,
-    observers: Sequence[Observer],
-) -> Result:
+def _test_further(setup: StageSetup, complete: Result) -> Result:
     """Test a complete stage on the languages that it has not been tested on.
 
     Args:
-        stage: The stage.
-        experiment: Its experiment.
-        definition: Its definition.
-        build: Makes the parts of a stage.
-        options: The stage's own options.
+        setup: The stage.
         complete: Its result so far.
-        observers: What is told of the start and the end.
 
     Returns:
         The result with the further evaluations.
     """
+    stage, experiment, definition, build, options, observers = setup
     began = time.monotonic()
     folder, model_folder = experiment.folder(stage.id), experiment.model_folder(stage.id)
     trainer, model, data = build(replace(options, parent=model_folder))

@@ -49,6 +49,26 @@ BuildParts = Callable[[StageOptions], Parts]
 """Makes the parts of a stage from the command's options and the stage's own."""
 
 
+class StageSetup(NamedTuple):
+    """A stage, and what it is trained and tested with.
+
+    Attributes:
+        stage: The stage.
+        experiment: Its experiment.
+        definition: Its definition.
+        build: Makes its parts.
+        options: Its own options.
+        observers: What is told of its start and its end.
+    """
+
+    stage: Stage
+    experiment: Experiment
+    definition: Definition
+    build: BuildParts
+    options: StageOptions
+    observers: Sequence[Observer]
+
+
 class Trained(NamedTuple):
     """A stage whose model has the weights to evaluate.
 
@@ -65,69 +85,48 @@ class Trained(NamedTuple):
     perplexity: Perplexity | None
 
 
-def train_stage(
-    stage: Stage,
-    experiment: Experiment,
-    definition: Definition,
-    build: BuildParts,
-    options: StageOptions,
-    observers: Sequence[Observer],
-) -> Trained:
+def train_stage(setup: StageSetup) -> Trained:
     """Train the model of a stage, resuming it where it was stopped, or average the weights of other stages.
-
-    Args:
-        stage: The stage.
-        experiment: Its experiment.
-        definition: Its definition.
-        build: Makes the parts of a stage.
-        options: The stage's own options.
-        observers: What is told of its start.
 
     Raises:
         Diverged: If the training diverges.
         RunError: If the best checkpoint is to be evaluated and there is none.
     """
+    stage, experiment, definition, build, options, observers = setup
     checkpoints = experiment.checkpoints(stage.id)
     text = stage.labels == "none"
     left_out: LeftOut = {"in_test": 0, "unsure": 0}
     if stage.labels == "predicted":
         # A stage of another definition may have left rounds as well.
-        teacher = _earlier_rounds(stage, experiment, build, options, checkpoints / f"rounds-{definition.fingerprint}")
-        parts, left_out = _student(stage, experiment, build, options, teacher)
+        teacher = _earlier_rounds(setup, checkpoints / f"rounds-{definition.fingerprint}")
+        parts, left_out = _student(setup, teacher)
     else:
         parts = build(options)
         if text:
-            parts, left_out = _masked(stage, experiment, parts)
+            parts, left_out = _masked(setup, parts)
     for observer in observers:
         observer.stage_begun(stage, experiment, parts.trainer)
     if parts.trainer.is_global_zero and not stage.averages:
         write_begun(checkpoints, definition)
     before = _perplexity(parts) if text else None
-    if stage.averages:
-        history = _average(stage, experiment, parts, build, options)
-    else:
-        history = _train(stage, experiment, parts, checkpoints)
+    history = _average(setup, parts) if stage.averages else _train(setup, parts, checkpoints)
     check_weights(parts.model)  # in every process, because none would wait for one that fails alone
     perplexities: Perplexity | None = None if before is None else {"before": before, "after": _perplexity(parts)}
     return Trained(parts, history, left_out, perplexities)
 
 
-def _student(
-    stage: Stage, experiment: Experiment, build: BuildParts, options: StageOptions, teacher: Path
-) -> tuple[Parts, LeftOut]:
+def _student(setup: StageSetup, teacher: Path) -> tuple[Parts, LeftOut]:
     """Make the parts of a stage of self-training, and label its sentences by a teacher.
 
     Args:
-        stage: The stage.
-        experiment: Its experiment.
-        build: Makes the parts of a stage.
-        options: The stage's own options.
+        setup: The stage.
         teacher: The teacher's model folder.
 
     Returns:
         The parts, whose data module has the labels, and how many sentences are left out.
     """
-    predictor = build(replace(options, parent=teacher))
+    experiment, options = setup.experiment, setup.options
+    predictor = setup.build(replace(options, parent=teacher))
     predictor.data.labels = "predicted"
     network = predictor.model.make_network(predictor.data.tag_set)
     device = predictor.trainer.strategy.root_device
@@ -137,41 +136,37 @@ def _student(
         # Fewer sentences than were planned for may be left.
         fewest = experiment.few_shot.fewest_epochs(-(-len(labels.sentences) // experiment.step_sentences))
         options = replace(options, max_epochs=max(options.max_epochs, fewest))
-    parts = build(options)
+    parts = setup.build(options)
     parts.data.labels, parts.data.pseudo_labels = "predicted", labels
     if parts.trainer.is_global_zero:
         unsure = f"{left_out['unsure']} are below self_training.confidence={experiment.self_training.confidence}"
         logger.info(
-            f"{stage.id}: {len(labels.sentences)} sentences are labelled by {teacher.parent.name}; "
+            f"{setup.stage.id}: {len(labels.sentences)} sentences are labelled by {teacher.parent.name}; "
             f"{left_out['in_test']} are left out because they occur in a test split, {unsure}"
         )
     return parts, left_out
 
 
-def _earlier_rounds(
-    stage: Stage, experiment: Experiment, build: BuildParts, options: StageOptions, folder: Path
-) -> Path:
+def _earlier_rounds(setup: StageSetup, folder: Path) -> Path:
     """Run the rounds of self-training before the last one, unless an earlier process has completed them.
 
     Args:
-        stage: The stage.
-        experiment: Its experiment.
-        build: Makes the parts of a stage.
-        options: The stage's own options.
+        setup: The stage.
         folder: Where the rounds are kept.
 
     Returns:
         The model folder of the last round's teacher.
     """
+    options = setup.options
     assert options.parent  # a stage of self-training starts from the source stage
     teacher = options.parent
-    for number in range(1, experiment.self_training.rounds):
+    for number in range(1, setup.experiment.self_training.rounds):
         root = folder / f"round{number}"
         if not (root / "model").is_dir():
-            parts, _ = _student(stage, experiment, build, replace(options, root=root), teacher)
+            parts, _ = _student(setup._replace(options=replace(options, root=root)), teacher)
             # The curves of a stage are those of its last round.
             parts.trainer.loggers = [CSVLogger(root, name="logs")] if parts.trainer.loggers else []
-            history = _train(stage, experiment, parts, root / "checkpoints")
+            history = _train(setup, parts, root / "checkpoints")
             check_weights(parts.model)
             if parts.trainer.is_global_zero:
                 write_model(root / "model", parts.model, history)
@@ -180,21 +175,20 @@ def _earlier_rounds(
     return teacher
 
 
-def _masked(stage: Stage, experiment: Experiment, parts: Parts) -> tuple[Parts, LeftOut]:
+def _masked(setup: StageSetup, parts: Parts) -> tuple[Parts, LeftOut]:
     """Turn the parts of a stage into those of masked-language modelling.
 
     Args:
-        stage: The stage.
-        experiment: Its experiment.
+        setup: The stage.
         parts: The parts, with a classifier.
 
     Returns:
         The parts, whose model has its network, and how many sentences are left out.
     """
     trainer, classifier, data = parts
-    left_out = mask_text(data, experiment.pretraining)
+    left_out = mask_text(data, setup.experiment.pretraining)
     model = MaskedLanguageModel.like(classifier, torch.from_numpy(data.used_pieces()))
-    pl.seed_everything(stage.seed, workers=True, verbose=False)  # for a new head
+    pl.seed_everything(setup.stage.seed, workers=True, verbose=False)  # for a new head
     model.configure_model(data.tag_set)
     # There are no tags to validate by, and so no scores that a callback could wait for.
     trainer.limit_val_batches = 0
@@ -214,8 +208,9 @@ def _perplexity(parts: Parts) -> float:
     return perplexity(parts.model.network, batches, parts.trainer.strategy.root_device)
 
 
-def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path) -> History:
+def _train(setup: StageSetup, parts: Parts, checkpoints: Path) -> History:
     """Train a stage, or resume it, and leave the model with the weights to evaluate; return what they have seen."""
+    stage, experiment = setup.stage, setup.experiment
     trainer, model, data = parts
     # Without tags, there is no F1 to select an epoch by.
     select = "last" if stage.labels == "none" else experiment.select
@@ -245,8 +240,9 @@ def _train(stage: Stage, experiment: Experiment, parts: Parts, checkpoints: Path
     return history._replace(lineage={**history.lineage, "oracle": True}) if oracle else history
 
 
-def _average(stage: Stage, experiment: Experiment, parts: Parts, build: BuildParts, options: StageOptions) -> History:
+def _average(setup: StageSetup, parts: Parts) -> History:
     """Leave the model with the average of the weights of several stages; return what all of them have seen."""
+    stage, experiment = setup.stage, setup.experiment
     # For its handling of signals; nothing is saved.
     parts.trainer.callbacks.append(ResumeCheckpoint(experiment.checkpoints(stage.id), best=False))  # type: ignore[attr-defined] # set by Lightning
     folders = [experiment.model_folder(each) for each in stage.averages]
@@ -254,7 +250,7 @@ def _average(stage: Stage, experiment: Experiment, parts: Parts, build: BuildPar
     sums: dict[str, Tensor] = {}
     for folder in folders:
         # By its own class, which may have weights that transformers' has not.
-        member = build(replace(options, parent=folder)).model
+        member = setup.build(replace(setup.options, parent=folder)).model
         member.configure_model(tag_set)
         member.network.end_training()  # without the adapters that are only trained
         add_weights(sums, member.network.model.state_dict())
