@@ -156,9 +156,9 @@ def test_class_path(run: Run, marker: Path, class_path: str) -> None:
     assert_one_line(run("fit", f"--model={class_path}"), 2, "is not a subclass of TokenClassifier")
 
 
-@pytest.mark.parametrize("language", ["../../out", "/out", "..", "", "a\0b", "a/b"])
+@pytest.mark.parametrize("language", ["../../out", "/out", "..", "", "a\0b", "a/b", "en+tr"])
 def test_names(run: Run, scored_backbone: Path, tmp_path: Path, language: str) -> None:
-    """A language cannot lead out of the run's folder, nor out of the cache, whatever the source."""
+    """A language cannot lead out of the run's folder or of the cache, nor be taken for two, whatever the source."""
     file = tmp_path / "texts.jsonl"
     file.write_text('{"tokens": ["Ankara"]}\n', encoding="utf-8")
     for source in (str(file), "panx", "hub:a/b", "sample"):

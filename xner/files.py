@@ -4,6 +4,7 @@ Content is written to ``.<name>.<process>.part`` beside the final path and then 
 part behind, which is deleted when the same path is written again, or by ``remove_parts``.
 """
 
+import errno
 import glob
 import hashlib
 import os
@@ -32,6 +33,11 @@ def is_name(text: str) -> bool:
     (True, False, False, False)
     """
     return Path(text).name == text and text not in ("", "..") and "\0" not in text
+
+
+def is_of_content(error: OSError) -> bool:
+    """Return whether a library raised an error because of the content of a file, not the system because of a disk."""
+    return error.errno in (None, errno.EINVAL)
 
 
 def is_unicode(text: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xner.data.packing import fit_smallest
@@ -156,6 +156,7 @@ def test_every_sentence_is_evaluated_once(
 
 
 @given(pieces, st.integers(1, 200), st.integers(1, 4), row_lengths)
+@example([1, 1], 2, 1, 64)  # less than the shortest row
 def test_budget(pieces: list[int], budget: int, world_size: int, row_length: int | None) -> None:
     """A batch stays within the budget, padding included, unless it is one long sentence; the longest come first."""
     for one in evaluation_samplers(pieces, budget, world_size, row_length):

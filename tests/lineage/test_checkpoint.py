@@ -1,7 +1,10 @@
 """Checkpoints that cannot be loaded are told from whole ones before anything is written."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -89,6 +92,13 @@ def test_flipped(whole: Path, tmp_path: Path, place: int, bit: int) -> None:
     found = torch.load(path, weights_only=True)
     assert torch.equal(found.pop("state_dict")["weight"], WHOLE["state_dict"]["weight"])
     assert found.keys() == WHOLE.keys() - {"state_dict"}
+
+
+def test_unreadable(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails does not make a checkpoint a damaged one, which the user would be told to delete."""
+    monkeypatch.setattr(torch, "load", Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO))))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        check_checkpoint(str(whole))
 
 
 @given(size=st.integers(0, 10_000))

@@ -1,3 +1,4 @@
+import csv
 import logging
 import math
 import random
@@ -15,6 +16,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -382,6 +384,27 @@ def test_loss_is_of_the_whole_step(backbone: Path, sentences: int) -> None:
     assert halves.record.rates == whole.record.rates
     assert_close_weights(halves.weights, whole.weights, atol=1e-5)
     assert halves.record.losses == pytest.approx(whole.record.losses, abs=1e-5)
+
+
+def test_throughput_of_every_step(backbone: Path, tmp_path: Path) -> None:
+    """Throughput is logged as often as the loss, also at an epoch's last step, which has fewer batches."""
+    fit(
+        backbone,
+        data={"num_samples": 25, "batch_size": 4},
+        trainer={
+            "max_epochs": 2,
+            "limit_val_batches": 0,
+            "accumulate_grad_batches": 2,
+            "log_every_n_steps": 1,
+            "logger": CSVLogger(tmp_path, name="logs"),
+        },
+    )
+    [file] = tmp_path.rglob("metrics.csv")
+    with file.open(encoding="utf-8", newline="") as lines:
+        rates = [row["train/sentences_per_second"] for row in csv.DictReader(lines) if row["train/loss"]]
+    # Lightning repeats the number of the step before where none is logged.
+    assert len({*rates}) == len(rates) == 2 * 4
+    assert all(float(each) > 0 for each in rates)
 
 
 def test_training_loss_in_rows(backbone: Path) -> None:

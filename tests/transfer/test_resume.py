@@ -46,7 +46,7 @@ def test_gpus_are_asked_where_logging_waits(
     assert asked == [True] * expected
 
 
-@pytest.mark.parametrize("content", ['{"options": 5}', '{"sentences": {"en/train": 5}}', "[]", "7", ""])
+@pytest.mark.parametrize("content", ['{"options": 5}', '{"sentences": {"en/train": 5}}', "[]", "7", "", "[" * 100_000])
 def test_definition_of_another_kind(tmp_path: Path, content: str) -> None:
     """A definition beside checkpoints whose parts have other types is damaged, not that of other options."""
     (tmp_path / "last.ckpt").touch()

@@ -216,7 +216,7 @@ class EvaluationSampler(SequentialSampler):
         order = np.argsort(-pieces, kind="stable")[rank::world_size]
         buckets = LengthBuckets(order.tolist(), pieces.tolist())
         self.batches: list[BatchIndices] = []
-        step = 1 if row_length is None or budget < ROW_STEP else ROW_STEP
+        step = 1 if row_length is None else ROW_STEP
         budget -= budget % step
         while buckets.remaining:
             longest = buckets.remaining[-1]

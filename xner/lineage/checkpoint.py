@@ -13,6 +13,7 @@ from fsspec.core import url_to_fs  # type: ignore[import-untyped] # it ships no 
 from lightning.pytorch.trainer.states import TrainerFn
 
 from xner.errors import RunError, UserError, quoted
+from xner.files import is_of_content
 from xner.lineage import NOTHING_SEEN
 from xner.tags import TagSet
 
@@ -101,6 +102,8 @@ def check_file(path: Path, *, name: str | None = None, advice: str = "delete it,
                 raise BadZipFile(f"the checksum of {damaged} is wrong")
         found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except (BadZipFile, UnpicklingError, zlib.error, RuntimeError, ValueError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and not is_of_content(error):
+            raise
         # PyTorch's text on a pickle advises to run the code in it.
         reason = "" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0][:200]
         because = f" ({reason})" if reason else ""

@@ -53,7 +53,7 @@ class Scored(NamedTuple):
         before: Difference from the next smaller size of the regime; ``None`` at the smallest.
         source: Difference from the source stage; ``None`` for the source stage and where there is none.
         regime: Difference from the run's first regime at the same size, of a soup from the regime that it averages;
-            ``None`` for the first regime, for source stages and where there is none.
+            ``None`` for the first regime, for source stages and where there is none, or not all that is averaged.
     """
 
     seeds: Seeds

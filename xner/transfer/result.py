@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xner.errors import RunError
-from xner.files import is_name, write_atomically
+from xner.files import is_name, is_of_content, write_atomically
 from xner.transfer.plan import Keep
 from xner.typed import check_type, load_checked, with_checksum
 
@@ -230,19 +230,12 @@ def read_counts(folder: Path, evaluation: Evaluation) -> Counts:
             counts = Counts(**{name: arrays[f"{key}/{name}"] for name in Counts._fields})
         _check_counts(counts, evaluation)
         return counts
-    except (
-        FileNotFoundError,
-        BadZipFile,
-        EOFError,
-        KeyError,
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        RuntimeError,
-        zlib.error,
-    ) as error:
-        problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
-        raise RunError(f"{path} {problem}; delete {folder} to run the stage again") from error
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing; delete {folder} to run the stage again") from error
+    except (BadZipFile, EOFError, KeyError, ValueError, TypeError, RuntimeError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and not is_of_content(error):
+            raise
+        raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
 
 def _check_counts(counts: Counts, evaluation: Evaluation) -> None:

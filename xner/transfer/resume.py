@@ -117,7 +117,7 @@ def read_begun(checkpoints: Path) -> dict[str, Any] | None:
             if name in found:
                 check_type(found[name], kind, name)
         return found
-    except (FileNotFoundError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is missing or damaged; delete {checkpoints} to restart the stage") from error
 
 

@@ -106,8 +106,6 @@ def train_stage(setup: StageSetup) -> Trained:
             parts, left_out = _masked(setup, parts)
     for observer in observers:
         observer.stage_begun(stage, experiment, parts.trainer)
-    if parts.trainer.is_global_zero and not stage.averages:
-        write_begun(checkpoints, definition)
     before = _perplexity(parts) if text else None
     history = _average(setup, parts) if stage.averages else _train(setup, parts, checkpoints)
     check_weights(parts.model)  # in every process, because none would wait for one that fails alone
@@ -212,6 +210,8 @@ def _train(setup: StageSetup, parts: Parts, checkpoints: Path) -> History:
     """Train a stage, or resume it, and leave the model with the weights to evaluate; return what they have seen."""
     stage, experiment = setup.stage, setup.experiment
     trainer, model, data = parts
+    if trainer.is_global_zero:
+        write_begun(checkpoints, setup.definition)
     # Without tags, there is no F1 to select an epoch by.
     select = "last" if stage.labels == "none" else experiment.select
     resume = ResumeCheckpoint(checkpoints, best=select in ("best", "oracle"))

@@ -59,8 +59,9 @@ def locate(source: str, language: str, options: ReadOptions) -> Location:
     Raises:
         UserError: If there is no such source, or the language cannot be the name of a file.
     """
-    if not is_name(language):  # files of caches, stages and predictions are named after it
-        raise UserError(f"language {language!r} is not the name of a file; use a code such as 'tr'")
+    # Files of caches, stages and predictions are named after it, those of several languages with + between them.
+    if not is_name(language) or "+" in language:
+        raise UserError(f"language {language!r} is not the name of a file without '+'; use a code such as 'tr'")
     if dataset := named_dataset(source):
         return Hub(dataset, language, options)
     if source != "sample" and Path(source).is_file():
