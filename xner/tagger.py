@@ -10,8 +10,7 @@ from xner.tags import spans
 from xner.words import Word, join_words, split_words
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
     from xner.data.encode import Encoded
@@ -123,8 +122,7 @@ class Tagger:
             device: Device of PyTorch; ``None`` takes a GPU if there is one.
             precision: Precision of matrix products, ``float32`` or ``bfloat16``. On a CPU with AVX512_BF16 or AMX,
                 bfloat16 is about twice as fast, on others slower; a tag may differ where two are about as probable.
-            decoding: ``greedy`` or ``viterbi``, as ``decoding`` of ``TokenClassifier``; in a text longer than a window,
-                each window is decoded on its own.
+            decoding: ``greedy`` or ``viterbi``, as ``decoding`` of ``TokenClassifier``.
 
         Raises:
             UserError: If it has no token classifier with tags under IOB2, no tokenizer, or no weights in safetensors;
@@ -209,19 +207,28 @@ class Tagger:
 
     def _predict_words(self, texts: Sequence[Sequence[str]]) -> tuple[list[int], list[float]]:
         """Predict the most probable label of each word, and its probability. *Length of both:* words."""
+        import numpy as np
+        import torch
+
         texts = [text for text in texts if text]
         if not texts:
             return [], []
         encoded = self._encode(texts)
-        labels, scores = self._predict(encoded)
+        logits = self._logits(encoded)
         bridges = [*_bridges(encoded)]
         if bridges:
             flat = [word for text in texts for word in text]
             between = self._encode([flat[bridge.first : bridge.end] for bridge in bridges])
-            better = self._predict(between)
+            better = self._logits(between)
             for bridge, shift in zip(bridges, between.sentence_word.tolist(), strict=False):
                 own = slice(bridge.chosen.start - bridge.first + shift, bridge.chosen.stop - bridge.first + shift)
-                labels[bridge.chosen], scores[bridge.chosen] = better[0][own], better[1][own]
+                logits[bridge.chosen] = better[own]
+        text_of_word = torch.from_numpy(np.repeat(np.arange(len(encoded)), np.diff(encoded.sentence_word)))
+        device = self.network.model.device
+        with torch.inference_mode():
+            labels, scores = self.network.decode_scored(
+                logits.to(device), text_of_word.to(device), self.network.temperature
+            )
         return labels.tolist(), scores.tolist()
 
     def _encode(self, sentences: Sequence[Sequence[str]]) -> "Encoded":
@@ -240,25 +247,20 @@ class Tagger:
         check_pieces(self.network.backbone, encoded.pieces)
         return encoded
 
-    def _predict(self, encoded: "Encoded") -> "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]":
-        """Predict the label of each encoded word, and its probability. *Shape of both:* (words,)."""
-        import numpy as np
+    def _logits(self, encoded: "Encoded") -> "Tensor":
+        """Score every label on each encoded word. *Shape:* (words, labels)."""
         import torch
 
         from xner.data.packing import padded_batches
 
         encoded = _by_window(encoded)
-        labels = np.zeros(len(encoded.word_piece), dtype=np.int64)
-        scores = np.zeros(len(encoded.word_piece))
+        logits = torch.zeros(len(encoded.word_piece), len(self.network.tag_set.tags))
         for batch in padded_batches(encoded, self.padding_id):
             with self._in_use, torch.inference_mode():
-                predicted, score = self.network.predict_scored(
-                    batch.to(self.network.model.device), self.network.temperature
-                )
+                found = self.network.word_logits(batch.to(self.network.model.device))
             places, _ = encoded.words_of(batch.sentences.numpy())
-            labels[places] = predicted.cpu().numpy()
-            scores[places] = score.cpu().numpy()
-        return labels, scores
+            logits[places] = found.float().cpu()
+        return logits
 
 
 class _Bridge(NamedTuple):

@@ -458,6 +458,7 @@ BAD_OPTIONS = [
     ("fit", ["--ckpt_path=nowhere.ckpt"], 2, "nowhere.ckpt"),
     ("fit", ["--config=nowhere.yaml"], 2, "nowhere.yaml"),
     ("fit", [f"--trainer.default_root_dir={__file__}"], 2, "is a file; use a folder"),
+    ("fit", ["--trainer.default_root_dir=file:///tmp/run"], 2, "is a URL; use a folder"),
     ("fit", ["--nonsense=3"], 2, "--nonsense"),
     ("fit", ["--data.num_sentences=3"], 2, "--data.num_sentences"),
     ("test", ["--data.test_languages=[tur]"], 2, "language 'tur' is not in data.source="),

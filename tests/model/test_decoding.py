@@ -156,7 +156,7 @@ def test_windows_and_rows(folder: str) -> None:
         batch = RowDataset(data, padding_id=1, row_length=row_length)[BatchIndices(np.arange(3), 0)]
         with torch.inference_mode():
             logits = network.word_logits(batch)
-            predicted, score = network.predict_scored(batch)
+            predicted, score = network.decode_scored(logits, batch.word_sentence)
         sizes = [len(each) for each in words]
         assert invalid(logits.argmax(dim=-1), sizes, PANX) > 0
         assert invalid(predicted, sizes, PANX) == 0
@@ -198,6 +198,18 @@ def test_every_evaluation(folder: str) -> None:
     assert invalid(legal.words.predicted, sizes, PANX) == 0
     assert legal.scores["f1"] == legal.scores["f1_strict"]
     assert greedy.scores["f1"] != greedy.scores["f1_strict"]
+
+
+def test_long_text(folder: str) -> None:
+    """Tagger decodes a text of many windows as a whole, also where the tags of two windows meet."""
+    words = ("Alan Turing Ankara'da ( Rosalinda ) dizi " * 60).split()
+    illegal = {}
+    for decoding in ("greedy", "viterbi"):
+        [tagged] = Tagger.from_pretrained(folder, decoding=decoding, max_length=12).tag_words([words])
+        labels = torch.tensor([PANX.tags.index(tag) for tag in tagged.tags])
+        illegal[decoding] = invalid(labels, [len(words)], PANX)
+    assert illegal["greedy"] > 0
+    assert illegal["viterbi"] == 0
 
 
 def test_tag_command(folder: str, capsys: pytest.CaptureFixture[str]) -> None:

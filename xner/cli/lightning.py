@@ -163,18 +163,19 @@ class XnerCLI(LightningCLI):
         """Instantiate the trainer, the model and the data module in the command's own folder.
 
         Raises:
-            UserError: If an option is not finite, or the folder is a file.
+            UserError: If an option is not finite, or the folder is a file or a URL.
         """
         command = str(self.subcommand)
         self.options: Namespace = self.config[command]
         parser = self._parser(command)
         assert isinstance(parser, Parser)
         check_values(named(parser, self.options))
-        if self.options.trainer.default_root_dir is None:
-            self.options.trainer.default_root_dir = f"runs/{command}"
-        self.root = Path(self.options.trainer.default_root_dir)
+        root = str(self.options.trainer.default_root_dir or f"runs/{command}")
+        if "://" in root:
+            raise UserError(f"trainer.default_root_dir={root!r} is a URL; use a folder")
+        self.options.trainer.default_root_dir, self.root = root, Path(root)
         if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"trainer.default_root_dir={str(self.root)!r} is a file; use a folder")
+            raise UserError(f"trainer.default_root_dir={root!r} is a file; use a folder")
         if command != "fit":
             # Only training uses what a callback cannot restore from a checkpoint in another folder.
             warnings.filterwarnings("ignore", "The dirpath has changed from .*")

@@ -200,7 +200,7 @@ class TokenClassifier(MonitoredModule):
 
     def test_step(self, batch: Batch, *_: int) -> Any:  # noqa: ANN401 - Words, which Lightning's type does not allow
         """Predict the words of a batch, and how probable each predicted label is."""
-        predicted, score = self.network.predict_scored(batch)
+        predicted, score = self.network.decode_scored(self.network.word_logits(batch), batch.word_sentence)
         return Words(predicted, batch.word_label, batch.sentences[batch.word_sentence], score)
 
     predict_step = test_step

@@ -205,10 +205,13 @@ class Network(nn.Module):
         labels: Tensor = self.decoder(logits, sentence) if self.decoder else logits.argmax(dim=-1)
         return labels
 
-    def predict_scored(self, batch: Batch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Predict the label of every word, and its probability on this word alone. *Shape of both:* (words,)."""
-        logits = self.word_logits(batch)
-        labels = self.decode(logits, batch.word_sentence)
+    def decode_scored(self, logits: Tensor, sentence: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Predict the label of every word as ``decode`` does, and its probability on this word alone.
+
+        Returns:
+            Labels and their probabilities. *Shape of both:* (words,)
+        """
+        labels = self.decode(logits, sentence)
         return labels, (logits.float() / temperature).softmax(dim=-1).gather(1, labels[:, None])[:, 0]
 
     def train(self, mode: bool = True) -> "Network":
