@@ -35,9 +35,9 @@ def is_name(text: str) -> bool:
     return Path(text).name == text and text not in ("", "..") and "\0" not in text
 
 
-def is_of_content(error: OSError) -> bool:
+def is_of_content(error: Exception) -> bool:
     """Return whether a library raised an error because of the content of a file, not the system because of a disk."""
-    return error.errno in (None, errno.EINVAL)
+    return not isinstance(error, OSError) or error.errno in (None, errno.EINVAL)
 
 
 def is_unicode(text: str) -> bool:

@@ -206,7 +206,7 @@ class Tagger:
         return tagged
 
     def _predict_words(self, texts: Sequence[Sequence[str]]) -> tuple[list[int], list[float]]:
-        """Predict the most probable label of each word, and its probability. *Length of both:* words."""
+        """Predict the labels of the words of each text together, and their probabilities. *Length of both:* words."""
         import numpy as np
         import torch
 

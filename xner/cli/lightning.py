@@ -170,7 +170,8 @@ class XnerCLI(LightningCLI):
         parser = self._parser(command)
         assert isinstance(parser, Parser)
         check_values(named(parser, self.options))
-        root = str(self.options.trainer.default_root_dir or f"runs/{command}")
+        given = self.options.trainer.default_root_dir
+        root = f"runs/{command}" if given is None else str(given)
         if "://" in root:
             raise UserError(f"trainer.default_root_dir={root!r} is a URL; use a folder")
         self.options.trainer.default_root_dir, self.root = root, Path(root)

@@ -102,7 +102,7 @@ def check_file(path: Path, *, name: str | None = None, advice: str = "delete it,
                 raise BadZipFile(f"the checksum of {damaged} is wrong")
         found = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except (BadZipFile, UnpicklingError, zlib.error, RuntimeError, ValueError, EOFError, OSError) as error:
-        if isinstance(error, OSError) and not is_of_content(error):
+        if not is_of_content(error):
             raise
         # PyTorch's text on a pickle advises to run the code in it.
         reason = "" if isinstance(error, UnpicklingError) else str(error).partition("\n")[0][:200]

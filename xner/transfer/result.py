@@ -233,7 +233,7 @@ def read_counts(folder: Path, evaluation: Evaluation) -> Counts:
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing; delete {folder} to run the stage again") from error
     except (BadZipFile, EOFError, KeyError, ValueError, TypeError, RuntimeError, OSError, zlib.error) as error:
-        if isinstance(error, OSError) and not is_of_content(error):
+        if not is_of_content(error):
             raise
         raise RunError(f"{path} is damaged ({error}); delete {folder} to run the stage again") from error
 
