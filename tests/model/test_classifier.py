@@ -307,6 +307,23 @@ def test_dropout(backbone: Path, tmp_path: Path) -> None:
     assert bare.training == [True] * 6
 
 
+def test_gradients_are_freed(backbone: Path) -> None:
+    """Gradients take no memory from the end of an optimizer step to the next backward pass."""
+
+    class Kept(Callback):
+        def __init__(self) -> None:
+            self.gradients: list[int] = []
+
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+            self.gradients.append(sum(each.grad is not None for each in pl_module.parameters()))
+
+    kept = Kept()
+    trainer = {"accumulate_grad_batches": 2, "limit_val_batches": 0}
+    fit(backbone, data={"num_samples": 16, "batch_size": 4}, trainer=trainer, callbacks=[kept])
+    assert kept.gradients[0] > 0
+    assert kept.gradients == [kept.gradients[0], 0, kept.gradients[0], 0]
+
+
 def test_decay_groups(backbone: Path) -> None:
     """All parameters are trained, with weight decay but for biases and LayerNorm's."""
     fitted = fit(backbone, data={"num_samples": 8}, model={"weight_decay": 0.25, "compact_vocabulary": False})

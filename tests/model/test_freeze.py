@@ -77,10 +77,13 @@ class Watch(Callback):
         self.states: set[str] = set()
         self.embedding: type = object
 
+    def on_after_backward(self, trainer: Any, pl_module: TokenClassifier) -> None:  # noqa: ANN401
+        weights = pl_module.network.model.named_parameters()
+        self.reached = {name for name, weight in weights if weight.grad is not None}
+
     def on_train_batch_end(self, trainer: Any, pl_module: TokenClassifier, *_: object) -> None:  # noqa: ANN401
         network = pl_module.network.model
         self.embedding = type(network.get_input_embeddings())
-        self.reached = {name for name, weight in network.named_parameters() if weight.grad is not None}
         states = trainer.optimizers[0].state
         self.states = {name for name, weight in network.named_parameters() if weight in states}
 

@@ -1,6 +1,8 @@
 import copy
 import hashlib
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,6 +226,22 @@ def test_backbone_is_left_alone(backbone: Path) -> None:
     before = hashlib.sha256((backbone / "model.safetensors").read_bytes()).hexdigest()
     fit_short(backbone, compact_vocabulary=True, epochs=1)
     assert hashlib.sha256((backbone / "model.safetensors").read_bytes()).hexdigest() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what a process has mapped")
+def test_file_is_not_kept_in_memory(backbone: Path, tmp_path: Path) -> None:
+    """Once the matrix is compact, no part of the file of the weights is mapped, whose pages would count as memory."""
+    folder = shutil.copytree(backbone, tmp_path / "backbone")
+    maps, file = Path("/proc/self/maps"), str(folder / "model.safetensors")
+    network = AutoModelForTokenClassification.from_pretrained(folder)
+    before = {name: each.clone() for name, each in network.state_dict().items()}
+    assert file in maps.read_text()
+    compact(network, torch.tensor([0, 1, 2, 100]), folder)
+    assert file not in maps.read_text()
+    restore(network)
+    after = network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], each) for name, each in before.items())
 
 
 class Sources(NamedTuple):

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig
 
 from xner.batch import Batch
@@ -76,13 +77,16 @@ class Record(Callback):
     norms: list[tuple[float, float]] = field(default_factory=list)
     scores: list[dict[str, float]] = field(default_factory=list)
     _norm: float = 0.0
+    _gradients: list[Tensor] = field(default_factory=list)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Note what Lightning hands over before it clips."""
         self.rates.append(optimizer.param_groups[0]["lr"])
-        self._norm = _gradient_norm(pl_module)
+        # Clipping changes them in place, and the step frees those that nobody keeps.
+        self._gradients = [each.grad for each in pl_module.parameters() if each.grad is not None]
+        self._norm = _norm(self._gradients)
 
     def on_train_batch_end(
         self,
@@ -92,11 +96,11 @@ class Record(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Note the loss, and what the optimizer saw; gradients stay until the next batch."""
+        """Note the loss, and what the optimizer saw."""
         self.sentences.append(batch.sentences.tolist())
         if len(self.norms) < len(self.rates):
             self.losses.append(trainer.callback_metrics["train/loss"].item())
-            self.norms.append((self._norm, _gradient_norm(pl_module)))
+            self.norms.append((self._norm, _norm(self._gradients)))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the scores of an epoch that was trained."""
@@ -107,8 +111,8 @@ class Record(Callback):
         return id(self)
 
 
-def _gradient_norm(module: pl.LightningModule) -> float:
-    return float(torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None]))
+def _norm(gradients: list[Tensor]) -> float:
+    return float(torch.nn.utils.get_total_norm(gradients))
 
 
 @dataclass(frozen=True)

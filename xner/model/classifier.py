@@ -30,6 +30,7 @@ from xner.model.optimizer import (
     check_same_network,
     clip_gradients,
     decay_groups,
+    make_adamw,
     schedule_learning_rate,
 )
 from xner.model.vocabulary import move_optimizer_states
@@ -210,8 +211,7 @@ class TokenClassifier(MonitoredModule):
         options = self.hparams
         # A gradient scaler would leave unscaling to a fused optimizer, after the clipping below.
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
-        groups = decay_groups(self.network, options["weight_decay"])
-        optimizer = torch.optim.AdamW(groups, lr=options["learning_rate"], fused=fused)
+        optimizer = make_adamw(self.network, options["learning_rate"], options["weight_decay"], fused=fused)
         steps = self.trainer.estimated_stepping_batches
         rate = schedule_learning_rate(optimizer, options["schedule"], warmup_ratio=options["warmup_ratio"], steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}

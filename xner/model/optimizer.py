@@ -122,6 +122,21 @@ def schedule_learning_rate(
     return scheduler
 
 
+def make_adamw(network: nn.Module, learning_rate: float, weight_decay: float, *, fused: bool) -> torch.optim.AdamW:
+    """Make an optimizer that frees the gradients after each step.
+
+    Args:
+        network: The network whose parameters are trained, in the groups of ``decay_groups``.
+        learning_rate: The peak learning rate.
+        weight_decay: The weight decay.
+        fused: Whether one kernel updates all parameters.
+    """
+    optimizer = torch.optim.AdamW(decay_groups(network, weight_decay), lr=learning_rate, fused=fused)
+    # Lightning frees them after the next forward pass, when they and its activations have taken memory together.
+    optimizer.register_step_post_hook(lambda *_: optimizer.zero_grad())
+    return optimizer
+
+
 def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Group the trained parameters for an optimizer: those with weight decay, and biases and LayerNorm without."""
     spared = {

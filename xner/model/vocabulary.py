@@ -11,6 +11,7 @@ digit. A number's sign and exponent change nothing, so ghosts between 1 and 2 st
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,11 @@ def compact(network: PreTrainedModel, pieces: Tensor, folder: Path | None = None
     stored = find_matrix(folder, matrix) if folder else None
     rows = CompactEmbedding(stored or matrix.cpu(), pieces, whole.padding_idx)
     network.set_input_embeddings(rows.to(whole.weight.device))
+    # transformers maps the file of the weights into memory, and what was read of the matrix stays there as long as
+    # another weight is part of the map. Training writes to all of them anyway, of which Linux makes a copy.
+    for each in chain(network.parameters(), network.buffers()):
+        if each.is_cpu:
+            each.data = each.data.clone()
 
 
 def restore(network: PreTrainedModel) -> None:
