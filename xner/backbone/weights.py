@@ -318,7 +318,6 @@ def new_backbone(
     """
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaModel
-    from transformers.utils.logging import disable_progress_bar
 
     sizes = {
         "hidden_size": hidden_size,
@@ -353,7 +352,6 @@ def new_backbone(
         num_attention_heads=num_attention_heads,
         intermediate_size=intermediate_size,
     )
-    disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.manual_seed(seed)
     network = XLMRobertaModel(config, add_pooling_layer=False)
     with folder_atomically(Path(output)) as part:

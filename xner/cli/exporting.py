@@ -81,11 +81,8 @@ def export(args: Sequence[str]) -> None:
     """Write a trained model as ONNX, int8 or safetensors, with the whole vocabulary or that of some text."""
     options = _parse(args)
     _check(options)
-    from transformers.utils import logging
-
     from xner.export.hub_upload import push_to_hub
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with options_called({**OPTIONS, "model.backbone": "model"}):
         with folder_atomically(Path(options.output)) as part:
             found: list[str] = []

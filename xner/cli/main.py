@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     try:
         _check_unicode(args)
-        _wait_briefly()
+        _set_up_libraries()
         if args and args[0] in TOOLS:
             with exit_at_interrupt():
                 from xner.cli.tools import run_tool
@@ -43,13 +43,15 @@ def main(args: Sequence[str] | None = None) -> None:
         exit_with_line(error)
 
 
-def _wait_briefly() -> None:
-    """Let PyTorch's threads wait for one another actively for microseconds rather than milliseconds.
+def _set_up_libraries() -> None:
+    """Set what libraries read when they are imported: no progress bars of loading, and short active waiting.
 
-    Where another process needs one of the cores, a thread that waits actively uses up its share of the processor, and
-    is left out when its work comes. A step of two threads took ten times as long beside one busy process, and takes
-    twice as long with this; alone, nothing changes. GNU OpenMP reads this when PyTorch is imported.
+    PyTorch's threads are to wait for one another actively for microseconds rather than milliseconds. Where another
+    process needs one of the cores, a thread that waits actively uses up its share of the processor, and is left out
+    when its work comes. A step of two threads took ten times as long beside one busy process, and takes twice as long
+    with this; alone, nothing changes.
     """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 

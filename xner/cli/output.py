@@ -21,9 +21,6 @@ Cell = str | int | float
 
 def configure_logging() -> None:
     """Show xner's own log lines, and hide those of the libraries that a user cannot act on."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for pattern in (
         "The number of training batches .* is smaller than the logging interval",
         ".*isinstance\\(treespec, LeafSpec\\).*",

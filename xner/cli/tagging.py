@@ -97,9 +97,6 @@ def tag(args: Sequence[str]) -> None:
     width = _FILE_WIDTH if options.output else get_terminal_size().columns
     form = format_of(options.format, options.fields, width)
     _check(options, form)
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     load = partial(_load, options.model, options.precision, options.decoding)
     # Before anything is written.
     if options.processes == 1:
@@ -250,12 +247,10 @@ def _tag_in_order(load: "Load", batches: Iterable[list[str]], processes: int) ->
 
 def _begin_process(threads: int) -> None:
     import torch
-    from transformers.utils import logging
 
     end_with_parent()
     signal(SIGINT, SIG_IGN)  # the first process ends the others
     torch.set_num_threads(threads)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _tag_batch(load: "Load", batch: list[str]) -> "list[Tagged]":

@@ -105,11 +105,8 @@ def make_backbone(args: Sequence[str]) -> None:
     parser.add_argument("--intermediate_size", type=int, default=3072, help="size of the feed-forward layers")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights")
     options = parser.parse_args(args)
-    from transformers.utils.logging import disable_progress_bar
-
     from xner.backbone.weights import new_backbone
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]
     network = new_backbone(**vars(options))
     size, vocabulary = network.num_parameters(), network.config.vocab_size
     say(f"{options.output}: {size:,} parameters, {vocabulary:,} subwords")
