@@ -80,7 +80,8 @@ def write_yaml(path: Path, content: dict[str, Any]) -> Path:
 
 def process(*args: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, with nothing of the tests' quiet."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
+    quiet = ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS")
+    environment = {name: value for name, value in os.environ.items() if name not in quiet}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "train.py"), *map(str, args)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 import xner.cli.tagging
 import xner.cli.writers
+from tests.cli.fits import process
 from tests.commands import Run, assert_one_line
 from xner.cli.formats import format_of
 from xner.cli.tagging import read_texts
@@ -472,6 +473,13 @@ def test_full_disk(run: Run, tagging_model: str, tmp_path: Path, monkeypatch: py
         patch.setattr(xner.cli.writers._HashedFile, "write", fail)
         assert_one_line(run(*command), 1, f"output='{path}' cannot be written (No space", "use --resume to go on")
     assert run(*command, "--resume").code == 0
+
+
+def test_nothing_on_standard_error(tagging_model: str, tmp_path: Path) -> None:
+    """A tagged text leaves standard error empty, without a progress bar of loading, also in other processes."""
+    done = process("tag", "--model", tagging_model, "--processes", 2, "--", TURING, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
 
 
 @pytest.mark.slow
