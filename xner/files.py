@@ -36,7 +36,10 @@ def is_name(text: str) -> bool:
 
 
 def is_of_content(error: Exception) -> bool:
-    """Return whether a library raised an error because of the content of a file, not the system because of a disk."""
+    """Return whether an error is about the content of a file, as libraries raise it, not about a disk or a path.
+
+    Reading at a place before the beginning, which a damaged file may name, is the system's ``EINVAL``.
+    """
     return not isinstance(error, OSError) or error.errno in (None, errno.EINVAL)
 
 

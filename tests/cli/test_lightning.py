@@ -84,6 +84,17 @@ class TestFit:
         ]
         assert found == [("en", 40, None, 42), ("tr", 10, 42, 7), ("en", 3, 42, 7)]
 
+    def test_home_folder(
+        self, run: Run, source: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A shell leaves ~ in --option=~/run as it is; the model and the logs are in one folder of the user's."""
+        home = tmp_path / "home"
+        monkeypatch.setenv("HOME", str(home))
+        outcome = run("fit", *options(source, tiny_backbone, "~/run"), "--trainer.max_steps=1")
+        assert outcome.code == 0, outcome
+        assert {path.name for path in (home / "run").iterdir()} >= {"model", "logs", "config.yaml"}
+        assert [*home.iterdir(), *Path().iterdir()] == [home / "run"]
+
     def test_kept_configuration_runs_again(self, run: Run, model: Path, tmp_path: Path) -> None:
         """``config.yaml`` is all that the same fit needs: the weights are equal to the bit."""
         root = tmp_path / "again"
@@ -458,7 +469,10 @@ BAD_OPTIONS = [
     ("fit", ["--ckpt_path=nowhere.ckpt"], 2, "nowhere.ckpt"),
     ("fit", ["--config=nowhere.yaml"], 2, "nowhere.yaml"),
     ("fit", [f"--trainer.default_root_dir={__file__}"], 2, "is a file; use a folder"),
-    ("fit", ["--trainer.default_root_dir=file:///tmp/run"], 2, "is a URL; use a folder"),
+    ("fit", ["--trainer.default_root_dir=s3://bucket/run"], 2, "is a URL; use a folder"),
+    ("fit", ["--trainer.default_root_dir=file:/tmp/run"], 2, "is a URL; use a folder"),
+    ("fit", ["--trainer.default_root_dir=local:run"], 2, "is a URL; use a folder"),
+    ("fit", ["--trainer.default_root_dir=runs::run"], 2, "is a URL; use a folder"),
     ("fit", ["--nonsense=3"], 2, "--nonsense"),
     ("fit", ["--data.num_sentences=3"], 2, "--data.num_sentences"),
     ("test", ["--data.test_languages=[tur]"], 2, "language 'tur' is not in data.source="),

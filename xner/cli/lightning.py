@@ -171,8 +171,9 @@ class XnerCLI(LightningCLI):
         assert isinstance(parser, Parser)
         check_values(named(parser, self.options))
         given = self.options.trainer.default_root_dir
-        root = f"runs/{command}" if given is None else str(given)
-        if "://" in root:
+        # Lightning expands ~ as well, and writes logs elsewhere than here if the folder is a URL of any kind.
+        root = f"runs/{command}" if given is None else os.path.expanduser(given)
+        if "://" in root or "::" in root or root.startswith(("file:", "local:")):
             raise UserError(f"trainer.default_root_dir={root!r} is a URL; use a folder")
         self.options.trainer.default_root_dir, self.root = root, Path(root)
         if self.root.exists() and not self.root.is_dir():

@@ -44,7 +44,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _set_up_libraries() -> None:
-    """Set what libraries read when they are imported: no progress bars of loading, and short active waiting.
+    """Set what libraries read when they are imported: no progress bars of loading, short active waiting.
 
     PyTorch's threads are to wait for one another actively for microseconds rather than milliseconds. Where another
     process needs one of the cores, a thread that waits actively uses up its share of the processor, and is left out

@@ -125,6 +125,8 @@ def schedule_learning_rate(
 def make_adamw(network: nn.Module, learning_rate: float, weight_decay: float, *, fused: bool) -> torch.optim.AdamW:
     """Make an optimizer that frees the gradients after each step.
 
+    Callbacks find gradients in ``on_after_backward`` and ``on_before_optimizer_step``, and not afterwards.
+
     Args:
         network: The network whose parameters are trained, in the groups of ``decay_groups``.
         learning_rate: The peak learning rate.
@@ -133,7 +135,7 @@ def make_adamw(network: nn.Module, learning_rate: float, weight_decay: float, *,
     """
     optimizer = torch.optim.AdamW(decay_groups(network, weight_decay), lr=learning_rate, fused=fused)
     # Lightning frees them after the next forward pass, when they and its activations have taken memory together.
-    optimizer.register_step_post_hook(lambda *_: optimizer.zero_grad())
+    optimizer.register_step_post_hook(lambda own, *_: own.zero_grad())
     return optimizer
 
 

@@ -265,7 +265,7 @@ def compact(network: PreTrainedModel, pieces: Tensor, folder: Path | None = None
     rows = CompactEmbedding(stored or matrix.cpu(), pieces, whole.padding_idx)
     network.set_input_embeddings(rows.to(whole.weight.device))
     # transformers maps the file of the weights into memory, and what was read of the matrix stays there as long as
-    # another weight is part of the map. Training writes to all of them anyway, of which Linux makes a copy.
+    # another weight is part of the map. If the embedding is trained, so are the others, which Linux would copy then.
     for each in chain(network.parameters(), network.buffers()):
         if each.is_cpu:
             each.data = each.data.clone()

@@ -61,7 +61,7 @@ def locate(source: str, language: str, options: ReadOptions) -> Location:
     """
     # Files of caches, stages and predictions are named after it, those of several languages with + between them.
     if not is_name(language) or "+" in language:
-        raise UserError(f"language {language!r} is not the name of a file without '+'; use a code such as 'tr'")
+        raise UserError(f"language {language!r} contains '+', or is not the name of a file; use a code such as 'tr'")
     if dataset := named_dataset(source):
         return Hub(dataset, language, options)
     if source != "sample" and Path(source).is_file():
