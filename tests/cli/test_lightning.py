@@ -469,6 +469,7 @@ BAD_OPTIONS = [
     ("fit", ["--ckpt_path=nowhere.ckpt"], 2, "nowhere.ckpt"),
     ("fit", ["--config=nowhere.yaml"], 2, "nowhere.yaml"),
     ("fit", [f"--trainer.default_root_dir={__file__}"], 2, "is a file; use a folder"),
+    ("fit", ["--trainer.default_root_dir=file:///tmp/run"], 2, "is a URL; use a folder"),
     ("fit", ["--trainer.default_root_dir=s3://bucket/run"], 2, "is a URL; use a folder"),
     ("fit", ["--trainer.default_root_dir=file:/tmp/run"], 2, "is a URL; use a folder"),
     ("fit", ["--trainer.default_root_dir=local:run"], 2, "is a URL; use a folder"),
